@@ -1,0 +1,43 @@
+#include "base/clock.h"
+
+#include <stddef.h>
+#include <time.h>
+
+/* Synchronization: written before threads start. */
+static const ot_clock_source *installed;
+
+void ot_clock_install(const ot_clock_source *source)
+{
+    installed = source;
+}
+
+uint64_t ot_clock_mono_ns(void)
+{
+    if (installed != NULL) {
+        return installed->mono_ns(installed->self);
+    }
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+int64_t ot_clock_wall_us(void)
+{
+    if (installed != NULL) {
+        return installed->wall_us(installed->self);
+    }
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+void ot_clock_sleep_us(uint64_t us)
+{
+    if (installed != NULL) {
+        installed->sleep_us(installed->self, us);
+        return;
+    }
+    struct timespec ts = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
+    while (nanosleep(&ts, &ts) != 0) {
+    }
+}

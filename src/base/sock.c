@@ -1,0 +1,316 @@
+#include "base/sock.h"
+
+#include "base/str.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+ot_rc ot_addr_parse(const char *s, ot_addr *out, ot_error *err)
+{
+    ot_addr a = {0};
+    const char *colon = strrchr(s, ':');
+    if (ot_has_prefix(s, "unix:")) {
+        struct sockaddr_un un;
+        if (s[5] == 0 || strlen(s + 5) >= sizeof un.sun_path) {
+            return ot_fail(err, OT_INVALID, "address '%.120s': a Unix socket path has 1 to %zu bytes",
+                           s, sizeof un.sun_path - 1);
+        }
+        a.is_unix = true;
+        snprintf(a.host, sizeof a.host, "%s", s + 5);
+        *out = a;
+        return OT_OK;
+    }
+    int64_t port;
+    if (colon == NULL || ot_parse_i64(colon + 1, &port, NULL) != OT_OK || port < 0 ||
+        port > 65535) {
+        return ot_fail(err, OT_INVALID, "address '%.120s' is not HOST:PORT, :PORT or unix:PATH", s);
+    }
+    size_t n = (size_t)(colon - s);
+    const char *host = s;
+    if (n >= 2 && s[0] == '[' && s[n - 1] == ']') {
+        host = s + 1;
+        n -= 2;
+    }
+    if (n >= sizeof a.host) {
+        return ot_fail(err, OT_INVALID, "address '%.120s...': host longer than %zu bytes", s,
+                       sizeof a.host - 1);
+    }
+    memcpy(a.host, n ? host : "127.0.0.1", n ? n : 9);
+    a.port = (uint16_t)port;
+    *out = a;
+    return OT_OK;
+}
+
+char *ot_addr_format(const ot_addr *a, char out[300])
+{
+    if (a->is_unix) {
+        snprintf(out, 300, "unix:%s", a->host);
+    } else {
+        bool v6 = strchr(a->host, ':') != NULL;
+        snprintf(out, 300, "%s%s%s:%u", v6 ? "[" : "", a->host, v6 ? "]" : "", a->port);
+    }
+    return out;
+}
+
+bool ot_addr_is_loopback(const ot_addr *a)
+{
+    return a->is_unix || ot_has_prefix(a->host, "127.") || strcmp(a->host, "::1") == 0 ||
+           strcmp(a->host, "localhost") == 0;
+}
+
+struct target {
+    struct sockaddr_storage ss;
+    socklen_t len;
+    int family;
+};
+
+static ot_rc resolve(const ot_addr *a, bool passive, struct target *t, ot_error *err)
+{
+    memset(t, 0, sizeof *t);
+    if (a->is_unix) {
+        struct sockaddr_un *un = (struct sockaddr_un *)(void *)&t->ss;
+        un->sun_family = AF_UNIX;
+        memcpy(un->sun_path, a->host, strnlen(a->host, sizeof un->sun_path - 1));
+        t->len = sizeof *un;
+        t->family = AF_UNIX;
+        return OT_OK;
+    }
+    char port[8];
+    snprintf(port, sizeof port, "%u", a->port);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = passive ? AI_PASSIVE : 0};
+    struct addrinfo *res = NULL;
+    int rc = getaddrinfo(a->host, port, &hints, &res);
+    if (rc != 0) {
+        return ot_fail(err, OT_NOT_FOUND, "host '%s': %s", a->host, gai_strerror(rc));
+    }
+    memcpy(&t->ss, res->ai_addr, res->ai_addrlen);
+    t->len = res->ai_addrlen;
+    t->family = res->ai_family;
+    freeaddrinfo(res);
+    return OT_OK;
+}
+
+/* A socket file that nobody answers on is left over from a process that died. */
+static void unlink_stale(const struct target *t, const char *path)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        if (connect(fd, (const struct sockaddr *)(const void *)&t->ss, t->len) != 0 &&
+            errno == ECONNREFUSED) {
+            unlink(path);
+        }
+        close(fd);
+    }
+}
+
+ot_rc ot_sock_listen(const ot_addr *a, int backlog, int *fd_out, ot_error *err)
+{
+    struct target t;
+    OT_TRY(resolve(a, true, &t, err));
+    if (a->is_unix) {
+        unlink_stale(&t, a->host);
+    }
+    int fd = socket(t.family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    char text[300];
+    if (fd < 0) {
+        return ot_fail_errno(err, errno, "socket for %s", ot_addr_format(a, text));
+    }
+    int on = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, (struct sockaddr *)(void *)&t.ss, t.len) != 0 || listen(fd, backlog) != 0) {
+        int saved = errno;
+        close(fd);
+        return ot_fail_errno(err, saved, "listen on %s", ot_addr_format(a, text));
+    }
+    *fd_out = fd;
+    return OT_OK;
+}
+
+uint16_t ot_sock_port(int fd)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof ss;
+    if (getsockname(fd, (struct sockaddr *)(void *)&ss, &len) != 0) {
+        return 0;
+    }
+    if (ss.ss_family == AF_INET) {
+        return ntohs(((struct sockaddr_in *)(void *)&ss)->sin_port);
+    }
+    return ss.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)(void *)&ss)->sin6_port) : 0;
+}
+
+ot_rc ot_sock_connect_start(const ot_addr *a, int *fd_out, ot_error *err)
+{
+    struct target t;
+    OT_TRY(resolve(a, false, &t, err));
+    char text[300];
+    int fd = socket(t.family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return ot_fail_errno(err, errno, "socket for %s", ot_addr_format(a, text));
+    }
+    if (connect(fd, (struct sockaddr *)(void *)&t.ss, t.len) != 0 && errno != EINPROGRESS) {
+        int saved = errno;
+        close(fd);
+        return ot_fail_errno(err, saved, "connect to %s", ot_addr_format(a, text));
+    }
+    if (!a->is_unix) {
+        ot_sock_nodelay(fd);
+    }
+    *fd_out = fd;
+    return OT_OK;
+}
+
+ot_rc ot_sock_connect(const ot_addr *a, int64_t timeout_us, int *fd_out, ot_error *err)
+{
+    int fd;
+    OT_TRY(ot_sock_connect_start(a, &fd, err));
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    char text[300];
+    int n;
+    do {
+        n = poll(&p, 1, (int)(timeout_us / 1000));
+    } while (n < 0 && errno == EINTR);
+    int e = n == 0 ? ETIMEDOUT : n < 0 ? errno : ot_sock_error(fd);
+    if (e != 0) {
+        close(fd);
+        return ot_fail_errno(err, e, "connect to %s", ot_addr_format(a, text));
+    }
+    ot_sock_nonblock(fd, false);
+    *fd_out = fd;
+    return OT_OK;
+}
+
+int ot_sock_error(int fd)
+{
+    int e = 0;
+    socklen_t len = sizeof e;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) == 0 ? e : errno;
+}
+
+ot_rc ot_sock_set_timeout(int fd, int64_t timeout_us, ot_error *err)
+{
+    struct timeval tv = {.tv_sec = timeout_us / 1000000, .tv_usec = timeout_us % 1000000};
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv) != 0) {
+        return ot_fail_errno(err, errno, "socket timeout");
+    }
+    return OT_OK;
+}
+
+void ot_sock_nodelay(int fd)
+{
+    int on = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+void ot_sock_nonblock(int fd, bool on)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0) {
+        (void)fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+    }
+}
+
+void ot_sock_shutdown_write(int fd)
+{
+    (void)shutdown(fd, SHUT_WR);
+}
+
+bool ot_sock_peer_uid(int fd, uid_t *uid_out)
+{
+    struct ucred cred;
+    socklen_t len = sizeof cred;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0) {
+        return false;
+    }
+    *uid_out = cred.uid;
+    return true;
+}
+
+static int sys_accept(int fd)
+{
+    int c;
+    do {
+        c = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    } while (c < 0 && errno == EINTR);
+    if (c >= 0) {
+        ot_sock_nodelay(c); /* fails harmlessly on a Unix socket */
+    }
+    return c;
+}
+
+static ssize_t sys_read(int fd, void *p, size_t n)
+{
+    ssize_t k;
+    do {
+        k = recv(fd, p, n, 0);
+    } while (k < 0 && errno == EINTR);
+    return k;
+}
+
+static ssize_t sys_writev(int fd, const struct iovec *iov, int n)
+{
+    union {
+        const struct iovec *in;
+        struct iovec *out;
+    } cast = {.in = iov}; /* msghdr lacks the const that sendmsg keeps */
+    struct msghdr m = {.msg_iov = cast.out, .msg_iovlen = (size_t)n};
+    ssize_t k;
+    do {
+        k = sendmsg(fd, &m, MSG_NOSIGNAL);
+    } while (k < 0 && errno == EINTR);
+    return k;
+}
+
+static const ot_sock_ops system_ops = {
+    .accept = sys_accept, .read = sys_read, .writev = sys_writev};
+/* Synchronization: written before threads start. */
+static const ot_sock_ops *current = &system_ops;
+
+void ot_sock_install(const ot_sock_ops *ops)
+{
+    current = ops != NULL ? ops : &system_ops;
+}
+
+int ot_sock_accept(int fd)
+{
+    return current->accept(fd);
+}
+
+ssize_t ot_sock_read(int fd, void *p, size_t n)
+{
+    return current->read(fd, p, n);
+}
+
+ssize_t ot_sock_writev(int fd, const struct iovec *iov, int n)
+{
+    return current->writev(fd, iov, n);
+}
+
+ot_rc ot_sock_write_all(int fd, const void *p, size_t n, ot_error *err)
+{
+    union {
+        const void *in;
+        void *out;
+    } cast = {.in = p};
+    struct iovec v = {.iov_base = cast.out, .iov_len = n};
+    while (v.iov_len > 0) {
+        ssize_t k = ot_sock_writev(fd, &v, 1);
+        if (k < 0) {
+            return ot_fail_errno(err, errno, "write to socket");
+        }
+        v.iov_base = (char *)v.iov_base + k;
+        v.iov_len -= (size_t)k;
+    }
+    return OT_OK;
+}

@@ -1,0 +1,54 @@
+/* The network seam: sockets are made, read and written here and nowhere else, so that tests can
+ * shorten reads and writes, reset connections and run out of descriptors.
+ *
+ * All descriptors are close-on-exec; those of the loop are non-blocking.
+ * Threads: any. */
+#ifndef OT_BASE_SOCK_H
+#define OT_BASE_SOCK_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* "host:port", "[v6]:port", ":port" (loopback) or "unix:PATH". */
+typedef struct ot_addr {
+    char host[256]; /* of a unix address: the path */
+    uint16_t port;
+    bool is_unix;
+} ot_addr;
+
+ot_rc ot_addr_parse(const char *s, ot_addr *out, ot_error *err) OT_CHECKED;
+char *ot_addr_format(const ot_addr *a, char out[300]);
+bool ot_addr_is_loopback(const ot_addr *a); /* true for unix too */
+
+/* A listening socket; port 0 picks one, see ot_sock_port. A stale Unix socket file is replaced. */
+ot_rc ot_sock_listen(const ot_addr *a, int backlog, int *fd_out, ot_error *err) OT_CHECKED;
+uint16_t ot_sock_port(int fd);
+/* Blocking connect with a time limit; the socket stays blocking. */
+ot_rc ot_sock_connect(const ot_addr *a, int64_t timeout_us, int *fd_out, ot_error *err) OT_CHECKED;
+/* Starts a non-blocking connect; writability tells the end (ot_sock_error then says how). */
+ot_rc ot_sock_connect_start(const ot_addr *a, int *fd_out, ot_error *err) OT_CHECKED;
+int ot_sock_error(int fd); /* SO_ERROR */
+ot_rc ot_sock_set_timeout(int fd, int64_t timeout_us, ot_error *err) OT_CHECKED;
+void ot_sock_nodelay(int fd);
+void ot_sock_nonblock(int fd, bool on);
+void ot_sock_shutdown_write(int fd); /* the peer reads end of file; reading goes on */
+bool ot_sock_peer_uid(int fd, uid_t *uid_out); /* Unix sockets */
+
+/* Like the system calls (-1 and errno); EINTR is retried. Replaceable as a whole. */
+typedef struct ot_sock_ops {
+    int (*accept)(int fd); /* non-blocking, close-on-exec, TCP_NODELAY */
+    ssize_t (*read)(int fd, void *p, size_t n);
+    ssize_t (*writev)(int fd, const struct iovec *iov, int n);
+} ot_sock_ops;
+void ot_sock_install(const ot_sock_ops *ops); /* test seam; NULL restores the system's */
+
+int ot_sock_accept(int fd);
+ssize_t ot_sock_read(int fd, void *p, size_t n);
+ssize_t ot_sock_writev(int fd, const struct iovec *iov, int n); /* MSG_NOSIGNAL */
+ot_rc ot_sock_write_all(int fd, const void *p, size_t n, ot_error *err) OT_CHECKED; /* blocking */
+
+#endif

@@ -1,0 +1,256 @@
+#include "cli/client.h"
+
+#include "base/disk.h"
+#include "base/mem.h"
+#include "cli/commands.h"
+#include "net/http_client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TOKEN_BYTES_MAX 4096
+#define ADDRESS_BYTES_MAX 512
+
+struct ot_cli_client {
+    ot_http_client *http;
+    ot_str headers; /* Authorization */
+    char address[300];
+};
+
+/* One line of a file of the data directory. */
+static ot_rc read_line(const char *dir, const char *name, size_t max, ot_str *out, ot_error *err)
+{
+    char path[OT_PATH_MAX];
+    OT_TRY(ot_path_join(path, dir, name, err));
+    OT_TRY(ot_disk_read_all(ot_disk_posix(), path, max, out, err));
+    out->len = strcspn(out->data, "\r\n");
+    if (out->len > 0) {
+        out->data[out->len] = 0;
+    }
+    return OT_OK;
+}
+
+static ot_rc find_address(const ot_args *args, ot_addr *out, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    const char *url = ot_args_str(args, "url"), *dir = ot_args_str(args, "data");
+    if (url == NULL) {
+        ot_rc rc = read_line(dir, "control.addr", ADDRESS_BYTES_MAX, &text, err);
+        if (rc == OT_NOT_FOUND) {
+            return ot_fail(err, OT_UNAVAILABLE,
+                           "no control plane has run in data directory '%s'; start one with "
+                           "'overtake up --data %s', or name another with --data or --url",
+                           dir, dir);
+        }
+        OT_TRY(rc);
+        return ot_addr_parse(text.data, out, err);
+    }
+    if (ot_has_prefix(url, "https://")) {
+        return ot_fail(err, OT_UNIMPLEMENTED,
+                       "--url '%s': this build speaks no TLS; use http:// through a tunnel", url);
+    }
+    ot_str_adds(&text, ot_has_prefix(url, "http://") ? url + 7 : url);
+    if (text.len > 0 && text.data[text.len - 1] == '/') {
+        text.data[--text.len] = 0;
+    }
+    if (text.failed) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for the address");
+    }
+    return ot_addr_parse(text.data, out, err);
+}
+
+static ot_rc add_token(const ot_args *args, ot_str *headers, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str file = OT_STR_INIT;
+    const char *token = ot_args_str(args, "token");
+    if (token == NULL) {
+        ot_rc rc = read_line(ot_args_str(args, "data"), "token", TOKEN_BYTES_MAX, &file, err);
+        if (rc == OT_NOT_FOUND) {
+            return OT_OK; /* the server says what it wants */
+        }
+        OT_TRY(rc);
+        token = file.data;
+    }
+    for (const char *p = token; *p != 0; p++) {
+        if (*p <= ' ' || *p >= 127) {
+            return ot_fail(err, OT_INVALID, "the token has characters that a header can't carry");
+        }
+    }
+    if (token[0] != 0) {
+        ot_str_addf(headers, "Authorization: Bearer %s\r\n", token);
+    }
+    return OT_OK;
+}
+
+ot_rc ot_cli_client_open(const ot_args *args, ot_cli_client **client_out, ot_error *err)
+{
+    ot_addr addr;
+    OT_TRY(find_address(args, &addr, err));
+    ot_cli_client *c = ot_calloc(1, sizeof *c);
+    if (c == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for the connection");
+    }
+    ot_str_init(&c->headers);
+    ot_addr_format(&addr, c->address);
+    ot_rc rc = add_token(args, &c->headers, err);
+    if (rc == OT_OK) {
+        rc = ot_http_client_create(&addr, NULL, &c->http, err);
+    }
+    if (rc != OT_OK) {
+        ot_cli_client_close(c);
+        return rc;
+    }
+    *client_out = c;
+    return OT_OK;
+}
+
+void ot_cli_client_close(ot_cli_client *c)
+{
+    if (c != NULL) {
+        if (c->http != NULL) {
+            ot_http_client_destroy(c->http);
+        }
+        ot_str_done(&c->headers);
+        ot_free(c);
+    }
+}
+
+static ot_rc rc_of_status(int status)
+{
+    switch (status) {
+    case 400:
+    case 422:
+        return OT_INVALID;
+    case 401:
+        return OT_UNAUTHENTICATED;
+    case 403:
+        return OT_DENIED;
+    case 404:
+        return OT_NOT_FOUND;
+    case 409:
+        return OT_PRECONDITION;
+    case 413:
+    case 429:
+        return OT_EXHAUSTED;
+    case 503:
+        return OT_UNAVAILABLE;
+    default:
+        return status >= 500 ? OT_INTERNAL : OT_UNKNOWN;
+    }
+}
+
+static ot_rc server_error(const ot_cli_client *c, const ot_http_reply *r, ot_error *err)
+{
+    json_t *o = json_loadb(r->body.data, r->body.len, 0, NULL);
+    json_t *e = json_object_get(o, "error");
+    const char *text = json_string_value(json_is_object(e) ? json_object_get(e, "message") : e);
+    ot_rc rc = rc_of_status(r->status);
+    if (text != NULL) {
+        ot_fail(err, rc, "%s", text);
+    } else {
+        ot_fail(err, rc, "%s answered %d: %.300s", c->address, r->status, r->body.data);
+    }
+    json_decref(o);
+    return rc;
+}
+
+static ot_rc request(ot_cli_client *c, const ot_http_call *call, ot_http_reply *reply,
+                     ot_error *err)
+{
+    ot_rc rc = ot_http_client_request(c->http, call, reply, err);
+    if (rc == OT_UNAVAILABLE) {
+        return ot_error_prefix(err, rc, "control plane at %s does not answer (is `overtake up` "
+                                        "running?)",
+                               c->address);
+    }
+    OT_TRY(rc);
+    return reply->status >= 400 ? server_error(c, reply, err) : OT_OK;
+}
+
+ot_rc ot_cli_client_send(ot_cli_client *c, const char *method, const char *target,
+                         const char *content_type, const void *p, size_t n, json_t **answer_out,
+                         ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str headers = OT_STR_INIT;
+    ot_http_reply reply;
+    ot_str_adds(&headers, c->headers.data);
+    if (p != NULL) {
+        ot_str_addf(&headers, "Content-Type: %s\r\n", content_type);
+    }
+    if (headers.failed) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for the request");
+    }
+    ot_http_call call = {
+        .method = method, .target = target, .headers = headers.data, .body = p, .body_len = n};
+    ot_http_reply_init(&reply);
+    ot_rc rc = request(c, &call, &reply, err);
+    json_t *answer = NULL;
+    if (rc == OT_OK && reply.body.len > 0) {
+        json_error_t je;
+        answer = json_loadb(reply.body.data, reply.body.len, JSON_DECODE_ANY, &je);
+        if (answer == NULL) {
+            rc = ot_fail(err, OT_DATA_LOSS, "%s %s: the answer is not JSON: %s", method, target,
+                         je.text);
+        }
+    }
+    ot_http_reply_done(&reply);
+    if (rc == OT_OK) {
+        *answer_out = answer;
+    }
+    return rc;
+}
+
+ot_rc ot_cli_client_call(ot_cli_client *c, const char *method, const char *target, json_t *body,
+                         json_t **answer_out, ot_error *err)
+{
+    char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
+    if (body != NULL && text == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for the request");
+    }
+    ot_rc rc = ot_cli_client_send(c, method, target, "application/json", text,
+                                  text != NULL ? strlen(text) : 0, answer_out, err);
+    free(text);
+    return rc;
+}
+
+ot_rc ot_cli_client_stream(ot_cli_client *c, const char *target, ot_cli_data_fn *fn, void *arg,
+                           ot_error *err)
+{
+    ot_http_reply reply;
+    ot_http_call call = {.method = "GET",
+                         .target = target,
+                         .headers = c->headers.data,
+                         .on_data = fn,
+                         .arg = arg};
+    ot_http_reply_init(&reply);
+    ot_rc rc = request(c, &call, &reply, err);
+    ot_http_reply_done(&reply);
+    return rc;
+}
+
+int ot_cli_client_run(const ot_args *args, const char *method, const char *target, json_t *body,
+                      ot_cli_print_fn *print)
+{
+    ot_error err = {0};
+    ot_cli_client *c = NULL;
+    json_t *answer = NULL;
+    ot_rc rc = ot_cli_client_open(args, &c, &err);
+    if (rc == OT_OK) {
+        rc = ot_cli_client_call(c, method, target, body, &answer, &err);
+    }
+    ot_cli_client_close(c);
+    if (rc != OT_OK) {
+        return ot_cli_fail(args, &err);
+    }
+    int code = 0;
+    if (ot_args_json(args) || print == NULL) {
+        code = ot_cli_print_json(answer);
+    } else {
+        OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+        print(answer, &out);
+        code = ot_cli_print(&out);
+    }
+    json_decref(answer);
+    return code;
+}

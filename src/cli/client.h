@@ -1,0 +1,50 @@
+/* How commands talk to the control plane: address and token found, errors told, JSON in and out.
+ *
+ * Threads: one at a time. Lifetime: open/close. The address is --url (OVERTAKE_URL) or what `up`
+ * left in the data directory; the token is --token (OVERTAKE_TOKEN) or the data directory's. */
+#ifndef OT_CLI_CLIENT_H
+#define OT_CLI_CLIENT_H
+
+#include "base/options.h"
+
+#include <jansson.h>
+
+/* The options that every such command declares: `static const ot_opt opts[] = {OT_CLI_CLIENT_OPTS,
+ * ...}`. */
+#define OT_CLI_CLIENT_OPTS                                                                         \
+    OT_OPT_DATA_DIR,                                                                               \
+        {.name = "url",                                                                            \
+         .type = OT_OPT_STRING,                                                                    \
+         .value = "URL",                                                                           \
+         .help = "control plane, http://HOST:PORT [what `up` wrote into the data directory]"},     \
+        {.name = "token",                                                                          \
+         .type = OT_OPT_STRING,                                                                    \
+         .help = "token of the control API [the data directory's]",                                \
+         .hidden = true}                                                                           \
+    /* A token on the command line shows in `ps`; the environment is the place for it. */
+
+typedef struct ot_cli_client ot_cli_client;
+
+ot_rc ot_cli_client_open(const ot_args *args, ot_cli_client **client_out, ot_error *err) OT_CHECKED;
+void ot_cli_client_close(ot_cli_client *c);
+
+/* Sends `body` (may be NULL; borrowed) and waits for the JSON answer (NULL when it is empty; the
+ * caller drops it). A status of 400 or more is an error with the server's own text. */
+ot_rc ot_cli_client_call(ot_cli_client *c, const char *method, const char *target, json_t *body,
+                         json_t **answer_out, ot_error *err) OT_CHECKED;
+/* Streams the answer's bytes to `fn`: logs, exports. */
+typedef ot_rc ot_cli_data_fn(void *arg, const char *p, size_t n, ot_error *err);
+ot_rc ot_cli_client_stream(ot_cli_client *c, const char *target, ot_cli_data_fn *fn, void *arg,
+                           ot_error *err) OT_CHECKED;
+/* Sends bytes with a content type: uploads. */
+ot_rc ot_cli_client_send(ot_cli_client *c, const char *method, const char *target,
+                         const char *content_type, const void *p, size_t n, json_t **answer_out,
+                         ot_error *err) OT_CHECKED;
+
+/* The whole of a simple command: calls, prints the JSON with --output json or gives it to `print`,
+ * and answers with the exit code. */
+typedef void ot_cli_print_fn(json_t *answer, ot_str *out);
+int ot_cli_client_run(const ot_args *args, const char *method, const char *target, json_t *body,
+                      ot_cli_print_fn *print);
+
+#endif

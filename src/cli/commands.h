@@ -1,0 +1,34 @@
+/* The commands of this folder. src/main.c joins them with those of higher rows into the one table
+ * that drives dispatch, --help and completion (base/options.h).
+ *
+ * To add a command here: define `const ot_command ot_cli_NAME_command` in cli/NAME.c and list it in
+ * cli/commands.c. */
+#ifndef OT_CLI_COMMANDS_H
+#define OT_CLI_COMMANDS_H
+
+#include "base/options.h"
+
+#include <jansson.h>
+
+#define OT_VERSION "0.1.0"
+
+extern const ot_command ot_cli_up_command, ot_cli_shim_command, ot_cli_version_command,
+    ot_cli_help_command, ot_cli_completion_command;
+
+extern const ot_command *const ot_cli_commands[];
+extern const size_t ot_cli_commands_n;
+
+/* Finds the command of argv[1..], parses its options, sets logging up and runs it. Prints usage
+ * errors to stderr with the way out and answers 2; --help goes to stdout and answers 0. The table
+ * is kept for `help` and `completion`; it must be static. */
+int ot_cli_main(const ot_command *const *table, size_t n, int argc, const char *const *argv);
+
+/* For the boundary of a command: prints "overtake: MESSAGE" to stderr and answers 1 (2 for a usage
+ * error). With --output json the error goes to stdout as {"error": ..., "code": ...} too. */
+int ot_cli_fail(const ot_args *args, const ot_error *err);
+int ot_cli_usage(const ot_args *args, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Prints to stdout; the exit code: 1 when it could not be written (a full disk, a closed pipe). */
+int ot_cli_print(const ot_str *text);
+int ot_cli_print_json(json_t *value); /* indented; NULL prints nothing */
+
+#endif

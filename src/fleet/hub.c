@@ -1,0 +1,258 @@
+#include "fleet/hub.h"
+
+#include "base/disk.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/sock.h"
+#include "net/frame.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct agent {
+    ot_hub *hub;
+    ot_frame_conn *conn;
+    bool greeted;
+    char id[65], kind[33], incarnation[33], version[33];
+    int64_t pid;
+    char *observed; /* the last report, JSON */
+} agent;
+
+struct ot_hub {
+    ot_loop *loop;
+    ot_hub_ops ops;
+    ot_watch watch;
+    agent *agents[OT_HUB_AGENTS_MAX];
+    size_t n_agents;
+};
+
+static void agent_drop(agent *a)
+{
+    ot_hub *h = a->hub;
+    for (size_t i = 0; i < h->n_agents; i++) {
+        if (h->agents[i] == a) {
+            h->agents[i] = h->agents[--h->n_agents];
+            break;
+        }
+    }
+    ot_frame_conn_destroy(a->conn);
+    bool tell = a->greeted;
+    char id[65];
+    memcpy(id, a->id, sizeof id);
+    ot_free(a->observed);
+    ot_free(a);
+    if (tell) {
+        h->ops.connected(h->ops.self, id, false);
+    }
+}
+
+static void send_desired(agent *a)
+{
+    OT_AUTO(ot_str_done) ot_str json = OT_STR_INIT;
+    ot_error err = {0};
+    if (a->hub->ops.desired(a->hub->ops.self, &json, &err) != OT_OK ||
+        ot_frame_send(a->conn, OT_AGENT_DESIRED, json.data, json.len, NULL, 0, &err) != OT_OK) {
+        ot_warn("hub", "agent %s: desired state not sent: %s", a->id, err.msg);
+    }
+}
+
+static void copy_text(char *out, size_t size, const json_t *j, const char *key)
+{
+    const char *s = json_string_value(json_object_get(j, key));
+    snprintf(out, size, "%s", s != NULL ? s : "");
+}
+
+/* False: the connection is of no use. */
+static bool hello(agent *a, const ot_frame *f)
+{
+    json_t *j = json_loadb(f->json, f->json_len, 0, NULL);
+    int64_t protocol = json_integer_value(json_object_get(j, "protocol"));
+    copy_text(a->id, sizeof a->id, j, "id");
+    copy_text(a->kind, sizeof a->kind, j, "kind");
+    copy_text(a->incarnation, sizeof a->incarnation, j, "incarnation");
+    copy_text(a->version, sizeof a->version, j, "version");
+    a->pid = json_integer_value(json_object_get(j, "pid"));
+    json_decref(j);
+    if (protocol < 1 || !ot_name_ok(a->id)) {
+        ot_warn("hub", "an agent said hello with protocol %" PRId64 " and id '%s'; refused",
+                protocol, a->id);
+        return false;
+    }
+    a->greeted = true;
+    a->hub->ops.connected(a->hub->ops.self, a->id, true);
+    send_desired(a);
+    return true;
+}
+
+static bool ack(agent *a, const json_t *j, ot_error *err)
+{
+    json_t *reply = json_pack("{s:O?,s:O?,s:O?}", "stream", json_object_get(j, "stream"), "seq",
+                              json_object_get(j, "seq"), "incarnation",
+                              json_object_get(j, "incarnation"));
+    char *text = reply != NULL ? json_dumps(reply, JSON_COMPACT) : NULL;
+    json_decref(reply);
+    bool sent = text != NULL &&
+                ot_frame_send(a->conn, OT_AGENT_ACK, text, strlen(text), NULL, 0, err) == OT_OK;
+    free(text);
+    return sent;
+}
+
+static bool push(agent *a, const ot_frame *f)
+{
+    ot_error err = {0};
+    ot_rc rc = a->hub->ops.push(a->hub->ops.self, f->json, f->json_len, f->bin, f->bin_len, &err);
+    if (rc == OT_INVALID || rc == OT_NOT_FOUND) {
+        ot_warn("hub", "agent %s: push dropped: %s", a->id, err.msg);
+    } else if (rc != OT_OK) {
+        ot_err("hub", "agent %s: push not taken: %s", a->id, err.msg);
+        return false;
+    }
+    json_t *j = json_loadb(f->json, f->json_len, 0, NULL);
+    bool fine = j != NULL && ack(a, j, &err);
+    json_decref(j);
+    return fine;
+}
+
+static void observed(agent *a, const ot_frame *f)
+{
+    char *copy = ot_strndup(f->json, f->json_len);
+    if (copy != NULL) {
+        ot_free(a->observed);
+        a->observed = copy;
+    }
+    a->hub->ops.observed(a->hub->ops.self, a->id, f->json, f->json_len);
+}
+
+static void on_frame(void *arg, ot_frame_conn *c, const ot_frame *f)
+{
+    (void)c;
+    agent *a = arg;
+    bool fine = true;
+    if (f->type == OT_AGENT_HELLO && !a->greeted) {
+        fine = hello(a, f);
+    } else if (!a->greeted) {
+        fine = false;
+    } else if (f->type == OT_AGENT_OBSERVED) {
+        observed(a, f);
+    } else if (f->type == OT_AGENT_PUSH) {
+        fine = push(a, f);
+    }
+    /* Frames of an unknown type come from a newer agent: passed over. */
+    if (!fine) {
+        agent_drop(a);
+    }
+}
+
+static void on_close(void *arg, ot_frame_conn *c, const ot_error *err)
+{
+    (void)c;
+    agent *a = arg;
+    ot_debug("hub", "agent %s: %s", a->id, err->msg);
+    agent_drop(a);
+}
+
+static const ot_frame_ops frame_ops = {.on_frame = on_frame, .on_close = on_close};
+
+static bool may_connect(int fd)
+{
+    uid_t uid;
+    return ot_sock_peer_uid(fd, &uid) && (uid == geteuid() || uid == 0);
+}
+
+static void accept_one(ot_hub *h, int fd)
+{
+    ot_error err = {0};
+    agent *a = NULL;
+    if (!may_connect(fd)) {
+        ot_warn("hub", "a connection of another user was refused");
+    } else if (h->n_agents == OT_HUB_AGENTS_MAX) {
+        ot_warn("hub", "more than %d agents; one was refused", OT_HUB_AGENTS_MAX);
+    } else if ((a = ot_calloc(1, sizeof *a)) != NULL) {
+        a->hub = h;
+        if (ot_frame_conn_create(h->loop, fd, NULL, &frame_ops, a, &a->conn, &err) == OT_OK) {
+            h->agents[h->n_agents++] = a;
+            return;
+        }
+        ot_warn("hub", "agent: %s", err.msg);
+        ot_free(a);
+    }
+    ot_fd_close(&fd);
+}
+
+static void on_listen(void *arg, unsigned events)
+{
+    (void)events;
+    ot_hub *h = arg;
+    for (int i = 0; i < 64; i++) {
+        int fd = ot_sock_accept(h->watch.fd);
+        if (fd < 0) {
+            if (errno != EAGAIN) {
+                ot_warn("hub", "accept: %s", strerror(errno));
+            }
+            return;
+        }
+        accept_one(h, fd);
+    }
+}
+
+ot_rc ot_hub_create(ot_loop *loop, int listen_fd, const ot_hub_ops *ops, ot_hub **out,
+                    ot_error *err)
+{
+    ot_hub *h = ot_calloc(1, sizeof *h);
+    if (h == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "hub: no memory");
+    }
+    h->loop = loop;
+    h->ops = *ops;
+    ot_rc rc = ot_loop_watch(loop, &h->watch, listen_fd, OT_LOOP_READ, on_listen, h, err);
+    if (rc != OT_OK) {
+        ot_free(h);
+        return rc;
+    }
+    *out = h;
+    return OT_OK;
+}
+
+void ot_hub_destroy(ot_hub *h)
+{
+    if (h == NULL) {
+        return;
+    }
+    ot_loop_unwatch(h->loop, &h->watch);
+    while (h->n_agents > 0) {
+        agent *a = h->agents[h->n_agents - 1];
+        a->greeted = false; /* nobody is told: the control plane itself goes */
+        agent_drop(a);
+    }
+    ot_free(h);
+}
+
+void ot_hub_desired_changed(ot_hub *h)
+{
+    for (size_t i = 0; i < h->n_agents; i++) {
+        if (h->agents[i]->greeted) {
+            send_desired(h->agents[i]);
+        }
+    }
+}
+
+void ot_hub_json(const ot_hub *h, ot_str *out)
+{
+    ot_str_addc(out, '[');
+    for (size_t i = 0; i < h->n_agents; i++) {
+        const agent *a = h->agents[i];
+        json_t *seen = a->observed != NULL ? json_loads(a->observed, 0, NULL) : NULL;
+        json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:I,s:o}", "id", a->id, "kind", a->kind,
+                              "incarnation", a->incarnation, "version", a->version, "pid",
+                              (json_int_t)a->pid, "observed", seen != NULL ? seen : json_null());
+        char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+        ot_str_addf(out, "%s%s", i > 0 ? "," : "", text != NULL ? text : "null");
+        free(text);
+        json_decref(j);
+    }
+    ot_str_addc(out, ']');
+}

@@ -1,0 +1,396 @@
+#include "net/http_client.h"
+
+#include "base/disk.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CONNECT_US 5000000
+#define IO_US 30000000
+#define BODY_MAX (UINT64_C(256) << 20)
+#define HEAD_MAX 65536
+#define READ_SIZE 65536
+
+struct ot_http_client {
+    ot_addr addr;
+    ot_http_client_options opt;
+    int fd;
+    bool close; /* the server said so, or the framing is lost */
+    char host[300];
+    size_t at, len; /* unread bytes [at, len) of buf */
+    char buf[READ_SIZE];
+};
+
+ot_rc ot_http_client_create(const ot_addr *addr, const ot_http_client_options *o,
+                            ot_http_client **client_out, ot_error *err)
+{
+    if (o != NULL && o->struct_size != sizeof *o) {
+        return ot_fail(err, OT_INVALID, "http client: options with a wrong struct_size");
+    }
+    ot_http_client *c = ot_calloc(1, sizeof *c);
+    if (c == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "http client: out of memory");
+    }
+    c->addr = *addr;
+    c->fd = -1;
+    if (o != NULL) {
+        c->opt = *o;
+    }
+    c->opt.connect_us = c->opt.connect_us != 0 ? c->opt.connect_us : CONNECT_US;
+    c->opt.io_us = c->opt.io_us != 0 ? c->opt.io_us : IO_US;
+    c->opt.body_max = c->opt.body_max != 0 ? c->opt.body_max : BODY_MAX;
+    if (addr->is_unix) {
+        snprintf(c->host, sizeof c->host, "localhost");
+    } else {
+        ot_addr_format(addr, c->host);
+    }
+    *client_out = c;
+    return OT_OK;
+}
+
+void ot_http_client_destroy(ot_http_client *c)
+{
+    if (c != NULL) {
+        ot_fd_close(&c->fd);
+        ot_free(c);
+    }
+}
+
+void ot_http_reply_init(ot_http_reply *r)
+{
+    r->status = 0;
+    ot_str_init(&r->head);
+    ot_str_init(&r->body);
+}
+
+void ot_http_reply_done(ot_http_reply *r)
+{
+    ot_str_done(&r->head);
+    ot_str_done(&r->body);
+}
+
+ot_slice ot_http_reply_header(const ot_http_reply *r, const char *name)
+{
+    for (const char *line = r->head.data; *line != 0;) {
+        const char *end = strstr(line, "\r\n");
+        if (end == NULL) {
+            break;
+        }
+        const char *colon = memchr(line, ':', (size_t)(end - line));
+        if (colon != NULL && ot_slice_ieq((ot_slice){line, (size_t)(colon - line)}, name)) {
+            const char *v = colon + 1, *e = end;
+            while (v < e && (*v == ' ' || *v == '\t')) {
+                v++;
+            }
+            while (e > v && (e[-1] == ' ' || e[-1] == '\t')) {
+                e--;
+            }
+            return (ot_slice){.p = v, .n = (size_t)(e - v)};
+        }
+        line = end + 2;
+    }
+    return (ot_slice){0};
+}
+
+static ot_rc fail_io(const ot_http_client *c, int e, const char *what, ot_error *err)
+{
+    char text[300];
+    ot_addr_format(&c->addr, text);
+    if (e == EAGAIN) {
+        return ot_fail(err, OT_TIMEOUT, "%s %s: nothing moved for %lld ms", what, text,
+                       (long long)(c->opt.io_us / 1000));
+    }
+    if (e == 0) {
+        return ot_fail(err, OT_UNAVAILABLE, "%s %s: the server closed the connection", what, text);
+    }
+    return ot_fail(err, OT_UNAVAILABLE, "%s %s: %s", what, text, strerror(e));
+}
+
+/* True when the server has closed a kept-alive connection, or sent what nobody asked for. */
+static bool is_stale(ot_http_client *c)
+{
+    char byte;
+    ot_sock_nonblock(c->fd, true);
+    ssize_t k = ot_sock_read(c->fd, &byte, 1);
+    bool stale = k >= 0 || errno != EAGAIN;
+    ot_sock_nonblock(c->fd, false);
+    return stale;
+}
+
+static ot_rc ensure_connected(ot_http_client *c, ot_error *err)
+{
+    if (c->fd >= 0 && (c->close || c->at != c->len || is_stale(c))) {
+        ot_fd_close(&c->fd);
+    }
+    if (c->fd >= 0) {
+        return OT_OK;
+    }
+    c->close = false;
+    c->at = c->len = 0;
+    ot_rc rc = ot_sock_connect(&c->addr, c->opt.connect_us, &c->fd, err);
+    if (rc != OT_OK) {
+        return rc == OT_TIMEOUT ? rc : ot_error_prefix(err, OT_UNAVAILABLE, "http client");
+    }
+    return c->opt.io_us > 0 ? ot_sock_set_timeout(c->fd, c->opt.io_us, err) : OT_OK;
+}
+
+/* Reads more when the buffer is empty; *n_out = 0 at the end of the connection. */
+static ot_rc fill(ot_http_client *c, size_t *n_out, ot_error *err)
+{
+    if (c->at == c->len) {
+        ssize_t k = ot_sock_read(c->fd, c->buf, sizeof c->buf);
+        if (k < 0) {
+            return fail_io(c, errno, "read from", err);
+        }
+        c->at = 0;
+        c->len = (size_t)k;
+    }
+    *n_out = c->len - c->at;
+    return OT_OK;
+}
+
+static ot_rc send_request(ot_http_client *c, const ot_http_call *call, ot_error *err)
+{
+    ot_str head;
+    ot_str_init(&head);
+    ot_str_addf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\n", call->method, call->target, c->host);
+    bool has_body = call->body != NULL || call->body_len > 0;
+    if (has_body || strcmp(call->method, "POST") == 0 || strcmp(call->method, "PUT") == 0) {
+        ot_str_addf(&head, "Content-Length: %zu\r\n", call->body_len);
+    }
+    ot_str_adds(&head, call->headers != NULL ? call->headers : "");
+    ot_str_adds(&head, "\r\n");
+    if (head.failed) {
+        ot_str_done(&head);
+        return ot_fail(err, OT_EXHAUSTED, "http client: out of memory");
+    }
+    union {
+        const void *in;
+        void *out;
+    } cast = {.in = call->body};
+    struct iovec v[2] = {{head.data, head.len}, {cast.out, call->body_len}};
+    ot_rc rc = OT_OK;
+    for (int i = 0; i < 2;) {
+        ssize_t k = ot_sock_writev(c->fd, v + i, call->body_len > 0 ? 2 - i : 1 - i);
+        if (k < 0) {
+            /* The server may have answered and closed without reading all: its answer is better
+             * than our error. */
+            rc = errno == EPIPE || errno == ECONNRESET ? OT_OK : fail_io(c, errno, "write to", err);
+            c->close = true;
+            break;
+        }
+        while (i < 2 && (size_t)k >= v[i].iov_len) {
+            k -= (ssize_t)v[i].iov_len;
+            i++;
+        }
+        if (i < 2) {
+            v[i].iov_base = (char *)v[i].iov_base + k;
+            v[i].iov_len -= (size_t)k;
+        }
+    }
+    ot_str_done(&head);
+    return rc;
+}
+
+/* Status line and fields up to the empty line. */
+static ot_rc read_head(ot_http_client *c, ot_http_reply *r, ot_error *err)
+{
+    ot_str *h = &r->head;
+    ot_str_clear(h);
+    for (;;) {
+        size_t n;
+        OT_TRY(fill(c, &n, err));
+        if (n == 0) {
+            return h->len == 0 ? fail_io(c, 0, "read from", err)
+                               : ot_fail(err, OT_DATA_LOSS, "the reply's head is cut off");
+        }
+        const char *lf = memchr(c->buf + c->at, '\n', n);
+        size_t take = lf != NULL ? (size_t)(lf - (c->buf + c->at)) + 1 : n;
+        ot_str_add(h, c->buf + c->at, take);
+        c->at += take;
+        if (h->failed || h->len > HEAD_MAX) {
+            return ot_fail(err, OT_EXHAUSTED, "the reply's head is longer than %d bytes", HEAD_MAX);
+        }
+        if (lf != NULL && h->len >= 4 && memcmp(h->data + h->len - 4, "\r\n\r\n", 4) == 0) {
+            break;
+        }
+    }
+    const char *z = h->data;
+    if (strlen(z) != h->len || h->len < 14 || memcmp(z, "HTTP/1.", 7) != 0 || z[8] != ' ' ||
+        z[9] < '1' || z[9] > '5' || z[10] < '0' || z[10] > '9' || z[11] < '0' || z[11] > '9') {
+        return ot_fail(err, OT_DATA_LOSS, "the reply is not HTTP/1.1: '%.*s'",
+                       (int)OT_MIN(strcspn(z, "\r\n"), (size_t)40), z);
+    }
+    r->status = (z[9] - '0') * 100 + (z[10] - '0') * 10 + (z[11] - '0');
+    c->close = c->close || z[7] == '0';
+    const char *fields = strstr(z, "\r\n") + 2;
+    size_t n = h->len - (size_t)(fields - z) - 2; /* without the empty line */
+    memmove(h->data, fields, n);
+    h->data[n] = 0;
+    h->len = n;
+    return OT_OK;
+}
+
+/* Where the body's bytes go. */
+typedef struct sink {
+    const ot_http_call *call;
+    ot_http_reply *reply;
+    uint64_t max;
+    bool collect;
+} sink;
+
+static ot_rc sink_put(sink *s, const char *p, size_t n, ot_error *err)
+{
+    if (!s->collect) {
+        return n > 0 ? s->call->on_data(s->call->arg, p, n, err) : OT_OK;
+    }
+    if (n > s->max - s->reply->body.len) {
+        return ot_fail(err, OT_EXHAUSTED, "the reply's body is larger than %llu bytes",
+                       (unsigned long long)s->max);
+    }
+    ot_str_add(&s->reply->body, p, n);
+    return s->reply->body.failed ? ot_fail(err, OT_EXHAUSTED, "http client: out of memory") : OT_OK;
+}
+
+static ot_rc read_chunked(ot_http_client *c, sink *s, ot_error *err)
+{
+    ot_http_chunks chunks = {0};
+    for (;;) {
+        size_t n, got = 0, written = 0;
+        OT_TRY(fill(c, &n, err));
+        if (n == 0) {
+            return ot_fail(err, OT_DATA_LOSS, "the reply's body is cut off");
+        }
+        char *p = c->buf + c->at;
+        const char *reason = NULL;
+        ot_http_step step =
+            ot_http_chunks_feed(&chunks, p, n, p, UINT64_MAX, &got, &written, &reason);
+        if (step == OT_HTTP_BAD) {
+            return ot_fail(err, OT_DATA_LOSS, "the reply: %s", reason);
+        }
+        OT_TRY(sink_put(s, p, written, err));
+        c->at += got;
+        if (step == OT_HTTP_DONE) {
+            return OT_OK;
+        }
+    }
+}
+
+/* `length` bytes, or (UINT64_MAX) all until the connection ends. */
+static ot_rc read_plain(ot_http_client *c, sink *s, uint64_t length, ot_error *err)
+{
+    for (uint64_t left = length; left > 0;) {
+        size_t n;
+        OT_TRY(fill(c, &n, err));
+        if (n == 0) {
+            return length == UINT64_MAX ? OT_OK
+                                        : ot_fail(err, OT_DATA_LOSS,
+                                                  "the reply's body is cut off: %llu bytes missing",
+                                                  (unsigned long long)left);
+        }
+        size_t k = left < n ? (size_t)left : n;
+        OT_TRY(sink_put(s, c->buf + c->at, k, err));
+        c->at += k;
+        left -= length == UINT64_MAX ? 0 : k;
+    }
+    return OT_OK;
+}
+
+static ot_rc parse_length(ot_slice v, uint64_t *length_out, ot_error *err)
+{
+    uint64_t x = 0;
+    bool good = v.n > 0 && v.n <= 18;
+    for (size_t i = 0; good && i < v.n; i++) {
+        good = v.p[i] >= '0' && v.p[i] <= '9';
+        x = x * 10 + (unsigned)(v.p[i] - '0');
+    }
+    if (!good) {
+        return ot_fail(err, OT_DATA_LOSS, "the reply's Content-Length '%.*s' is not a number",
+                       (int)OT_MIN(v.n, (size_t)40), v.p);
+    }
+    *length_out = x;
+    return OT_OK;
+}
+
+static ot_rc read_body(ot_http_client *c, const ot_http_call *call, ot_http_reply *r, ot_error *err)
+{
+    sink s = {.call = call,
+              .reply = r,
+              .max = c->opt.body_max,
+              .collect = call->on_data == NULL || r->status >= 300};
+    c->close = c->close || ot_slice_ieq(ot_http_reply_header(r, "connection"), "close");
+    if (strcmp(call->method, "HEAD") == 0 || r->status == 204 || r->status == 304) {
+        return OT_OK;
+    }
+    ot_slice te = ot_http_reply_header(r, "transfer-encoding");
+    if (te.p != NULL) {
+        if (!ot_slice_ieq(te, "chunked")) {
+            return ot_fail(err, OT_DATA_LOSS, "the reply's Transfer-Encoding is not chunked");
+        }
+        return read_chunked(c, &s, err);
+    }
+    uint64_t length = UINT64_MAX;
+    ot_slice cl = ot_http_reply_header(r, "content-length");
+    if (cl.p != NULL) {
+        OT_TRY(parse_length(cl, &length, err));
+    } else {
+        c->close = true;
+    }
+    return read_plain(c, &s, length, err);
+}
+
+static bool is_clean(const char *z, const char *refused)
+{
+    return z[0] != 0 && z[strcspn(z, refused)] == 0;
+}
+
+ot_rc ot_http_client_request(ot_http_client *c, const ot_http_call *call, ot_http_reply *reply,
+                             ot_error *err)
+{
+    if (!is_clean(call->method, " \r\n") || !is_clean(call->target, " \r\n")) {
+        return ot_fail(err, OT_INVALID, "method '%.20s' or target '%.200s' has a space or is empty",
+                       call->method, call->target);
+    }
+    ot_str_clear(&reply->head);
+    ot_str_clear(&reply->body);
+    reply->head.failed = reply->body.failed = false;
+    reply->status = 0;
+    OT_TRY(ensure_connected(c, err));
+    ot_rc rc = send_request(c, call, err);
+    while (rc == OT_OK) {
+        rc = read_head(c, reply, err);
+        if (rc != OT_OK || reply->status >= 200) {
+            break; /* 1xx are not the answer */
+        }
+    }
+    if (rc == OT_OK) {
+        rc = read_body(c, call, reply, err);
+    }
+    if (rc != OT_OK || c->close) {
+        ot_fd_close(&c->fd);
+    }
+    return rc;
+}
+
+ot_rc ot_http_client_simple(ot_http_client *c, const char *method, const char *target,
+                            const char *headers, const void *body, size_t body_len,
+                            ot_http_reply *reply, ot_error *err)
+{
+    ot_http_call call = {
+        .method = method, .target = target, .headers = headers, .body = body, .body_len = body_len};
+    return ot_http_client_request(c, &call, reply, err);
+}
+
+void ot_http_encode(ot_str *out, const char *s)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+    for (; *s != 0; s++) {
+        if (strchr(plain, *s) != NULL) {
+            ot_str_addc(out, *s);
+        } else {
+            ot_str_addf(out, "%%%02X", (unsigned)(unsigned char)*s);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+/* The app: one YAML file of the developers' side, parsed and checked.
+ *
+ * Everything has a default but `schema`, `app`, `train.{run,data,model}` and `serve`. Names that end
+ * in `_us` are microseconds. Lifetime: an ot_app owns its arena; immutable after ot_app_parse.
+ * Threads: any may read. The reference in docs/app-yaml.md is printed from the same tables. */
+#ifndef OT_PIPELINE_APP_H
+#define OT_PIPELINE_APP_H
+
+#include "base/expr.h"
+#include "pipeline/conf.h"
+
+#define OT_APP_DATA_MAX 16
+#define OT_APP_STAGE_MAX 16
+#define OT_APP_SHARES_MAX 8
+
+typedef struct ot_app_data {
+    const char *name;
+    const char *path;  /* a .npz file or a directory of .npy, relative to the app file; or NULL */
+    const char *from;  /* "DEPLOYMENT.labelled"; or NULL */
+    const char *label; /* the column that holds the label */
+    int64_t last_us, max_rows;
+    ot_conf_mark mark;
+} ot_app_data;
+
+typedef struct ot_app_resources {
+    int64_t cpu, gpu;
+    uint64_t memory, disk, log;
+    int64_t time_us;
+} ot_app_resources;
+
+typedef struct ot_app_train {
+    const char *run;
+    ot_conf_strs data;
+    const char *model;
+    ot_app_resources resources;
+    int64_t retries;
+    ot_conf_mark mark;
+    uint64_t set;
+} ot_app_train;
+
+typedef struct ot_app_evaluate {
+    double held_out;
+    ot_conf_strs metrics;
+} ot_app_evaluate;
+
+enum { OT_JOIN_PREDICTION_ID, OT_JOIN_KEY };
+enum { OT_FALLBACK_PREVIOUS, OT_FALLBACK_REFUSE };
+
+typedef struct ot_app_serve {
+    const char *deployment;
+    struct {
+        int join;
+        int64_t expected_within_us;
+    } labels;
+    struct {
+        double rate;
+        uint64_t max;
+        int64_t keep_us;
+    } sample;
+    int fallback;
+    ot_conf_mark mark;
+} ot_app_serve;
+
+enum { OT_CYCLES_NONE, OT_CYCLES_DAILY, OT_CYCLES_WEEKLY };
+
+typedef struct ot_app_quality {
+    int64_t window_us, block_us;
+    int64_t blocks_per_day, baseline_days;
+    int cycles;
+    double ignore_smaller; /* in standard deviations */
+} ot_app_quality;
+
+typedef struct ot_app_objectives {
+    struct {
+        double at_least;
+        int64_t over_us;
+        ot_conf_mark mark;
+    } accuracy;
+    struct {
+        int64_t at_most_us;
+        double share;
+        ot_conf_mark mark;
+    } latency_p99;
+    struct {
+        double at_least;
+        int64_t over_us;
+        ot_conf_mark mark;
+    } availability;
+    struct {
+        ot_conf_rate at_most;
+    } false_alarms;
+} ot_app_objectives;
+
+typedef struct ot_app_retrain {
+    ot_conf_strs when; /* expressions; empty: never by itself */
+    ot_conf_rate at_most;
+    int64_t pause_after; /* failures in a row */
+    int64_t cool_down_us;
+    ot_conf_mark mark;
+} ot_app_retrain;
+
+typedef enum ot_stage_kind {
+    OT_STAGE_GATE,
+    OT_STAGE_APPROVAL,
+    OT_STAGE_SHADOW,
+    OT_STAGE_CANARY,
+    OT_STAGE_PROBATION,
+} ot_stage_kind;
+
+typedef enum ot_otherwise {
+    OT_OTHERWISE_STOP,      /* the release ends; the champion stays */
+    OT_OTHERWISE_ROLL_BACK, /* the same, said of a version that has a share */
+    OT_OTHERWISE_CONTINUE,  /* the next stage is entered */
+} ot_otherwise;
+
+typedef struct ot_app_margin {
+    const char *data;
+    double margin;
+} ot_app_margin;
+
+typedef struct ot_app_stage {
+    ot_stage_kind kind;
+    ot_conf_mark mark;
+    /* gate */
+    const char *better_on; /* a data set's name or NULL */
+    ot_app_margin not_worse_on[OT_APP_DATA_MAX];
+    size_t n_not_worse_on;
+    const char *require; /* an expression over metrics.* and champion.*, or NULL */
+    /* waits */
+    int64_t until_compared, at_most_us;
+    int otherwise;
+    double shares[OT_APP_SHARES_MAX];
+    size_t n_shares;
+    double margin, alpha;
+    /* probation */
+    int64_t for_us;
+    int roll_back_if;
+    ot_conf_mark margin_mark, until_mark;
+} ot_app_stage;
+
+typedef struct ot_app_release {
+    ot_app_stage v[OT_APP_STAGE_MAX];
+    size_t n;
+    ot_conf_mark mark;
+} ot_app_release;
+
+typedef struct ot_app_datas {
+    ot_app_data v[OT_APP_DATA_MAX];
+    size_t n;
+} ot_app_datas;
+
+typedef struct ot_app {
+    const char *schema, *app, *owner;
+    ot_app_datas data;
+    ot_app_train train;
+    ot_app_evaluate evaluate;
+    ot_app_serve serve;
+    ot_app_quality quality;
+    ot_app_objectives objectives;
+    ot_app_retrain retrain;
+    ot_app_release release;
+    struct {
+        const char *webhook;
+    } alerts;
+    const char *file; /* for messages */
+    const char *dir;  /* what relative paths start from */
+    const char *yaml; /* the text as given */
+    ot_arena arena;
+} ot_app;
+
+/* `file` is used in messages; `dir` is where relative paths start. On failure nothing is returned
+ * and err says file:line:column. Free with ot_app_destroy. */
+ot_rc ot_app_parse(const char *yaml, size_t n, const char *file, const char *dir, ot_app **out,
+                   ot_error *err) OT_CHECKED;
+void ot_app_destroy(ot_app *app);
+
+/* Refuses waits that cannot end: a margin that needs more labels than `rows_per_s` brings within
+ * at_most. rows_per_s 0: unknown, nothing to say. */
+ot_rc ot_app_check_waits(const ot_app *app, double rows_per_s, ot_error *err) OT_CHECKED;
+
+/* The i-th condition of retrain.when, parsed and checked into the arena. A name's `slot` is its
+ * ot_condition. */
+typedef enum ot_condition {
+    OT_CONDITION_DEGRADED,
+    OT_CONDITION_AT_RISK,
+    OT_CONDITION_ESTIMATE,
+    OT_CONDITION_DRIFT,
+    OT_CONDITION_LABELS_NEW,
+    OT_CONDITION_LABELS_TOTAL,
+    OT_CONDITION_CHAMPION_AGE,
+    OT_CONDITION_CHAMPION_VERSION,
+} ot_condition;
+ot_rc ot_app_condition_parse(const ot_app *app, size_t i, ot_arena *arena, ot_expr **out,
+                             ot_error *err) OT_CHECKED;
+ot_expr_resolve_fn ot_app_condition_type;
+
+const ot_app_data *ot_app_data_find(const ot_app *app, const char *name);
+/* The deployment whose labelled traffic `from` names ("digits.labelled" -> "digits"), into out. */
+ot_rc ot_app_from_deployment(const char *from, char out[65], ot_error *err) OT_CHECKED;
+
+void ot_app_show(const ot_app *app, ot_str *out); /* effective configuration, YAML */
+void ot_app_reference(ot_str *out);               /* Markdown */
+const char *ot_stage_name(ot_stage_kind kind);
+const char *ot_otherwise_name(int otherwise);
+
+#endif

@@ -1,0 +1,284 @@
+/* What an app file may hold: these tables drive parsing, `overtake config show` and the reference. */
+#include "pipeline/app_tables.h"
+
+#include <stddef.h>
+
+#define F(type_, struct_, member_, key_) .key = (key_), .type = (type_), .offset = offsetof(struct_, member_)
+/* mark_, set_: offsets in the struct or NONE; short_: the key of the short form or NULL. */
+#define NONE SIZE_MAX
+#define SECTION(name_, struct_, fields_, mark_, short_, set_)                                      \
+    {                                                                                              \
+        .name = (name_), .size = sizeof(struct_), .fields = (fields_),                             \
+        .n_fields = OT_COUNT(fields_), .mark_offset = (mark_), .short_key = (short_),              \
+        .set_offset = (set_)                                                                       \
+    }
+#define SUB(struct_, member_) __typeof__(((struct_ *)0)->member_)
+
+static const ot_conf_field data_fields[] = {
+    {F(OT_CONF_STR, ot_app_data, path, "path"),
+     .help = "A .npz file or a directory of .npy files, relative to this file"},
+    {F(OT_CONF_STR, ot_app_data, from, "from"),
+     .help = "Live traffic joined with its labels: `DEPLOYMENT.labelled`"},
+    {F(OT_CONF_STR, ot_app_data, label, "label"), .def = "y",
+     .help = "The column that holds the label"},
+    {F(OT_CONF_DURATION, ot_app_data, last_us, "last"), .def = "30d",
+     .help = "With `from`: how far back rows are taken"},
+    {F(OT_CONF_INT, ot_app_data, max_rows, "max_rows"), .def = "100k", .min = 1, .max = 1e9,
+     .help = "With `from`: at most so many rows, the newest first"},
+};
+const ot_conf_section ot_conf_data =
+    SECTION("data", ot_app_data, data_fields, offsetof(ot_app_data, mark), NULL, NONE);
+
+static const ot_conf_field resources_fields[] = {
+    {F(OT_CONF_INT, ot_app_resources, cpu, "cpu"), .def = "1", .min = 1, .max = 4096,
+     .help = "CPU cores; also OMP_NUM_THREADS of the program"},
+    {F(OT_CONF_INT, ot_app_resources, gpu, "gpu"), .def = "0", .min = 0, .max = 64,
+     .help = "GPUs"},
+    {F(OT_CONF_SIZE, ot_app_resources, memory, "memory"), .def = "4GiB", .min = 1 << 20,
+     .max = 1e15, .help = "Memory of the program and its children"},
+    {F(OT_CONF_SIZE, ot_app_resources, disk, "disk"), .def = "10GiB", .min = 1 << 20, .max = 1e15,
+     .help = "What the program may write into its work directory"},
+    {F(OT_CONF_SIZE, ot_app_resources, log, "log"), .def = "16MiB", .min = 1024, .max = 1e12,
+     .help = "What is kept of its output"},
+    {F(OT_CONF_DURATION, ot_app_resources, time_us, "time"), .def = "1h", .min = 1e6,
+     .max = 3e13, .help = "Then it is stopped"},
+};
+static const ot_conf_section resources_section =
+    SECTION("resources", ot_app_resources, resources_fields, NONE, NULL, NONE);
+
+static const ot_conf_field train_fields[] = {
+    {F(OT_CONF_STR, ot_app_train, run, "run"), .required = true,
+     .help = "The program, as a shell would run it in this file's folder",
+     .example = "python train.py --epochs 5"},
+    {F(OT_CONF_STRS, ot_app_train, data, "data"), .required = true,
+     .help = "Data sets it is given, each at `$OVERTAKE_DATA/NAME`", .example = "[base]"},
+    {F(OT_CONF_STR, ot_app_train, model, "model"), .required = true,
+     .help = "Where it writes the model, relative to its work directory", .example = "out/model"},
+    {F(OT_CONF_SECTION, ot_app_train, resources, "resources"), .section = &resources_section,
+     .help = "Limits of the program"},
+    {F(OT_CONF_INT, ot_app_train, retries, "retries"), .def = "2", .min = 0, .max = 10,
+     .help = "Tries again after a failure of the machine, not of the program"},
+};
+static const ot_conf_section train_section =
+    SECTION("train", ot_app_train, train_fields, offsetof(ot_app_train, mark), NULL, offsetof(ot_app_train, set));
+
+static const ot_conf_field evaluate_fields[] = {
+    {F(OT_CONF_FRACTION, ot_app_evaluate, held_out, "held_out"), .def = "20%", .min = 0.01,
+     .max = 0.9, .help = "Share of every data set that training never sees, by hash of the row"},
+    {F(OT_CONF_STRS, ot_app_evaluate, metrics, "metrics"), .def = "accuracy",
+     .help = "What is computed on the held-out rows: accuracy"},
+};
+static const ot_conf_section evaluate_section =
+    SECTION("evaluate", ot_app_evaluate, evaluate_fields, NONE, NULL, NONE);
+
+static const char *const join_choices[] = {"prediction_id", "key", NULL};
+static const char *const fallback_choices[] = {"previous", "refuse", NULL};
+
+typedef SUB(ot_app_serve, labels) labels_struct;
+static const ot_conf_field labels_fields[] = {
+    {F(OT_CONF_ENUM, labels_struct, join, "join"), .def = "prediction_id", .choices = join_choices,
+     .help = "What a label names its prediction by: `prediction_id` or the caller's own `key`"},
+    {F(OT_CONF_DURATION, labels_struct, expected_within_us, "expected_within"), .def = "48h",
+     .help = "Labels later than this are still joined, but no longer waited for"},
+};
+static const ot_conf_section labels_section = SECTION("labels", labels_struct, labels_fields, NONE, NULL, NONE);
+
+typedef SUB(ot_app_serve, sample) sample_struct;
+static const ot_conf_field sample_fields[] = {
+    {F(OT_CONF_FRACTION, sample_struct, rate, "rate"), .def = "100%",
+     .help = "Share of the rows that is kept, so that labels can be joined"},
+    {F(OT_CONF_SIZE, sample_struct, max, "max"), .def = "2GiB", .min = 1 << 16, .max = 1e15,
+     .help = "Then the oldest go"},
+    {F(OT_CONF_DURATION, sample_struct, keep_us, "keep"), .def = "30d",
+     .help = "Older rows go"},
+};
+static const ot_conf_section sample_section = SECTION("sample", sample_struct, sample_fields, NONE, NULL, NONE);
+
+static const ot_conf_field serve_fields[] = {
+    {F(OT_CONF_NAME, ot_app_serve, deployment, "deployment"), .required = true,
+     .help = "The name that answers predictions", .example = "digits"},
+    {F(OT_CONF_SECTION, ot_app_serve, labels, "labels"), .section = &labels_section,
+     .help = "How labels find their predictions"},
+    {F(OT_CONF_SECTION, ot_app_serve, sample, "sample"), .section = &sample_section,
+     .help = "What is kept of the traffic"},
+    {F(OT_CONF_ENUM, ot_app_serve, fallback, "fallback"), .def = "previous",
+     .choices = fallback_choices,
+     .help = "What answers when the champion cannot: the `previous` version, or `refuse`"},
+};
+static const ot_conf_section serve_section =
+    SECTION("serve", ot_app_serve, serve_fields, offsetof(ot_app_serve, mark), "deployment", NONE);
+
+static const char *const cycles_choices[] = {"none", "daily", "weekly", NULL};
+static const ot_conf_field quality_fields[] = {
+    {F(OT_CONF_DURATION, ot_app_quality, window_us, "window"), .def = "60s", .min = 1e5,
+     .max = 3.6e9, .help = "Counts are collected over windows of this length"},
+    {F(OT_CONF_DURATION, ot_app_quality, block_us, "block"), .def = "1h", .min = 1e5, .max = 8.64e10,
+     .help = "The unit of evidence: a whole number of windows"},
+    {F(OT_CONF_INT, ot_app_quality, blocks_per_day, "blocks_per_day"), .def = "24", .min = 8,
+     .max = 1440, .help = "Blocks that make one cycle; day-end evidence is taken after each"},
+    {F(OT_CONF_INT, ot_app_quality, baseline_days, "baseline"), .def = "14", .min = 2, .max = 365,
+     .help = "Cycles of accepted traffic that the baseline is learnt from"},
+    {F(OT_CONF_ENUM, ot_app_quality, cycles, "cycles"), .def = "weekly", .choices = cycles_choices,
+     .help = "Regular ups and downs that are no drift: `none`, `daily` or `weekly`"},
+    {F(OT_CONF_F64, ot_app_quality, ignore_smaller, "ignore_smaller"), .def = "0.1", .min = 0,
+     .max = 10, .help = "Shifts below so many standard deviations are tolerated"},
+};
+static const ot_conf_section quality_section = SECTION("quality", ot_app_quality, quality_fields, NONE, NULL, NONE);
+
+typedef SUB(ot_app_objectives, accuracy) accuracy_struct;
+static const ot_conf_field accuracy_fields[] = {
+    {F(OT_CONF_FRACTION, accuracy_struct, at_least, "at_least"), .required = true,
+     .help = "Share of right answers", .example = "0.93"},
+    {F(OT_CONF_DURATION, accuracy_struct, over_us, "over"), .def = "28d",
+     .help = "Over this time"},
+};
+static const ot_conf_section accuracy_section =
+    SECTION("accuracy", accuracy_struct, accuracy_fields, offsetof(accuracy_struct, mark), "at_least", NONE);
+typedef SUB(ot_app_objectives, latency_p99) latency_struct;
+static const ot_conf_field latency_fields[] = {
+    {F(OT_CONF_DURATION, latency_struct, at_most_us, "at_most"), .required = true,
+     .help = "The 99th percentile of a window", .example = "5ms"},
+    {F(OT_CONF_FRACTION, latency_struct, share, "share"), .def = "99%",
+     .help = "Share of the windows that must hold it"},
+};
+static const ot_conf_section latency_section =
+    SECTION("latency_p99", latency_struct, latency_fields, offsetof(latency_struct, mark), "at_most", NONE);
+typedef SUB(ot_app_objectives, availability) availability_struct;
+static const ot_conf_field availability_fields[] = {
+    {F(OT_CONF_FRACTION, availability_struct, at_least, "at_least"), .required = true,
+     .help = "Share of requests that were answered", .example = "0.999"},
+    {F(OT_CONF_DURATION, availability_struct, over_us, "over"), .def = "28d",
+     .help = "Over this time"},
+};
+static const ot_conf_section availability_section =
+    SECTION("availability", availability_struct, availability_fields, offsetof(availability_struct, mark), "at_least", NONE);
+typedef SUB(ot_app_objectives, false_alarms) false_alarms_struct;
+static const ot_conf_field false_alarms_fields[] = {
+    {F(OT_CONF_RATE, false_alarms_struct, at_most, "at_most"), .def = "1 per year",
+     .help = "All features, metrics and tiers together"},
+};
+static const ot_conf_section false_alarms_section =
+    SECTION("false_alarms", false_alarms_struct, false_alarms_fields, NONE, "at_most", NONE);
+
+static const ot_conf_field objectives_fields[] = {
+    {F(OT_CONF_SECTION, ot_app_objectives, accuracy, "accuracy"), .section = &accuracy_section,
+     .help = "Proven by labels"},
+    {F(OT_CONF_SECTION, ot_app_objectives, latency_p99, "latency_p99"),
+     .section = &latency_section, .help = "Time to answer, as the replica measures it"},
+    {F(OT_CONF_SECTION, ot_app_objectives, availability, "availability"),
+     .section = &availability_section, .help = "Requests answered"},
+    {F(OT_CONF_SECTION, ot_app_objectives, false_alarms, "false_alarms"),
+     .section = &false_alarms_section, .help = "What quality alarms may cost you"},
+};
+static const ot_conf_section objectives_section =
+    SECTION("objectives", ot_app_objectives, objectives_fields, NONE, NULL, NONE);
+
+static const ot_conf_field retrain_fields[] = {
+    {F(OT_CONF_STRS, ot_app_retrain, when, "when"),
+     .help = "Conditions, any of which starts a run: see docs/expressions.md",
+     .example = "[accuracy.degraded, \"labels.new >= 500\"]"},
+    {F(OT_CONF_RATE, ot_app_retrain, at_most, "at_most"), .def = "2 per day",
+     .help = "Runs that start by themselves"},
+    {F(OT_CONF_CUSTOM, ot_app_retrain, pause_after, "pause_after"), .def = "3 failures",
+     .custom = ot_conf_parse_failures, .show = ot_conf_show_failures,
+     .help = "Failures in a row, then a person must resume"},
+    {F(OT_CONF_DURATION, ot_app_retrain, cool_down_us, "cool_down"), .def = "1h",
+     .help = "After a run without promotion, before the next may start"},
+};
+static const ot_conf_section retrain_section =
+    SECTION("retrain", ot_app_retrain, retrain_fields, offsetof(ot_app_retrain, mark), NULL, NONE);
+
+typedef SUB(ot_app, alerts) alerts_struct;
+static const ot_conf_field alerts_fields[] = {
+    {F(OT_CONF_STR, alerts_struct, webhook, "webhook"),
+     .help = "URL that receives each alert as a JSON POST"},
+};
+static const ot_conf_section alerts_section = SECTION("alerts", alerts_struct, alerts_fields, NONE, NULL, NONE);
+
+static const ot_conf_field app_fields[] = {
+    {F(OT_CONF_STR, ot_app, schema, "schema"), .required = true, .help = "Always `overtake/1`",
+     .example = "overtake/1"},
+    {F(OT_CONF_NAME, ot_app, app, "app"), .required = true, .help = "The app's name",
+     .example = "digits"},
+    {F(OT_CONF_STR, ot_app, owner, "owner"), .def = "", .help = "Who is asked"},
+    {F(OT_CONF_CUSTOM, ot_app, data, "data"), .custom = ot_conf_parse_datas,
+     .show = ot_conf_show_datas, .section = &ot_conf_data, .help = "Data sets by name"},
+    {F(OT_CONF_SECTION, ot_app, train, "train"), .section = &train_section, .required = true,
+     .help = "How a model is made"},
+    {F(OT_CONF_SECTION, ot_app, evaluate, "evaluate"), .section = &evaluate_section,
+     .help = "How it is judged, by us"},
+    {F(OT_CONF_SECTION, ot_app, serve, "serve"), .section = &serve_section, .required = true,
+     .help = "Where it answers"},
+    {F(OT_CONF_SECTION, ot_app, quality, "quality"), .section = &quality_section,
+     .help = "How traffic is watched"},
+    {F(OT_CONF_SECTION, ot_app, objectives, "objectives"), .section = &objectives_section,
+     .help = "What must hold"},
+    {F(OT_CONF_SECTION, ot_app, retrain, "retrain"), .section = &retrain_section,
+     .help = "When a new model is made by itself"},
+    {F(OT_CONF_CUSTOM, ot_app, release, "release"), .custom = ot_conf_parse_release,
+     .show = ot_conf_show_release, .help = "What a new version goes through; see below"},
+    {F(OT_CONF_SECTION, ot_app, alerts, "alerts"), .section = &alerts_section,
+     .help = "Who is told"},
+};
+const ot_conf_section ot_conf_app = SECTION("the app", ot_app, app_fields, NONE, NULL, NONE);
+
+static const char *const otherwise_choices[] = {"stop", "roll_back", "continue", NULL};
+static const char *const roll_back_choices[] = {"worse_than_previous", "never", NULL};
+
+static const ot_conf_field gate_fields[] = {
+    {F(OT_CONF_STR, ot_app_stage, better_on, "better_on"),
+     .help = "Data set on whose held-out rows it must beat the champion (sign test, 5%)"},
+    {F(OT_CONF_CUSTOM, ot_app_stage, not_worse_on, "not_worse_on"),
+     .custom = ot_conf_parse_margins, .show = ot_conf_show_margins,
+     .help = "Data sets on which it may lose at most so much accuracy",
+     .example = "{base: 0.02}"},
+    {F(OT_CONF_STR, ot_app_stage, require, "require"),
+     .help = "A condition over accuracies: `candidate.NAME` and `champion.NAME` on data set NAME"},
+};
+static const ot_conf_field approval_fields[] = {
+    {F(OT_CONF_DURATION, ot_app_stage, at_most_us, "at_most"), .def = "7d",
+     .help = "How long a person may take"},
+    {F(OT_CONF_ENUM, ot_app_stage, otherwise, "otherwise"), .def = "stop",
+     .choices = otherwise_choices, .help = "What then"},
+};
+static const ot_conf_field shadow_fields[] = {
+    {F(OT_CONF_CUSTOM, ot_app_stage, until_compared, "until"), .def = "200 compared",
+     .custom = ot_conf_parse_compared, .show = ot_conf_show_compared,
+     .help = "Rows on which both versions answered and the label is known"},
+    {F(OT_CONF_DURATION, ot_app_stage, at_most_us, "at_most"), .def = "24h",
+     .help = "How long at most"},
+    {F(OT_CONF_ENUM, ot_app_stage, otherwise, "otherwise"), .def = "stop",
+     .choices = otherwise_choices, .help = "What then"},
+    {F(OT_CONF_FRACTION, ot_app_stage, alpha, "alpha"), .def = "0.05", .min = 1e-6, .max = 0.5,
+     .help = "Chance of a wrong verdict, however often it is looked at"},
+};
+static const ot_conf_field canary_fields[] = {
+    {F(OT_CONF_CUSTOM, ot_app_stage, shares, "shares"), .def = "10%",
+     .custom = ot_conf_parse_shares, .show = ot_conf_show_shares,
+     .help = "Shares of the traffic, one after the other", .example = "[10%, 50%]"},
+    {F(OT_CONF_FRACTION, ot_app_stage, margin, "margin"), .def = "0.01", .min = 1e-4, .max = 0.5,
+     .help = "Not worse means: by less than this"},
+    {F(OT_CONF_DURATION, ot_app_stage, at_most_us, "at_most"), .def = "24h",
+     .help = "How long each share may take"},
+    {F(OT_CONF_ENUM, ot_app_stage, otherwise, "otherwise"), .def = "roll_back",
+     .choices = otherwise_choices, .help = "What then"},
+    {F(OT_CONF_FRACTION, ot_app_stage, alpha, "alpha"), .def = "0.05", .min = 1e-6, .max = 0.5,
+     .help = "Chance of a wrong verdict, however often it is looked at"},
+};
+static const ot_conf_field probation_fields[] = {
+    {F(OT_CONF_DURATION, ot_app_stage, for_us, "for"), .def = "24h",
+     .help = "The previous version keeps answering in the shadow for so long"},
+    {F(OT_CONF_ENUM, ot_app_stage, roll_back_if, "roll_back_if"), .def = "worse_than_previous",
+     .choices = roll_back_choices, .help = "On the same rows; or `never`"},
+    {F(OT_CONF_FRACTION, ot_app_stage, alpha, "alpha"), .def = "0.05", .min = 1e-6, .max = 0.5,
+     .help = "Chance of a wrong verdict, however often it is looked at"},
+};
+#define STAGE(name_, fields_)                                                                      \
+    SECTION(name_, ot_app_stage, fields_, offsetof(ot_app_stage, mark), NULL, NONE)
+const ot_conf_section ot_conf_stages[5] = {
+    [OT_STAGE_GATE] = STAGE("gate", gate_fields),
+    [OT_STAGE_APPROVAL] = STAGE("approval", approval_fields),
+    [OT_STAGE_SHADOW] = STAGE("shadow", shadow_fields),
+    [OT_STAGE_CANARY] = STAGE("canary", canary_fields),
+    [OT_STAGE_PROBATION] = STAGE("probation", probation_fields),
+};

@@ -1,0 +1,191 @@
+/* Apply: an app file becomes what is in force. */
+#include "pipeline/internal.h"
+
+#include "base/clock.h"
+#include "store/kv.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Lines of the effective configuration that differ, as "- old" and "+ new". Order is the table's, so
+ * a walk over both with a look-ahead is enough. */
+static json_t *diff_lines(const char *before, const char *after)
+{
+    json_t *out = json_array();
+    char line[1024];
+    const char *p = before, *q = after;
+    while (*p != 0 || *q != 0) {
+        size_t n = strcspn(p, "\n"), m = strcspn(q, "\n");
+        if (n == m && memcmp(p, q, n) == 0) {
+            p += n + (p[n] != 0);
+            q += m + (q[m] != 0);
+            continue;
+        }
+        /* Is the old line still to come in the new text? Then the new one was added. */
+        char want[1024];
+        snprintf(want, sizeof want, "\n%.*s\n", (int)OT_MIN(n, (size_t)1000), p);
+        bool added = *p == 0 || (*q != 0 && n > 0 && strstr(q + m, want) != NULL);
+        if (added) {
+            snprintf(line, sizeof line, "+ %.*s", (int)OT_MIN(m, (size_t)1000), q);
+            q += m + (q[m] != 0);
+        } else {
+            snprintf(line, sizeof line, "- %.*s", (int)OT_MIN(n, (size_t)1000), p);
+            p += n + (p[n] != 0);
+        }
+        json_array_append_new(out, json_string(line));
+    }
+    return out;
+}
+
+struct apply_txn {
+    const ot_app *app;
+    const char *file, *dir;
+};
+
+static ot_rc save_file(ot_txn *txn, void *arg, pl_state *next, ot_error *err)
+{
+    (void)next;
+    struct apply_txn *t = arg;
+    json_t *j = json_pack("{s:s,s:s,s:s}", "yaml", t->app->yaml, "file", t->file, "dir", t->dir);
+    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    if (text == NULL) {
+        return ot_fail(err, OT_INVALID, "%s: not valid UTF-8", t->file);
+    }
+    ot_rc rc = ot_kv_set(txn, "app.file", t->app->app, text, strlen(text), err);
+    free(text);
+    return rc;
+}
+
+static ot_rc check_deployment(ot_pipeline *p, const ot_app *app, ot_error *err)
+{
+    pl_app *other = pl_app_of_deployment(p, app->serve.deployment);
+    if (other != NULL && strcmp(other->app->app, app->app) != 0) {
+        return ot_fail(err, OT_EXISTS,
+                       "%s: serve.deployment '%s' belongs to app '%s'; choose another name",
+                       app->file, app->serve.deployment, other->app->app);
+    }
+    return OT_OK;
+}
+
+/* An app that was never trained begins at once. */
+static bool starts_now(const pl_state *s)
+{
+    return s->cycles == 0 && s->cycle.state == PL_IDLE && !s->frozen;
+}
+
+static ot_rc put_in_force(ot_pipeline *p, pl_app *a, ot_app *app, const char *actor,
+                          const ot_digest *code, const json_t *changed, bool *started,
+                          ot_error *err)
+{
+    ot_app *old = a->app;
+    struct apply_txn t = {.app = app, .file = app->file, .dir = app->dir};
+    char object[96];
+    snprintf(object, sizeof object, "app/%s", app->app);
+    a->app = app;
+    pl_change c = pl_change_of(a);
+    c.extra = save_file;
+    c.arg = &t;
+    c.next.code = *code;
+    json_t *payload = pl_text("app %s applied", app->app);
+    json_t *copy = json_deep_copy(changed);
+    json_object_set_new(payload, "changed", copy);
+    pl_event *e = pl_change_event(&c, "app.applied", object, payload);
+    e->actor = actor;
+    *started = starts_now(&c.next);
+    if (*started) {
+        pl_cycle_train(&c, false);
+    }
+    ot_rc rc = pl_commit(&c, err);
+    if (rc == OT_OK) {
+        ot_quality_config cfg = pl_quality_config(a);
+        rc = ot_quality_configure(a->quality, &cfg, err);
+    }
+    if (rc != OT_OK) {
+        a->app = old;
+        return rc;
+    }
+    if (old != app) {
+        ot_app_destroy(old);
+    }
+    pl_desired_changed(p);
+    pl_cycle_go(a);
+    return OT_OK;
+}
+
+static ot_rc answer(const char *name, json_t *changed, bool started, ot_str *out, ot_error *err)
+{
+    json_t *j = json_pack("{s:s,s:O,s:b}", "app", name, "changed", changed, "started", started);
+    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    if (text == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "apply: no memory");
+    }
+    ot_str_adds(out, text);
+    free(text);
+    return OT_OK;
+}
+
+static ot_rc apply_parsed(ot_pipeline *p, ot_app *app, const char *actor, bool diff_only,
+                          bool *kept, ot_str *out, ot_error *err)
+{
+    OT_TRY(check_deployment(p, app, err));
+    pl_app *a = pl_app_find(p, app->app);
+    if (a != NULL && a->busy) {
+        return ot_fail(err, OT_UNAVAILABLE, "app %s: a run is being laid out; try again in a moment",
+                       app->app);
+    }
+    OT_AUTO(ot_str_done) ot_str before = OT_STR_INIT;
+    OT_AUTO(ot_str_done) ot_str after = OT_STR_INIT;
+    if (a != NULL) {
+        ot_app_show(a->app, &before);
+    }
+    ot_app_show(app, &after);
+    json_t *changed = diff_lines(before.data, after.data);
+    bool started = false;
+    ot_rc rc = OT_OK;
+    if (!diff_only) {
+        ot_digest code;
+        rc = pl_code_snapshot(p->store, app, &code, err);
+        bool fresh = a == NULL;
+        if (rc == OT_OK && fresh) {
+            rc = pl_app_add(p, app, &a, err);
+        }
+        if (rc == OT_OK) {
+            a->started = true;
+            rc = put_in_force(p, a, app, actor, &code, changed, &started, err);
+            *kept = rc == OT_OK || fresh;
+        }
+    }
+    if (rc == OT_OK) {
+        rc = answer(app->app, changed, started, out, err);
+    }
+    json_decref(changed);
+    return rc;
+}
+
+ot_rc ot_pipeline_apply(ot_pipeline *p, const char *yaml, size_t n, const char *file,
+                        const char *dir, const char *actor, bool diff_only, ot_str *json_out,
+                        ot_error *err)
+{
+    ot_app *app = NULL;
+    OT_TRY(ot_app_parse(yaml, n, file, dir, &app, err));
+    bool kept = false;
+    ot_rc rc = apply_parsed(p, app, actor, diff_only, &kept, json_out, err);
+    if (!kept) {
+        ot_app_destroy(app);
+    }
+    ot_pipeline_tick(p);
+    return rc;
+}
+
+ot_rc ot_pipeline_config_yaml(ot_pipeline *p, const char *app, ot_str *out, ot_error *err)
+{
+    pl_app *a = pl_app_find(p, app);
+    if (a == NULL) {
+        return ot_fail(err, OT_NOT_FOUND, "app '%.64s' is not here", app);
+    }
+    ot_app_show(a->app, out);
+    return OT_OK;
+}

@@ -1,0 +1,563 @@
+/* A cycle: from its cause to a version that the gate has judged. Each step is a run with a directory
+ * of its own; what is under way is read from the directory, so that a restarted control plane goes on
+ * without starting anything twice. */
+#include "pipeline/internal.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RESULT_MAX (4u << 20)
+
+static pl_step step_of(pl_cycle_state s)
+{
+    return s == PL_TRAINING ? PL_STEP_TRAIN
+           : s == PL_PACKAGING ? PL_STEP_PACKAGE
+                               : PL_STEP_EVALUATE;
+}
+
+static void new_cycle(pl_change *c, bool by_person)
+{
+    int64_t number = c->next.cycles + 1;
+    c->next.cycles = number;
+    c->next.cycle = (pl_cycle){
+        .number = number, .by_person = by_person, .caused_us = ot_clock_wall_us()};
+}
+
+void pl_cycle_train(pl_change *c, bool by_person)
+{
+    new_cycle(c, by_person);
+    c->next.cycle.state = PL_TRAINING;
+}
+
+ot_rc pl_cycle_push(pl_change *c, const char *path, ot_error *err)
+{
+    if (strlen(path) >= sizeof c->next.cycle.path || path[0] != '/') {
+        return ot_fail(err, OT_INVALID, "push: '%.200s' is not an absolute path of at most %zu bytes",
+                       path, sizeof c->next.cycle.path - 1);
+    }
+    new_cycle(c, true);
+    c->next.cycle.state = PL_PACKAGING;
+    c->next.cycle.pushed = true;
+    snprintf(c->next.cycle.path, sizeof c->next.cycle.path, "%s", path);
+    return OT_OK;
+}
+
+/* ------------------------------------------------------------------ starting a run */
+
+static ot_rc insert_run(ot_txn *txn, void *arg, pl_state *next, ot_error *err)
+{
+    pl_change *c = arg;
+    char spec[256];
+    snprintf(spec, sizeof spec, "{\"cycle\":%" PRId64 ",\"version\":%" PRId64 "}",
+             next->cycle.number, next->cycle.version);
+    ot_run run = {.app = c->app->app->app,
+                  .step = pl_step_name(step_of(next->cycle.state)),
+                  .state = OT_RUN_QUEUED,
+                  .attempt = (uint32_t)next->cycle.attempt + 1,
+                  .spec = spec,
+                  .created_us = ot_clock_wall_us(),
+                  .parent = next->cycle.train_run,
+                  .trigger_seq = next->cycle.last_seq};
+    OT_TRY(ot_store_run_insert(txn, &run, &next->cycle.run, err));
+    if (next->cycle.state == PL_TRAINING) {
+        next->cycle.train_run = next->cycle.run;
+    }
+    return OT_OK;
+}
+
+static void begin_run(pl_app *a)
+{
+    pl_change c = pl_change_of(a);
+    c.extra = insert_run;
+    c.arg = &c;
+    if (pl_commit_logged(&c)) {
+        pl_cycle_go(a);
+    }
+}
+
+struct run_update {
+    int64_t id;
+    ot_run_state state;
+    int64_t started_us, ended_us;
+    const char *result;
+};
+
+static ot_rc update_run(ot_txn *txn, void *arg, pl_state *next, ot_error *err)
+{
+    (void)next;
+    struct run_update *u = arg;
+    ot_arena arena;
+    ot_arena_init(&arena, 8192, 8u << 20);
+    ot_run run;
+    ot_rc rc = ot_store_run_get(txn, u->id, &arena, &run, err);
+    if (rc == OT_OK) {
+        run.state = u->state;
+        run.started_us = u->started_us != 0 ? u->started_us : run.started_us;
+        run.ended_us = u->ended_us != 0 ? u->ended_us : run.ended_us;
+        run.result = u->result != NULL ? u->result : run.result;
+        rc = ot_store_run_update(txn, &run, err);
+    }
+    ot_arena_done(&arena);
+    return rc;
+}
+
+static char *run_object(const pl_app *a, char out[32])
+{
+    snprintf(out, 32, "run/%" PRId64, a->st.cycle.run);
+    return out;
+}
+
+static void fail_before_start(pl_app *a, const char *why)
+{
+    char object[32];
+    struct run_update u = {.id = a->st.cycle.run,
+                           .state = OT_RUN_FAILED,
+                           .ended_us = ot_clock_wall_us()};
+    pl_change c = pl_change_of(a);
+    c.extra = update_run;
+    c.arg = &u;
+    pl_change_event(&c, "run.finished", run_object(a, object),
+                    pl_text("run %" PRId64 " could not be started: %s", a->st.cycle.run, why));
+    if (pl_commit_logged(&c)) {
+        pl_cycle_end(a, "cycle.failed", NULL, pl_text("%s", why), true);
+    }
+}
+
+void pl_cycle_launched(pl_app *a, ot_rc rc, const ot_error *err, const pl_data *data,
+                       size_t n_data, int fd)
+{
+    if (rc != OT_OK && rc != OT_EXISTS) {
+        fail_before_start(a, err->msg);
+        return;
+    }
+    char object[32];
+    pl_step step = step_of(a->st.cycle.state);
+    struct run_update u = {.id = a->st.cycle.run,
+                           .state = OT_RUN_RUNNING,
+                           .started_us = ot_clock_wall_us()};
+    pl_change c = pl_change_of(a);
+    c.extra = update_run;
+    c.arg = &u;
+    if (step == PL_STEP_TRAIN) {
+        c.next.cycle.n_data = (int64_t)n_data;
+        memcpy(c.next.cycle.data, data, n_data * sizeof *data);
+        c.next.labels_at_training = ot_quality_labels_joined(a->quality);
+    }
+    json_t *payload = pl_text("run %" PRId64 " (%s) started", a->st.cycle.run, pl_step_name(step));
+    json_t *rows = json_object();
+    for (size_t i = 0; i < n_data; i++) {
+        json_object_set_new(rows, data[i].name, json_integer(data[i].rows));
+    }
+    json_object_set_new(payload, "step", json_string(pl_step_name(step)));
+    json_object_set_new(payload, "rows", rows);
+    pl_change_event(&c, "run.started", run_object(a, object), payload);
+    if (!pl_commit_logged(&c)) {
+        ot_fd_close(&fd);
+        return;
+    }
+    if (fd >= 0) {
+        a->p->ports.watch_run(a->p->ports.self, a->st.cycle.run, fd);
+    } else {
+        pl_cycle_go(a); /* it was running already: find it */
+    }
+}
+
+/* What the run's directory says, and so what is to be done. */
+static void look_at_run(pl_app *a)
+{
+    char dir[OT_PATH_MAX];
+    pl_run_dir(a->p, a->st.cycle.run, dir);
+    ot_launch_status st;
+    ot_error err = {0};
+    if (ot_launch_poll(dir, &st, &err) != OT_OK) {
+        ot_err("pipeline", "run %" PRId64 ": %s", a->st.cycle.run, err.msg);
+        return;
+    }
+    if (st.phase == OT_LAUNCH_ABSENT) {
+        pl_job_start(a, step_of(a->st.cycle.state));
+        return;
+    }
+    int fd = -1;
+    if (st.phase == OT_LAUNCH_RUNNING && ot_launch_watch(dir, &fd, &err) == OT_OK) {
+        a->p->ports.watch_run(a->p->ports.self, a->st.cycle.run, fd);
+        return;
+    }
+    if (st.phase != OT_LAUNCH_RUNNING) {
+        pl_cycle_run_ended(a);
+    }
+}
+
+void pl_cycle_go(pl_app *a)
+{
+    const pl_cycle *c = &a->st.cycle;
+    if (a->busy) {
+        return;
+    }
+    switch (c->state) {
+    case PL_IDLE:
+        return;
+    case PL_TRAINING:
+    case PL_PACKAGING:
+    case PL_EVALUATING:
+        if (c->run == 0) {
+            begin_run(a);
+        } else {
+            look_at_run(a);
+        }
+        return;
+    case PL_REGISTERING:
+        pl_job_register(a);
+        return;
+    case PL_RELEASING:
+        pl_release_watch(a);
+        pl_release_tick(a);
+        return;
+    }
+}
+
+/* ------------------------------------------------------------------ the end of a run */
+
+static ot_run_state run_state(ot_launch_state s)
+{
+    switch (s) {
+    case OT_LAUNCH_SUCCEEDED:
+        return OT_RUN_SUCCEEDED;
+    case OT_LAUNCH_CANCELLED:
+        return OT_RUN_CANCELLED;
+    case OT_LAUNCH_LOST:
+        return OT_RUN_LOST;
+    default:
+        return OT_RUN_FAILED;
+    }
+}
+
+struct near_arg {
+    const char *want;
+    char best[256];
+};
+
+static ot_rc near_entry(void *arg, const char *name, ot_error *err)
+{
+    (void)err;
+    struct near_arg *n = arg;
+    if (ot_suggest(n->want, &name, 1) != NULL) {
+        snprintf(n->best, sizeof n->best, "%s", name);
+    }
+    return OT_OK;
+}
+
+/* Says where the model may have been written instead: the first segment of the path that is
+ * missing, compared with what stands beside it. */
+static void find_near(const char *work, const char *rel, char out[512])
+{
+    char dir[OT_PATH_MAX], shown[512] = "";
+    snprintf(dir, sizeof dir, "%s", work);
+    out[0] = 0;
+    for (const char *p = rel; *p != 0;) {
+        char seg[256];
+        size_t n = OT_MIN(strcspn(p, "/"), sizeof seg - 1);
+        memcpy(seg, p, n);
+        seg[n] = 0;
+        p += strcspn(p, "/");
+        p += *p == '/';
+        char next[OT_PATH_MAX];
+        if (ot_path_join(next, dir, seg, NULL) != OT_OK) {
+            return;
+        }
+        if (!ot_disk_exists(ot_disk_posix(), next)) {
+            struct near_arg near = {.want = seg};
+            ot_disk *d = ot_disk_posix();
+            (void)d->ops->list(d, dir, near_entry, &near, NULL);
+            if (near.best[0] != 0) {
+                snprintf(out, 512, "; it wrote %s%s/", shown, near.best);
+            }
+            return;
+        }
+        size_t len = strlen(shown);
+        snprintf(shown + len, sizeof shown - len, "%s/", seg);
+        memcpy(dir, next, sizeof dir);
+    }
+}
+
+static bool model_is_there(pl_app *a, ot_error *err)
+{
+    char dir[OT_PATH_MAX], work[OT_PATH_MAX], model[OT_PATH_MAX], near[512];
+    pl_run_dir(a->p, a->st.cycle.run, dir);
+    if (ot_path_join(work, dir, "work", err) != OT_OK ||
+        ot_path_join(model, work, a->app->train.model, err) != OT_OK) {
+        return false;
+    }
+    if (ot_disk_exists(ot_disk_posix(), model)) {
+        return true;
+    }
+    find_near(work, a->app->train.model, near);
+    (void)ot_fail(err, OT_NOT_FOUND,
+                  "run %" PRId64 ": exit 0, but no model at %s%s. Fix train.model. Log: overtake "
+                  "logs %" PRId64,
+                  a->st.cycle.run, a->app->train.model, near, a->st.cycle.run);
+    return false;
+}
+
+/* Appends the last lines of the log: what a person looks at first. */
+static void add_log_tail(const char *dir, json_t *payload)
+{
+    OT_AUTO(ot_str_done) ot_str log = OT_STR_INIT;
+    uint64_t next = 0;
+    if (ot_launch_log_read(dir, 0, 1u << 20, &log, &next, NULL) != OT_OK || log.len == 0) {
+        return;
+    }
+    const char *p = log.data + log.len;
+    for (int lines = 0; p > log.data && (size_t)(log.data + log.len - p) < 600; p--) {
+        if (p[-1] == '\n' && ++lines > 6) {
+            break;
+        }
+    }
+    OT_AUTO(ot_str_done) ot_str clean = OT_STR_INIT;
+    ot_str_add_json(&clean, p, (size_t)(log.data + log.len - p));
+    OT_AUTO(ot_str_done) ot_str quoted = OT_STR_INIT;
+    ot_str_addf(&quoted, "\"%s\"", clean.data);
+    json_t *parsed = json_loads(quoted.data, JSON_DECODE_ANY, NULL);
+    if (parsed != NULL) {
+        json_object_set_new(payload, "log_tail", parsed);
+    }
+}
+
+static json_t *exit_json(const pl_app *a, const ot_launch_exit *x, const char *dir)
+{
+    pl_step step = step_of(a->st.cycle.state);
+    json_t *j = pl_text("run %" PRId64 " (%s) %s%s%s", a->st.cycle.run, pl_step_name(step),
+                        ot_launch_state_name(x->state), x->message[0] ? ": " : "", x->message);
+    json_object_set_new(j, "state", json_string(ot_launch_state_name(x->state)));
+    json_object_set_new(j, "step", json_string(pl_step_name(step)));
+    json_object_set_new(j, "exit_code", json_integer(x->exit_code));
+    json_object_set_new(j, "signal", json_integer(x->signal));
+    json_object_set_new(j, "wall_us", json_integer(x->ended_us - x->started_us));
+    json_object_set_new(j, "cpu_us", json_integer(x->cpu_us));
+    json_object_set_new(j, "max_rss_bytes", json_integer((json_int_t)x->max_rss_bytes));
+    if (x->state != OT_LAUNCH_SUCCEEDED) {
+        add_log_tail(dir, j);
+    }
+    return j;
+}
+
+static bool read_exit(pl_app *a, const char *dir, ot_launch_exit *out)
+{
+    ot_launch_status st;
+    ot_error err = {0};
+    ot_rc rc = ot_launch_poll(dir, &st, &err);
+    if (rc == OT_OK && st.phase == OT_LAUNCH_FINISHED) {
+        *out = st.exit;
+        return true;
+    }
+    if (rc == OT_OK && st.phase == OT_LAUNCH_GONE) {
+        rc = ot_launch_settle(dir, out, &err);
+        if (rc == OT_OK) {
+            return true;
+        }
+    }
+    if (rc != OT_OK) {
+        ot_err("pipeline", "run %" PRId64 ": %s", a->st.cycle.run, err.msg);
+    }
+    return false;
+}
+
+static void evaluated(pl_app *a);
+
+static void after_success(pl_app *a)
+{
+    ot_error err = {0};
+    pl_change c = pl_change_of(a);
+    int64_t now = ot_clock_wall_us();
+    switch (a->st.cycle.state) {
+    case PL_TRAINING:
+        if (!model_is_there(a, &err)) {
+            pl_cycle_end(a, "cycle.failed", NULL, pl_text("%s", err.msg), true);
+            return;
+        }
+        c.next.cycle.state = PL_PACKAGING;
+        c.next.cycle.run = 0;
+        c.next.cycle.attempt = 0;
+        c.next.cycle.trained_us = now;
+        break;
+    case PL_PACKAGING:
+        c.next.cycle.state = PL_REGISTERING;
+        break;
+    default:
+        evaluated(a);
+        return;
+    }
+    if (pl_commit_logged(&c)) {
+        pl_cycle_go(a);
+    }
+}
+
+static void after_failure(pl_app *a, const ot_launch_exit *x)
+{
+    bool again = ot_launch_state_is_infrastructure(x->state) &&
+                 a->st.cycle.attempt < a->app->train.retries;
+    if (!again) {
+        pl_cycle_end(a, "cycle.failed", NULL,
+                     pl_text("run %" PRId64 " (%s) %s; log: overtake logs %" PRId64,
+                             a->st.cycle.run, pl_step_name(step_of(a->st.cycle.state)),
+                             ot_launch_state_name(x->state), a->st.cycle.run),
+                     x->state != OT_LAUNCH_CANCELLED);
+        return;
+    }
+    pl_change c = pl_change_of(a);
+    c.next.cycle.run = 0;
+    c.next.cycle.attempt++;
+    if (pl_commit_logged(&c)) {
+        pl_cycle_go(a);
+    }
+}
+
+void pl_cycle_run_ended(pl_app *a)
+{
+    char dir[OT_PATH_MAX], object[32];
+    ot_launch_exit x;
+    pl_run_dir(a->p, a->st.cycle.run, dir);
+    if (a->busy || !read_exit(a, dir, &x)) {
+        return;
+    }
+    json_t *payload = exit_json(a, &x, dir);
+    char *result = json_dumps(payload, JSON_COMPACT);
+    struct run_update u = {.id = a->st.cycle.run,
+                           .state = run_state(x.state),
+                           .started_us = x.started_us,
+                           .ended_us = x.ended_us,
+                           .result = result};
+    pl_change c = pl_change_of(a);
+    c.extra = update_run;
+    c.arg = &u;
+    int64_t took = x.ended_us - x.started_us;
+    if (a->st.cycle.state == PL_TRAINING) {
+        c.next.cycle.train_us += took;
+    } else {
+        c.next.cycle.jobs_us += took;
+    }
+    pl_event *e = pl_change_event(&c, "run.finished", run_object(a, object), payload);
+    e->alert = x.state != OT_LAUNCH_SUCCEEDED;
+    bool saved = pl_commit_logged(&c);
+    free(result);
+    if (!saved) {
+        return;
+    }
+    if (x.state == OT_LAUNCH_SUCCEEDED) {
+        after_success(a);
+    } else {
+        after_failure(a, &x);
+    }
+}
+
+void pl_cycle_registered(pl_app *a, ot_rc rc, const ot_error *err, const ot_registered *r)
+{
+    if (rc != OT_OK) {
+        pl_cycle_end(a, "cycle.failed", NULL, pl_text("not registered: %s", err->msg), true);
+        return;
+    }
+    pl_change c = pl_change_of(a);
+    c.next.cycle.state = PL_EVALUATING;
+    c.next.cycle.run = 0;
+    c.next.cycle.attempt = 0;
+    c.next.cycle.version = r->version;
+    c.next.cycle.bundle = r->bundle;
+    c.next.cycle.last_seq = r->event_seq;
+    c.next.cycle.registered_us = ot_clock_wall_us();
+    if (pl_commit_logged(&c)) {
+        pl_cycle_go(a);
+    }
+}
+
+/* ------------------------------------------------------------------ the gate */
+
+static json_t *read_result(pl_app *a, ot_error *err)
+{
+    char dir[OT_PATH_MAX], path[OT_PATH_MAX];
+    pl_run_dir(a->p, a->st.cycle.run, dir);
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    if (ot_path_join(path, dir, "result.json", err) != OT_OK ||
+        ot_disk_read_all(ot_disk_posix(), path, RESULT_MAX, &text, err) != OT_OK) {
+        return NULL;
+    }
+    json_t *j = json_loadb(text.data, text.len, 0, NULL);
+    if (j == NULL) {
+        (void)ot_fail(err, OT_DATA_LOSS, "%s: not JSON", path);
+    }
+    return j;
+}
+
+static void evaluated(pl_app *a)
+{
+    ot_error err = {0};
+    json_t *result = read_result(a, &err);
+    json_t *verdict = NULL;
+    bool passed = false;
+    ot_rc rc = result == NULL ? err.rc : pl_gate_judge(a, result, &passed, &verdict, &err);
+    json_decref(result);
+    char object[OT_OBJECT_TEXT];
+    ot_registry_object(object, a->app->app, a->st.cycle.version);
+    if (rc != OT_OK) {
+        pl_cycle_end(a, "cycle.failed", object, pl_text("not judged: %s", err.msg), true);
+        return;
+    }
+    if (!passed) {
+        pl_cycle_end(a, "gate.refused", object, verdict, true);
+        return;
+    }
+    pl_release_start(a, verdict);
+}
+
+/* ------------------------------------------------------------------ the end of a cycle */
+
+struct end_arg {
+    const char *model;
+    int64_t version;
+};
+
+static ot_rc refuse_version(ot_txn *txn, void *arg, pl_state *next, ot_error *err)
+{
+    (void)next;
+    struct end_arg *e = arg;
+    return ot_registry_set_status(txn, e->model, e->version, OT_VERSION_REFUSED, NULL, NULL, err);
+}
+
+void pl_cycle_end(pl_app *a, const char *type, const char *object, json_t *payload, bool failure)
+{
+    char app_object[96];
+    int64_t now = ot_clock_wall_us();
+    struct end_arg e = {.model = a->app->app, .version = a->st.cycle.version};
+    pl_change c = pl_change_of(a);
+    pl_event *ev = pl_change_event(
+        &c, type, object != NULL ? object : pl_object_app(a, app_object), payload);
+    ev->alert = failure;
+    if (a->st.cycle.version > 0) {
+        c.extra = refuse_version;
+        c.arg = &e;
+    }
+    c.next.cycle.state = PL_IDLE;
+    c.next.cycle.run = 0;
+    c.next.cool_until_us = now + a->app->retrain.cool_down_us;
+    if (failure) {
+        c.next.failures++;
+        if (c.next.failures >= a->app->retrain.pause_after) {
+            c.next.paused = true;
+            snprintf(c.next.held_by, sizeof c.next.held_by, "overtake");
+            snprintf(c.next.held_reason, sizeof c.next.held_reason,
+                     "%" PRId64 " failures in a row; look at the last and resume",
+                     c.next.failures);
+            pl_event *p = pl_change_event(&c, "loop.paused", pl_object_app(a, app_object),
+                                          pl_text("%s", c.next.held_reason));
+            p->alert = true;
+        }
+    }
+    if (pl_commit_logged(&c)) {
+        ot_quality_unwatch(a->quality);
+        a->watched_version = 0;
+        pl_desired_changed(a->p);
+    }
+}

@@ -1,0 +1,209 @@
+/* Shared by the files of the pipeline; not for others. */
+#ifndef OT_PIPELINE_INTERNAL_H
+#define OT_PIPELINE_INTERNAL_H
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "launch/run.h"
+#include "pipeline/app.h"
+#include "pipeline/pipeline.h"
+#include "registry/registry.h"
+#include "rollout/rollout.h"
+#include "store/events.h"
+#include "store/runs.h"
+
+#include <jansson.h>
+
+#define PL_APPS_MAX 256
+#define PL_FIRED_MAX 64
+
+typedef enum pl_cycle_state {
+    PL_IDLE,
+    PL_TRAINING,    /* the user's program runs */
+    PL_PACKAGING,   /* our own job makes the bundle */
+    PL_REGISTERING, /* the bundle goes into the content store */
+    PL_EVALUATING,  /* our own job scores it beside the champion */
+    PL_RELEASING,   /* the rollout has it */
+} pl_cycle_state;
+const char *pl_cycle_state_name(pl_cycle_state s);
+
+typedef struct pl_data {
+    char name[65];
+    ot_digest digest;
+    int64_t rows;
+} pl_data;
+
+/* One way from a cause to a champion or to a refusal. */
+typedef struct pl_cycle {
+    int64_t number;
+    pl_cycle_state state;
+    bool pushed; /* a person brought the model; nothing was trained */
+    bool by_person;
+    char path[1024];    /* pushed: what was brought */
+    int64_t train_run;  /* whose work directory holds the model; 0 when pushed */
+    int64_t run;        /* the run that is on now; 0: none */
+    int64_t attempt;
+    int64_t version; /* once registered */
+    ot_digest bundle;
+    uint64_t last_seq; /* the newest event of this cycle: the next one's reason */
+    pl_data data[OT_APP_DATA_MAX];
+    int64_t n_data;
+    ot_rollout rollout;
+    int64_t watch_since_us; /* the comparison of the current step counts rows from here */
+    /* When each part was reached, for the account of where the time went. */
+    int64_t caused_us, trained_us, registered_us, evaluated_us, released_us, promoted_us;
+    int64_t train_us; /* time of the user's program */
+    int64_t jobs_us;  /* time of our own jobs: packaging and evaluation */
+} pl_cycle;
+
+/* Everything about an app that outlives the process. Plain values. */
+typedef struct pl_state {
+    bool paused, frozen;
+    char held_by[65], held_reason[256];
+    int64_t frozen_us;
+    int64_t pinned; /* version; 0: none */
+    int64_t champion, previous;
+    ot_digest champion_bundle, previous_bundle;
+    int64_t champion_since_us;
+    bool armed;
+    int64_t failures; /* in a row */
+    int64_t cool_until_us;
+    int64_t fired_us[PL_FIRED_MAX]; /* newest last */
+    int64_t n_fired;
+    int64_t labels_at_training; /* joined when the last training's data were taken */
+    bool degraded, at_risk, drift;
+    uint64_t degraded_seq, at_risk_seq, drift_seq;
+    bool hold_told; /* the log has said that a trigger is held back */
+    int64_t cycles;
+    pl_cycle cycle;
+    ot_digest code; /* the program's folder as a tree in the content store */
+    uint64_t applied_seq;
+} pl_state;
+
+typedef struct pl_app {
+    ot_pipeline *p;
+    ot_app *app;
+    pl_state st;
+    ot_quality *quality;
+    int64_t watched_version; /* that quality compares now; 0: none */
+    bool busy;               /* an async job is on */
+    bool started;            /* what an earlier process left has been looked at */
+    char candidate_state[16]; /* as replicas report it */
+} pl_app;
+
+struct ot_pipeline {
+    ot_store *store;
+    char *data_dir, *exe;
+    ot_pipeline_ports ports;
+    pl_app *apps[PL_APPS_MAX];
+    size_t n_apps;
+    int64_t revision;
+    bool desired_dirty;
+};
+
+/* --- state.c ----------------------------------------------------------------------------- */
+
+typedef struct pl_event {
+    const char *type, *object;
+    const char *actor; /* NULL: "overtake" */
+    json_t *payload;   /* stolen; "because" is added; NULL: {} */
+    uint64_t because[4];
+    size_t n_because;
+    bool alert; /* somebody must see it: goes to the webhook */
+} pl_event;
+
+typedef ot_rc pl_txn_fn(ot_txn *txn, void *arg, pl_state *next, ot_error *err);
+
+#define PL_EVENTS_MAX 4
+/* One change of an app: `next` replaces app->st after it is durable together with the events. The
+ * reason of the first event defaults to next->cycle.last_seq, of each other one to the one before;
+ * cycle.last_seq becomes the last one's seq. `extra` (may be NULL) adds to the transaction, first. */
+typedef struct pl_change {
+    pl_app *app;
+    pl_state next;
+    pl_event events[PL_EVENTS_MAX];
+    size_t n_events;
+    uint64_t seqs[PL_EVENTS_MAX]; /* out */
+    pl_txn_fn *extra;
+    void *arg;
+} pl_change;
+
+pl_change pl_change_of(pl_app *a);
+pl_event *pl_change_event(pl_change *c, const char *type, const char *object, json_t *payload);
+ot_rc pl_commit(pl_change *c, ot_error *err) OT_CHECKED;
+/* For changes that nobody waits for: a failure is logged and the app keeps its state; the next tick
+ * tries again. */
+bool pl_commit_logged(pl_change *c);
+void pl_change_drop(pl_change *c); /* frees payloads of a change that is not committed */
+
+ot_rc pl_state_load(pl_app *a, bool *found_out, ot_error *err) OT_CHECKED;
+json_t *pl_state_json(const pl_state *s);
+ot_rc pl_state_parse(const json_t *j, pl_state *out, ot_error *err) OT_CHECKED;
+char *pl_object_app(const pl_app *a, char out[96]);
+json_t *pl_text(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* {"text": ...} */
+
+/* --- cycle.c: cause -> version --------------------------------------------------------------- */
+
+/* Puts a new cycle into the change; the caller has checked that none is open, adds the event that
+ * caused it, commits and calls pl_cycle_go. */
+void pl_cycle_train(pl_change *c, bool by_person);
+ot_rc pl_cycle_push(pl_change *c, const char *path, ot_error *err) OT_CHECKED;
+/* Does what the state asks for next; called after each change and at start. */
+void pl_cycle_go(pl_app *a);
+void pl_cycle_run_ended(pl_app *a);
+/* Ends a cycle that does not promote: counts a failure, cools down, leaves an event of `type`. */
+void pl_cycle_end(pl_app *a, const char *type, const char *object, json_t *payload, bool failure);
+void pl_run_dir(const ot_pipeline *p, int64_t run, char out[OT_PATH_MAX]);
+
+/* --- jobs.c: what is laid out for runs, away from the loop ------------------------------------- */
+
+typedef enum pl_step { PL_STEP_TRAIN, PL_STEP_PACKAGE, PL_STEP_EVALUATE } pl_step;
+const char *pl_step_name(pl_step s);
+
+/* Lays out the directory of the current run for a step and launches it; ends in
+ * pl_cycle_launched on the loop. */
+void pl_job_start(pl_app *a, pl_step step);
+void pl_cycle_launched(pl_app *a, ot_rc rc, const ot_error *err, const pl_data *data,
+                       size_t n_data, int fd);
+/* Registers the bundle; ends in pl_cycle_registered on the loop. */
+void pl_job_register(pl_app *a);
+void pl_cycle_registered(pl_app *a, ot_rc rc, const ot_error *err, const ot_registered *r);
+
+/* --- code.c: the program's folder as a tree in the content store ------------------------------- */
+
+/* Snapshot of `dir`: regular files but hidden ones, data files of the app and what is over the
+ * limits (OT_EXHAUSTED names it). */
+ot_rc pl_code_snapshot(ot_store *store, const ot_app *app, ot_digest *out, ot_error *err)
+    OT_CHECKED;
+ot_rc pl_code_materialise(ot_store *store, const ot_digest *code, const char *dir, ot_error *err)
+    OT_CHECKED;
+
+/* --- gate.c ----------------------------------------------------------------------------------- */
+
+/* Judges the evaluation's result by the app's gate. `verdict` is a new object with the numbers. */
+ot_rc pl_gate_judge(const pl_app *a, const json_t *result, bool *passed_out, json_t **verdict_out,
+                    ot_error *err) OT_CHECKED;
+
+/* --- release.c -------------------------------------------------------------------------------- */
+
+void pl_release_start(pl_app *a, json_t *gate);
+void pl_release_feed(pl_app *a, ot_rollout_verdict v, const char *actor, const char *reason);
+void pl_release_tick(pl_app *a);
+void pl_release_watch(pl_app *a); /* tells quality what to compare */
+ot_rc pl_release_abort(pl_app *a, const char *actor, const char *reason, ot_error *err) OT_CHECKED;
+
+/* --- trigger.c --------------------------------------------------------------------------------- */
+
+void pl_trigger_tick(pl_app *a);
+void pl_on_finding(void *arg, const ot_finding *f);
+int64_t pl_trigger_next_us(const pl_app *a);
+
+/* --- pipeline.c -------------------------------------------------------------------------------- */
+
+pl_app *pl_app_find(ot_pipeline *p, const char *name);
+pl_app *pl_app_of_deployment(ot_pipeline *p, const char *deployment);
+ot_rc pl_app_add(ot_pipeline *p, ot_app *app, pl_app **out, ot_error *err) OT_CHECKED;
+ot_quality_config pl_quality_config(pl_app *a);
+void pl_desired_changed(ot_pipeline *p);
+
+#endif

@@ -1,0 +1,296 @@
+/* What people do: the accelerator and the brake. Each act leaves its event with who and why. */
+#include "pipeline/internal.h"
+
+#include "base/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef ot_rc act_fn(pl_app *a, const ot_person_act *act, ot_error *err);
+
+static const char *reason_of(const ot_person_act *act)
+{
+    return act->reason != NULL && act->reason[0] != 0 ? act->reason : "no reason given";
+}
+
+static ot_rc need_reason(const ot_person_act *act, ot_error *err)
+{
+    if (act->reason == NULL || act->reason[0] == 0) {
+        return ot_fail(err, OT_INVALID, "%s needs a reason: --reason TEXT", act->verb);
+    }
+    return OT_OK;
+}
+
+static ot_rc need_idle(const pl_app *a, ot_error *err)
+{
+    if (a->st.cycle.state != PL_IDLE) {
+        return ot_fail(err, OT_PRECONDITION,
+                       "app %s is %s (cycle %" PRId64 "); wait for it, or roll it back",
+                       a->app->app, pl_cycle_state_name(a->st.cycle.state), a->st.cycle.number);
+    }
+    if (a->st.frozen) {
+        return ot_fail(err, OT_PRECONDITION, "app %s is frozen by %s: %s; resume it first",
+                       a->app->app, a->st.held_by, a->st.held_reason);
+    }
+    return OT_OK;
+}
+
+static ot_rc act_train(pl_app *a, const ot_person_act *act, ot_error *err)
+{
+    OT_TRY(need_idle(a, err));
+    char object[96];
+    pl_change c = pl_change_of(a);
+    pl_event *e = pl_change_event(&c, "trigger.fired", pl_object_app(a, object),
+                                  pl_text("retrain asked for by %s: %s", act->actor,
+                                          reason_of(act)));
+    e->actor = act->actor;
+    pl_cycle_train(&c, true);
+    OT_TRY(pl_commit(&c, err));
+    pl_cycle_go(a);
+    return OT_OK;
+}
+
+static ot_rc act_push(pl_app *a, const ot_person_act *act, ot_error *err)
+{
+    OT_TRY(need_idle(a, err));
+    if (act->path == NULL || !ot_disk_exists(ot_disk_posix(), act->path)) {
+        return ot_fail(err, OT_NOT_FOUND, "push: nothing at '%.300s'",
+                       act->path != NULL ? act->path : "");
+    }
+    char object[96];
+    pl_change c = pl_change_of(a);
+    pl_event *e = pl_change_event(&c, "version.pushed", pl_object_app(a, object),
+                                  pl_text("%s pushed %s: %s", act->actor, act->path,
+                                          reason_of(act)));
+    e->actor = act->actor;
+    ot_rc rc = pl_cycle_push(&c, act->path, err);
+    if (rc != OT_OK) {
+        pl_change_drop(&c);
+        return rc;
+    }
+    OT_TRY(pl_commit(&c, err));
+    pl_cycle_go(a);
+    return OT_OK;
+}
+
+static ot_rc hold(pl_app *a, const ot_person_act *act, const char *type, bool pause, bool freeze,
+                  ot_error *err)
+{
+    char object[96];
+    pl_change c = pl_change_of(a);
+    pl_event *e = pl_change_event(&c, type, pl_object_app(a, object),
+                                  pl_text("%s by %s: %s", freeze ? "frozen" : "paused", act->actor,
+                                          reason_of(act)));
+    e->actor = act->actor;
+    c.next.paused = c.next.paused || pause;
+    if (freeze && !c.next.frozen) {
+        c.next.frozen = true;
+        c.next.frozen_us = ot_clock_wall_us();
+    }
+    snprintf(c.next.held_by, sizeof c.next.held_by, "%s", act->actor);
+    snprintf(c.next.held_reason, sizeof c.next.held_reason, "%s", reason_of(act));
+    return pl_commit(&c, err);
+}
+
+static ot_rc act_pause(pl_app *a, const ot_person_act *act, ot_error *err)
+{
+    return hold(a, act, "loop.paused", true, false, err);
+}
+
+static ot_rc act_freeze(pl_app *a, const ot_person_act *act, ot_error *err)
+{
+    return hold(a, act, "loop.frozen", false, true, err);
+}
+
+static ot_rc act_resume(pl_app *a, const ot_person_act *act, ot_error *err)
+{
+    char object[96];
+    pl_change c = pl_change_of(a);
+    pl_event *e = pl_change_event(&c, "loop.resumed", pl_object_app(a, object),
+                                  pl_text("resumed by %s: %s", act->actor, reason_of(act)));
+    e->actor = act->actor;
+    if (c.next.frozen) {
+        /* A stage must not run out while nothing could move. */
+        int64_t stood = ot_clock_wall_us() - c.next.frozen_us;
+        c.next.cycle.rollout.entered_us += stood;
+    }
+    c.next.paused = c.next.frozen = c.next.hold_told = false;
+    c.next.pinned = 0;
+    c.next.failures = 0;
+    c.next.held_by[0] = c.next.held_reason[0] = 0;
+    OT_TRY(pl_commit(&c, err));
+    pl_cycle_go(a);
+    return OT_OK;
+}
+
+struct switch_arg {
+    pl_app *a;
+    int64_t version;
+    ot_version_status status_of_old;
+    ot_version_row row;
+};
+
+static ot_rc read_version(ot_txn *txn, void *arg, ot_error *err)
+{
+    struct switch_arg *s = arg;
+    return ot_version_get(txn, s->a->app->app, s->version, &s->row, err);
+}
+
+static ot_rc switch_champion(ot_txn *txn, void *arg, pl_state *next, ot_error *err)
+{
+    struct switch_arg *s = arg;
+    int64_t previous = 0;
+    OT_TRY(ot_registry_promote(txn, s->a->app->app, s->version, s->status_of_old, NULL, &previous,
+                               NULL, err));
+    (void)next;
+    return ot_quality_promoted(s->a->quality, txn, s->version, err);
+}
+
+static void set_champion(pl_state *n, int64_t version, const ot_digest *bundle)
+{
+    n->previous = n->champion;
+    n->previous_bundle = n->champion_bundle;
+    n->champion = version;
+    n->champion_bundle = *bundle;
+    n->champion_since_us = ot_clock_wall_us();
+}
+
+static ot_rc end_release(pl_app *a, const ot_person_act *act, const char *what, ot_error *err)
+{
+    char reason[160];
+    snprintf(reason, sizeof reason, "%s by %s: %s", what, act->actor, reason_of(act));
+    return pl_release_abort(a, act->actor, reason, err);
+}
+
+static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
+{
+    struct switch_arg s = {.a = a, .version = act->version, .status_of_old = OT_VERSION_RETIRED};
+    OT_TRY(ot_store_read(a->p->store, read_version, &s, err));
+    if (a->st.cycle.state == PL_RELEASING && !a->st.cycle.rollout.promoted) {
+        OT_TRY(end_release(a, act, "pinned", err));
+    }
+    char object[96];
+    pl_change c = pl_change_of(a);
+    pl_event *e = pl_change_event(&c, "loop.pinned", pl_object_app(a, object),
+                                  pl_text("v%" PRId64 " pinned by %s: %s", act->version, act->actor,
+                                          reason_of(act)));
+    e->actor = act->actor;
+    c.next.pinned = act->version;
+    snprintf(c.next.held_by, sizeof c.next.held_by, "%s", act->actor);
+    snprintf(c.next.held_reason, sizeof c.next.held_reason, "%s", reason_of(act));
+    if (c.next.cycle.state == PL_RELEASING) {
+        c.next.cycle.state = PL_IDLE; /* a probation ends: the person has decided */
+    }
+    if (act->version != a->st.champion) {
+        set_champion(&c.next, act->version, &s.row.bundle);
+        c.extra = switch_champion;
+        c.arg = &s;
+    }
+    OT_TRY(pl_commit(&c, err));
+    pl_release_watch(a);
+    pl_desired_changed(a->p);
+    return OT_OK;
+}
+
+static bool at_approval(const pl_app *a)
+{
+    const ot_rollout_step *s = a->st.cycle.state == PL_RELEASING
+                                   ? ot_rollout_step_now(&a->st.cycle.rollout)
+                                   : NULL;
+    return s != NULL && s->kind == OT_ROLLOUT_APPROVAL;
+}
+
+static ot_rc decide(pl_app *a, const ot_person_act *act, bool yes, ot_error *err)
+{
+    if (!at_approval(a)) {
+        return ot_fail(err, OT_PRECONDITION, "app %s: nothing waits for an approval", a->app->app);
+    }
+    char object[OT_OBJECT_TEXT];
+    ot_registry_object(object, a->app->app, a->st.cycle.version);
+    pl_change c = pl_change_of(a);
+    pl_event *e = pl_change_event(&c, yes ? "approval.given" : "approval.refused", object,
+                                  pl_text("v%" PRId64 " %s by %s: %s", a->st.cycle.version,
+                                          yes ? "approved" : "refused", act->actor,
+                                          reason_of(act)));
+    e->actor = act->actor;
+    OT_TRY(pl_commit(&c, err));
+    pl_release_feed(a, yes ? OT_ROLLOUT_APPROVED : OT_ROLLOUT_REFUSED, act->actor, act->reason);
+    return OT_OK;
+}
+
+static ot_rc act_approve(pl_app *a, const ot_person_act *act, ot_error *err)
+{
+    return decide(a, act, true, err);
+}
+
+static ot_rc act_reject(pl_app *a, const ot_person_act *act, ot_error *err)
+{
+    OT_TRY(need_reason(act, err));
+    return decide(a, act, false, err);
+}
+
+static ot_rc act_rollback(pl_app *a, const ot_person_act *act, ot_error *err)
+{
+    OT_TRY(need_reason(act, err));
+    if (a->st.cycle.state == PL_RELEASING) {
+        return end_release(a, act, "rolled back", err);
+    }
+    if (a->st.cycle.state != PL_IDLE) {
+        char dir[OT_PATH_MAX];
+        pl_run_dir(a->p, a->st.cycle.run, dir);
+        return ot_launch_cancel(dir, err);
+    }
+    if (a->st.previous == 0) {
+        return ot_fail(err, OT_PRECONDITION, "app %s: there is no previous version to go back to",
+                       a->app->app);
+    }
+    struct switch_arg s = {
+        .a = a, .version = a->st.previous, .status_of_old = OT_VERSION_REFUSED};
+    char object[OT_OBJECT_TEXT];
+    ot_registry_object(object, a->app->app, a->st.champion);
+    pl_change c = pl_change_of(a);
+    pl_event *e = pl_change_event(&c, "version.rolled_back", object,
+                                  pl_text("v%" PRId64 " rolled back to v%" PRId64 " by %s: %s",
+                                          a->st.champion, a->st.previous, act->actor,
+                                          reason_of(act)));
+    e->actor = act->actor;
+    e->alert = true;
+    c.next.champion = a->st.previous;
+    c.next.champion_bundle = a->st.previous_bundle;
+    c.next.champion_since_us = ot_clock_wall_us();
+    c.next.previous = 0;
+    c.extra = switch_champion;
+    c.arg = &s;
+    OT_TRY(pl_commit(&c, err));
+    pl_desired_changed(a->p);
+    return OT_OK;
+}
+
+static const struct {
+    const char *verb;
+    act_fn *fn;
+} acts[] = {
+    {"train", act_train},     {"push", act_push},       {"pause", act_pause},
+    {"freeze", act_freeze},   {"resume", act_resume},   {"pin", act_pin},
+    {"approve", act_approve}, {"reject", act_reject},   {"rollback", act_rollback},
+};
+
+ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out, ot_error *err)
+{
+    pl_app *a = pl_app_find(p, act->app);
+    if (a == NULL) {
+        return ot_fail(err, OT_NOT_FOUND, "app '%.64s' is not here; overtake apply makes it known",
+                       act->app);
+    }
+    for (size_t i = 0; i < OT_COUNT(acts); i++) {
+        if (strcmp(act->verb, acts[i].verb) == 0) {
+            OT_TRY(acts[i].fn(a, act, err));
+            ot_pipeline_tick(p);
+            ot_str_addf(json_out, "{\"app\":\"%s\",\"verb\":\"%s\",\"event\":%" PRIu64 "}",
+                        a->app->app, act->verb, a->st.cycle.last_seq);
+            return OT_OK;
+        }
+    }
+    return ot_fail(err, OT_INVALID, "'%.40s' is not something to do with an app", act->verb);
+}

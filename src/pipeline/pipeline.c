@@ -1,0 +1,393 @@
+/* The pipeline as a whole: its apps, what comes in for them and what replicas shall serve. */
+#include "pipeline/internal.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "store/kv.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+pl_app *pl_app_find(ot_pipeline *p, const char *name)
+{
+    for (size_t i = 0; i < p->n_apps; i++) {
+        if (strcmp(p->apps[i]->app->app, name) == 0) {
+            return p->apps[i];
+        }
+    }
+    return NULL;
+}
+
+pl_app *pl_app_of_deployment(ot_pipeline *p, const char *deployment)
+{
+    for (size_t i = 0; i < p->n_apps; i++) {
+        if (strcmp(p->apps[i]->app->serve.deployment, deployment) == 0) {
+            return p->apps[i];
+        }
+    }
+    return NULL;
+}
+
+void pl_desired_changed(ot_pipeline *p)
+{
+    p->desired_dirty = true;
+}
+
+/* Sent once per turn, however many apps changed. */
+static void flush_desired(ot_pipeline *p)
+{
+    if (p->desired_dirty) {
+        p->desired_dirty = false;
+        p->revision++;
+        p->ports.desired_changed(p->ports.self);
+    }
+}
+
+/* ------------------------------------------------------------------ create */
+
+ot_quality_config pl_quality_config(pl_app *a)
+{
+    const ot_app *app = a->app;
+    const ot_conf_rate *rate = &app->objectives.false_alarms.at_most;
+    return (ot_quality_config){
+        .deployment = app->serve.deployment,
+        .model = app->app,
+        .app = app->app,
+        .window_us = app->quality.window_us,
+        .block_us = app->quality.block_us,
+        .blocks_per_day = app->quality.blocks_per_day,
+        .baseline_days = app->quality.baseline_days,
+        .cycles = app->quality.cycles,
+        .ignore_smaller = app->quality.ignore_smaller,
+        .false_alarms_per_year = (double)rate->count * 31536000e6 / (double)rate->per_us,
+        .accuracy_at_least = app->objectives.accuracy.mark.line != 0
+                                 ? app->objectives.accuracy.at_least
+                                 : 0,
+        .join_on_key = app->serve.labels.join == OT_JOIN_KEY,
+        .sample_max_bytes = app->serve.sample.max,
+        .sample_keep_us = app->serve.sample.keep_us,
+        .on_finding = pl_on_finding,
+        .arg = a,
+    };
+}
+
+static void app_destroy(pl_app *a)
+{
+    if (a != NULL) {
+        ot_quality_destroy(a->quality);
+        ot_app_destroy(a->app);
+        ot_free(a);
+    }
+}
+
+ot_rc pl_app_add(ot_pipeline *p, ot_app *app, pl_app **out, ot_error *err)
+{
+    if (p->n_apps == PL_APPS_MAX) {
+        return ot_fail(err, OT_EXHAUSTED, "%d apps are here already", PL_APPS_MAX);
+    }
+    pl_app *a = ot_calloc(1, sizeof *a);
+    if (a == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "app %s: no memory", app->app);
+    }
+    a->p = p;
+    a->app = app;
+    bool found = false;
+    ot_rc rc = pl_state_load(a, &found, err);
+    if (rc == OT_OK) {
+        ot_quality_config cfg = pl_quality_config(a);
+        rc = ot_quality_create(p->store, &cfg, &a->quality, err);
+    }
+    if (rc != OT_OK) {
+        a->app = NULL; /* stays the caller's */
+        app_destroy(a);
+        return rc;
+    }
+    if (!found) {
+        a->st.armed = true;
+    }
+    p->apps[p->n_apps++] = a;
+    *out = a;
+    return OT_OK;
+}
+
+static ot_rc load_app(void *arg, const char *key, const void *value, size_t n, ot_error *err)
+{
+    (void)err;
+    json_t *list = arg;
+    json_t *j = json_loadb(value, n, 0, NULL);
+    if (j == NULL) {
+        ot_err("pipeline", "app %s: its saved file is damaged; apply it again", key);
+        return OT_OK;
+    }
+    json_array_append_new(list, j);
+    return OT_OK;
+}
+
+static ot_rc list_apps(ot_txn *txn, void *arg, ot_error *err)
+{
+    return ot_kv_each(txn, "app.file", NULL, PL_APPS_MAX, load_app, arg, err);
+}
+
+/* An app that cannot be loaded must not keep the others down. */
+static void load_one(ot_pipeline *p, const json_t *j)
+{
+    const char *yaml = json_string_value(json_object_get(j, "yaml"));
+    const char *file = json_string_value(json_object_get(j, "file"));
+    const char *dir = json_string_value(json_object_get(j, "dir"));
+    ot_app *app = NULL;
+    pl_app *a = NULL;
+    ot_error err = {0};
+    if (yaml == NULL || file == NULL || dir == NULL) {
+        ot_err("pipeline", "an app's saved file is damaged; apply it again");
+        return;
+    }
+    if (ot_app_parse(yaml, strlen(yaml), file, dir, &app, &err) != OT_OK ||
+        pl_app_add(p, app, &a, &err) != OT_OK) {
+        ot_err("pipeline", "not loaded: %s", err.msg);
+        ot_app_destroy(app);
+    }
+}
+
+ot_rc ot_pipeline_create(const ot_pipeline_config *cfg, ot_pipeline **out, ot_error *err)
+{
+    ot_pipeline *p = ot_calloc(1, sizeof *p);
+    if (p == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "pipeline: no memory");
+    }
+    p->store = cfg->store;
+    p->ports = cfg->ports;
+    p->data_dir = ot_strdup(cfg->data_dir);
+    p->exe = ot_strdup(cfg->exe != NULL ? cfg->exe : "/proc/self/exe");
+    p->revision = ot_clock_wall_us(); /* above every earlier process's */
+    json_t *list = json_array();
+    ot_rc rc = p->data_dir == NULL || p->exe == NULL || list == NULL
+                   ? ot_fail(err, OT_EXHAUSTED, "pipeline: no memory")
+                   : ot_store_read(cfg->store, list_apps, list, err);
+    for (size_t i = 0; rc == OT_OK && i < json_array_size(list); i++) {
+        load_one(p, json_array_get(list, i));
+    }
+    json_decref(list);
+    if (rc != OT_OK) {
+        ot_pipeline_destroy(p);
+        return rc;
+    }
+    p->desired_dirty = true;
+    *out = p;
+    return OT_OK;
+}
+
+void ot_pipeline_destroy(ot_pipeline *p)
+{
+    if (p == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < p->n_apps; i++) {
+        app_destroy(p->apps[i]);
+    }
+    ot_free(p->data_dir);
+    ot_free(p->exe);
+    ot_free(p);
+}
+
+/* ------------------------------------------------------------------ time and runs */
+
+void ot_pipeline_tick(ot_pipeline *p)
+{
+    for (size_t i = 0; i < p->n_apps; i++) {
+        pl_app *a = p->apps[i];
+        if (!a->started) {
+            a->started = true;
+            pl_cycle_go(a);
+        }
+        pl_release_tick(a);
+        pl_trigger_tick(a);
+    }
+    flush_desired(p);
+}
+
+int64_t ot_pipeline_next_us(const ot_pipeline *p)
+{
+    int64_t next = INT64_MAX;
+    for (size_t i = 0; i < p->n_apps; i++) {
+        const pl_app *a = p->apps[i];
+        if (a->st.cycle.state == PL_RELEASING && !a->st.frozen) {
+            next = OT_MIN(next, ot_rollout_deadline(&a->st.cycle.rollout));
+        }
+        next = OT_MIN(next, pl_trigger_next_us(a));
+    }
+    return next;
+}
+
+void ot_pipeline_run_ended(ot_pipeline *p, int64_t run)
+{
+    for (size_t i = 0; i < p->n_apps; i++) {
+        if (p->apps[i]->st.cycle.run == run && p->apps[i]->st.cycle.state != PL_RELEASING &&
+            p->apps[i]->st.cycle.state != PL_IDLE) {
+            pl_cycle_run_ended(p->apps[i]);
+        }
+    }
+    flush_desired(p);
+}
+
+/* ------------------------------------------------------------------ from replicas */
+
+ot_rc ot_pipeline_push(ot_pipeline *p, const char *json, size_t json_len, const void *bin,
+                       size_t bin_len, ot_error *err)
+{
+    json_t *j = json_loadb(json, json_len, 0, NULL);
+    const char *name = json_string_value(json_object_get(j, "deployment"));
+    pl_app *a = name != NULL ? pl_app_of_deployment(p, name) : NULL;
+    ot_rc rc = OT_OK;
+    if (j == NULL || name == NULL) {
+        rc = ot_fail(err, OT_INVALID, "push: not JSON with a deployment");
+    } else if (a == NULL) {
+        rc = ot_fail(err, OT_NOT_FOUND, "push: no app serves '%.64s'", name);
+    }
+    json_decref(j);
+    OT_TRY(rc);
+    rc = ot_quality_push(a->quality, json, json_len, bin, bin_len, err);
+    flush_desired(p);
+    return rc;
+}
+
+static void note_candidate(pl_app *a, const json_t *variant)
+{
+    const char *state = json_string_value(json_object_get(variant, "state"));
+    const char *error = json_string_value(json_object_get(variant, "error"));
+    int64_t version = json_integer_value(json_object_get(variant, "version"));
+    if (state == NULL || version != a->st.cycle.version || a->st.cycle.state != PL_RELEASING) {
+        return;
+    }
+    snprintf(a->candidate_state, sizeof a->candidate_state, "%s", state);
+    if (strcmp(state, "failed") != 0 || a->st.frozen) {
+        return;
+    }
+    ot_error err = {0};
+    char reason[160];
+    snprintf(reason, sizeof reason, "a replica cannot serve it: %s", error != NULL ? error : "?");
+    if (pl_release_abort(a, NULL, reason, &err) != OT_OK) {
+        ot_err("pipeline", "app %s: %s", a->app->app, err.msg);
+    }
+}
+
+void ot_pipeline_observed(ot_pipeline *p, const char *replica, const char *json, size_t json_len)
+{
+    (void)replica;
+    json_t *j = json_loadb(json, json_len, 0, NULL);
+    const json_t *list = json_object_get(j, "deployments");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *d = json_array_get(list, i);
+        const char *name = json_string_value(json_object_get(d, "name"));
+        pl_app *a = name != NULL ? pl_app_of_deployment(p, name) : NULL;
+        const json_t *variants = json_object_get(d, "variants");
+        for (size_t k = 0; a != NULL && k < json_array_size(variants); k++) {
+            note_candidate(a, json_array_get(variants, k));
+        }
+    }
+    json_decref(j);
+    flush_desired(p);
+}
+
+static ot_rc replica_event(ot_txn *txn, void *arg, ot_error *err)
+{
+    return ot_event_append(txn, arg, NULL, err);
+}
+
+void ot_pipeline_replica(ot_pipeline *p, const char *replica, bool connected)
+{
+    char object[96], payload[160];
+    snprintf(object, sizeof object, "replica/%.64s", replica);
+    snprintf(payload, sizeof payload, "{\"text\":\"%.64s %s\",\"because\":[]}", replica,
+             connected ? "connected" : "is gone; it serves on from what it has");
+    ot_event_in in = {.actor = "overtake",
+                      .role = "automation",
+                      .type = connected ? "replica.connected" : "replica.lost",
+                      .object = object,
+                      .payload = payload};
+    ot_error err = {0};
+    if (ot_store_write(p->store, replica_event, &in, &err) != OT_OK) {
+        ot_err("pipeline", "%s: %s", object, err.msg);
+    }
+}
+
+ot_rc ot_pipeline_labels(ot_pipeline *p, const char *deployment, const ot_label_in *labels,
+                         size_t n, const char *actor, ot_label_report *out, ot_error *err)
+{
+    pl_app *a = pl_app_of_deployment(p, deployment);
+    if (a == NULL) {
+        return ot_fail(err, OT_NOT_FOUND, "deployment '%.64s': no app serves it", deployment);
+    }
+    ot_rc rc = ot_quality_labels(a->quality, labels, n, actor, out, err);
+    flush_desired(p);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ to replicas */
+
+static json_t *variant(const pl_app *a, const char *role, int64_t version,
+                       const ot_digest *bundle, double share)
+{
+    char hex[OT_DIGEST_HEX];
+    return json_pack("{s:s,s:s,s:I,s:s,s:f}", "role", role, "model", a->app->app, "version",
+                     (json_int_t)version, "bundle", ot_digest_hex(bundle, hex), "share", share);
+}
+
+static json_t *variants_of(const pl_app *a, bool *compare)
+{
+    const pl_cycle *c = &a->st.cycle;
+    bool releasing = c->state == PL_RELEASING;
+    bool candidate = releasing && !c->rollout.promoted && c->version > 0 &&
+                     ot_rollout_compares(&c->rollout);
+    double share = candidate ? ot_rollout_share(&c->rollout) : 0;
+    json_t *v = json_array();
+    *compare = releasing && ot_rollout_compares(&c->rollout);
+    json_array_append_new(v, variant(a, "champion", a->st.champion, &a->st.champion_bundle,
+                                     1 - share));
+    if (candidate) {
+        json_array_append_new(v, variant(a, share > 0 ? "canary" : "shadow", c->version,
+                                         &c->bundle, share));
+    } else if (a->st.previous > 0 && (*compare || a->app->serve.fallback == OT_FALLBACK_PREVIOUS)) {
+        json_array_append_new(v, variant(a, "shadow", a->st.previous, &a->st.previous_bundle, 0));
+    }
+    return v;
+}
+
+static json_t *deployment(const pl_app *a)
+{
+    bool compare = false;
+    json_t *variants = variants_of(a, &compare);
+    bool previous = a->app->serve.fallback == OT_FALLBACK_PREVIOUS;
+    return json_pack("{s:s,s:s,s:{s:f,s:I},s:I,s:o,s:b}", "name", a->app->serve.deployment,
+                     "fallback", previous ? "previous" : "refuse", "sample", "rate",
+                     a->app->serve.sample.rate, "max_bytes",
+                     (json_int_t)a->app->serve.sample.max, "window_us",
+                     (json_int_t)a->app->quality.window_us, "variants", variants, "compare",
+                     compare);
+}
+
+ot_rc ot_pipeline_desired(ot_pipeline *p, ot_str *json_out, ot_error *err)
+{
+    char blobs[OT_PATH_MAX];
+    OT_TRY(ot_path_join(blobs, ot_store_dir(p->store), "blobs", err));
+    json_t *list = json_array();
+    int64_t window = INT64_MAX;
+    for (size_t i = 0; i < p->n_apps; i++) {
+        const pl_app *a = p->apps[i];
+        if (a->st.champion > 0) {
+            json_array_append_new(list, deployment(a));
+            window = OT_MIN(window, a->app->quality.window_us);
+        }
+    }
+    window = window == INT64_MAX ? 60000000 : window;
+    json_t *j = json_pack("{s:I,s:s,s:I,s:o}", "revision", (json_int_t)p->revision, "blobs", blobs,
+                          "window_us", (json_int_t)window, "deployments", list);
+    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    if (text == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "desired state: no memory");
+    }
+    ot_str_adds(json_out, text);
+    free(text);
+    return json_out->failed ? ot_fail(err, OT_EXHAUSTED, "desired state: no memory") : OT_OK;
+}

@@ -1,0 +1,98 @@
+/* The pipeline: apps in motion. Data -> run -> bundle -> version -> evaluation -> gate -> stages ->
+ * champion, and back again when a trigger says so.
+ *
+ * One state a app, saved with the events of each change in one transaction, so that a restarted
+ * control plane goes on where the last one stood: runs are found again by their directories, stages
+ * by the times they were entered. Findings of `quality` and verdicts about the candidate feed it;
+ * what it decides shows in the desired state, in runs and in the log.
+ *
+ * Threads: one (the control loop). Work that takes long goes through the port `async`. Lifetime:
+ * create/destroy; the store and the ports outlive it. All times come from the clock seam. */
+#ifndef OT_PIPELINE_PIPELINE_H
+#define OT_PIPELINE_PIPELINE_H
+
+#include "base/error.h"
+#include "base/str.h"
+#include "quality/quality.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct ot_pipeline ot_pipeline;
+
+typedef ot_rc ot_pipeline_work_fn(void *arg, ot_error *err);
+typedef void ot_pipeline_done_fn(void *arg, ot_rc rc, const ot_error *err);
+
+/* What the pipeline asks of the process around it. */
+typedef struct ot_pipeline_ports {
+    void *self;
+    /* The desired state changed: send it to the replicas. */
+    void (*desired_changed)(void *self);
+    /* Runs `work` away from the loop, then `done` on it. A simulator may do both at once. */
+    ot_rc (*async)(void *self, ot_pipeline_work_fn *work, ot_pipeline_done_fn *done, void *arg,
+                   ot_error *err);
+    /* Calls ot_pipeline_run_ended(run) when `fd` becomes readable, then closes it. */
+    void (*watch_run)(void *self, int64_t run, int fd);
+    /* Delivers an alert to a webhook; must not block. */
+    void (*alert)(void *self, const char *url, const char *json);
+} ot_pipeline_ports;
+
+typedef struct ot_pipeline_config {
+    ot_store *store;
+    const char *data_dir; /* runs/ lies below it */
+    const char *exe;      /* our own binary, for runs of our own; NULL: /proc/self/exe */
+    ot_pipeline_ports ports;
+} ot_pipeline_config;
+
+/* Loads all apps and finds their runs again. */
+ot_rc ot_pipeline_create(const ot_pipeline_config *cfg, ot_pipeline **out, ot_error *err) OT_CHECKED;
+void ot_pipeline_destroy(ot_pipeline *p);
+
+/* Makes an app known or changes it. `file` names it in messages, `dir` (absolute) is where its
+ * relative paths and its program lie. With `diff_only` nothing is changed. The answer is a JSON
+ * object {"app", "changed": [...], "started": bool}. A first apply starts the first run. */
+ot_rc ot_pipeline_apply(ot_pipeline *p, const char *yaml, size_t n, const char *file,
+                        const char *dir, const char *actor, bool diff_only, ot_str *json_out,
+                        ot_error *err) OT_CHECKED;
+
+/* Timers: call at ot_pipeline_next_us (wall clock; INT64_MAX: never) and after anything else. */
+void ot_pipeline_tick(ot_pipeline *p);
+int64_t ot_pipeline_next_us(const ot_pipeline *p);
+void ot_pipeline_run_ended(ot_pipeline *p, int64_t run);
+
+/* From replicas. `json` as in docs/architecture.md, "Agent protocol". */
+ot_rc ot_pipeline_push(ot_pipeline *p, const char *json, size_t json_len, const void *bin,
+                       size_t bin_len, ot_error *err) OT_CHECKED;
+void ot_pipeline_observed(ot_pipeline *p, const char *replica, const char *json, size_t json_len);
+void ot_pipeline_replica(ot_pipeline *p, const char *replica, bool connected);
+/* The desired state as the body of a `desired` frame. */
+ot_rc ot_pipeline_desired(ot_pipeline *p, ot_str *json_out, ot_error *err) OT_CHECKED;
+
+ot_rc ot_pipeline_labels(ot_pipeline *p, const char *deployment, const ot_label_in *labels,
+                         size_t n, const char *actor, ot_label_report *out,
+                         ot_error *err) OT_CHECKED;
+
+/* What a person can do. `version` 0 where the verb takes none. */
+typedef struct ot_person_act {
+    const char *verb; /* train pause resume pin freeze approve reject rollback push */
+    const char *app;
+    const char *actor;
+    const char *reason; /* needed by reject and rollback; may be NULL elsewhere */
+    int64_t version;    /* pin: which one */
+    const char *path;   /* push: a model or a bundle on this machine, absolute */
+} ot_person_act;
+ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out,
+                      ot_error *err) OT_CHECKED;
+
+/* JSON for people and programs. */
+ot_rc ot_pipeline_apps(ot_pipeline *p, ot_str *json_out, ot_error *err) OT_CHECKED;
+ot_rc ot_pipeline_app(ot_pipeline *p, const char *app, ot_str *json_out, ot_error *err) OT_CHECKED;
+ot_rc ot_pipeline_config_yaml(ot_pipeline *p, const char *app, ot_str *out,
+                              ot_error *err) OT_CHECKED;
+/* Walks the log backwards from what serves (or with version > 0 from the last word on that version):
+ * {"app", "version", "text": "v3 serves because ...", "chain": [{"seq", "type", "text"}...]}. */
+ot_rc ot_pipeline_why(ot_pipeline *p, const char *app, int64_t version, ot_str *json_out,
+                      ot_error *err) OT_CHECKED;
+
+#endif

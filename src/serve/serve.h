@@ -1,0 +1,59 @@
+/* The serving replica: models behind HTTP, alone on a directory or directed by a control plane.
+ *
+ * N workers answer predictions, each on a loop and a listener queue of its own; one control thread
+ * (the caller of ot_serve_run) directs them; a loader thread, a pool for long runs and a sampler
+ * thread work beside them at lower priority.
+ *
+ * Threads: create, run and destroy from one thread; ot_serve_stop from any, also a signal handler.
+ * Lifetime: create, run (returns after a drain), destroy. */
+#ifndef OT_SERVE_SERVE_H
+#define OT_SERVE_SERVE_H
+
+#include "base/error.h"
+#include "net/loop.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define OT_SERVE_WORKERS_MAX 64
+#define OT_SERVE_LISTENERS_MAX 16
+
+typedef struct ot_serve ot_serve;
+
+typedef struct ot_serve_options {
+    size_t struct_size;
+    const char *dir;         /* alone: a model, or a folder of models; NULL when `agent` is set */
+    const char *agent;       /* address of the control plane ("unix:PATH"), or NULL */
+    const char *data;        /* data directory; the replica's own part is DATA/replica. Needed with
+                                `agent` */
+    const char *id;          /* of this replica; NULL: "replica-0" */
+    const int *listen_fds;   /* listening, non-blocking; the caller's, must outlive the server */
+    size_t n_listen_fds;     /* at least 1 */
+    unsigned workers;        /* 1..OT_SERVE_WORKERS_MAX */
+    unsigned pool_threads;   /* for runs longer than inline_us; at least 1 */
+    bool explicit_models;    /* alone: load nothing until asked */
+    bool print_drift;        /* alone: a line a window and model on stdout */
+    int64_t window_us;       /* alone; a control plane says its own */
+    double count_budget;     /* of a worker's time, for counting rows; 1 counts every row */
+    uint32_t inline_us;      /* a run predicted to take longer goes to the pool */
+    uint32_t queue_max;      /* requests that may wait for the pool, per model */
+    uint32_t drain_ms;       /* how long requests in flight may take at the end */
+    uint64_t body_max;       /* bytes of a request's body */
+    const char *plugin_path; /* see ot_runtime_create */
+} ot_serve_options;
+
+void ot_serve_options_init(ot_serve_options *o); /* the defaults; dir or agent, and listeners, lack */
+
+/* Checks the options and prepares; starts no thread. */
+ot_rc ot_serve_create(const ot_serve_options *o, ot_serve **serve_out, ot_error *err) OT_CHECKED;
+/* The control thread's loop, for signals (ot_loop_signal) before ot_serve_run. */
+ot_loop *ot_serve_loop(ot_serve *s);
+/* Serves until ot_serve_stop and the drain that follows it. OT_OK after a clean drain. */
+ot_rc ot_serve_run(ot_serve *s, ot_error *err) OT_CHECKED;
+/* Lame duck: readiness goes false, nothing new is accepted, what is in flight is answered, the last
+ * window and samples are handed over. */
+void ot_serve_stop(ot_serve *s);
+void ot_serve_destroy(ot_serve *s); /* NULL is fine */
+
+#endif

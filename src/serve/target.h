@@ -1,0 +1,68 @@
+/* The target: what a replica should serve, as the control plane's desired state says
+ * (docs/architecture.md, "Agent protocol"), or as a directory suggests when it is alone.
+ *
+ * Threads: control thread. Lifetime: heap, ot_target_destroy. */
+#ifndef OT_SERVE_TARGET_H
+#define OT_SERVE_TARGET_H
+
+#include "base/error.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define OT_TARGET_DEPLOYMENTS_MAX 1024
+#define OT_TARGET_VARIANTS_MAX 16 /* of a deployment */
+#define OT_TARGET_JSON_MAX (1u << 20)
+
+typedef enum ot_role { OT_ROLE_CANARY, OT_ROLE_CHAMPION, OT_ROLE_SHADOW } ot_role;
+const char *ot_role_name(ot_role role);
+
+typedef enum ot_fallback {
+    OT_FALLBACK_REFUSE,
+    OT_FALLBACK_PREVIOUS,
+    OT_FALLBACK_CONSTANT,
+} ot_fallback;
+
+typedef struct ot_target_variant {
+    ot_role role;
+    char model[65];
+    uint64_t version;
+    char bundle[65]; /* digest in hex, "" when `path` is set */
+    char *path;      /* alone: where the model lies; or NULL */
+    double share;
+} ot_target_variant;
+
+typedef struct ot_target_deployment {
+    char name[65];
+    ot_fallback fallback;
+    char *constant; /* JSON text, or NULL */
+    double sample_rate;
+    uint64_t sample_max_bytes;
+    bool compare;
+    ot_target_variant variants[OT_TARGET_VARIANTS_MAX];
+    size_t n_variants;
+} ot_target_deployment;
+
+typedef struct ot_target {
+    uint64_t revision;
+    char *blobs; /* directory of the content store; NULL when alone */
+    int64_t window_us;
+    ot_target_deployment *deployments; /* sorted by name, no two alike */
+    size_t n_deployments, cap;
+} ot_target;
+
+ot_rc ot_target_create(ot_target **t_out, ot_error *err) OT_CHECKED;
+void ot_target_destroy(ot_target *t); /* NULL is fine */
+/* Refused, naming the field: unknown roles and fallbacks, names that cannot be names, shares that
+ * do not add to 1 over champion and canary, two champions, digests that are none. */
+ot_rc ot_target_parse(const char *json, size_t n, ot_target **t_out, ot_error *err) OT_CHECKED;
+
+/* Adds an empty deployment in its place; OT_EXISTS, OT_EXHAUSTED. */
+ot_rc ot_target_add(ot_target *t, const char *name, ot_target_deployment **d_out,
+                    ot_error *err) OT_CHECKED;
+ot_target_deployment *ot_target_find(const ot_target *t, const char *name);
+void ot_target_remove(ot_target *t, const char *name);
+
+#endif

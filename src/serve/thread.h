@@ -1,0 +1,23 @@
+/* Threads of the replica: named, signals left to the control thread, priority lowered where they
+ * work beside the workers; condition variables on the monotonic clock. */
+#ifndef OT_SERVE_THREAD_H
+#define OT_SERVE_THREAD_H
+
+#include "base/error.h"
+
+#include <pthread.h>
+#include <stdint.h>
+
+enum {
+    OT_THREAD_NICE_POOL = 5,        /* long runs */
+    OT_THREAD_NICE_BACKGROUND = 15, /* loading, samples and shadow copies */
+};
+
+/* All signals are blocked in the new thread. */
+ot_rc ot_thread_start(pthread_t *thread_out, const char *name, void *(*fn)(void *), void *arg,
+                      ot_error *err) OT_CHECKED;
+void ot_thread_lower(int nice); /* the calling thread */
+void ot_cond_init_mono(pthread_cond_t *c);
+void ot_cond_wait_us(pthread_cond_t *c, pthread_mutex_t *lock, int64_t us);
+
+#endif

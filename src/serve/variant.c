@@ -1,0 +1,110 @@
+#include "serve/variant.h"
+
+#include "base/mem.h"
+#include "serve/pool.h"
+
+#include <stdlib.h>
+
+ot_rc ot_variant_create(unsigned n_workers, unsigned n_slots, ot_variant **v_out, ot_error *err)
+{
+    ot_variant *v = ot_calloc(1, sizeof *v);
+    if (v == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "variant: out of memory");
+    }
+    atomic_init(&v->refs, 1);
+    ot_manifest_init(&v->sig);
+    v->n_workers = n_workers;
+    v->n_slots = n_slots;
+    v->slots = ot_calloc(n_slots, sizeof *v->slots);
+    v->shares = ot_calloc(n_workers, sizeof *v->shares);
+    ot_rc rc = ot_queue_create(&v->queue, err);
+    if (rc == OT_OK && (v->slots == NULL || v->shares == NULL)) {
+        rc = ot_fail(err, OT_EXHAUSTED, "variant: out of memory");
+    }
+    if (rc != OT_OK) {
+        ot_variant_destroy(v);
+        return rc;
+    }
+    *v_out = v;
+    return OT_OK;
+}
+
+ot_variant *ot_variant_ref(ot_variant *v)
+{
+    atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+    return v;
+}
+
+void ot_variant_unref(ot_variant *v)
+{
+    if (v == NULL || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    if (v->on_idle != NULL) {
+        v->on_idle(v->on_idle_arg, v);
+    } else {
+        ot_variant_destroy(v);
+    }
+}
+
+void ot_variant_destroy(ot_variant *v)
+{
+    if (v == NULL) {
+        return;
+    }
+    for (unsigned i = 0; v->slots != NULL && i < v->n_slots; i++) {
+        ot_instance_destroy(v->slots[i].instance);
+    }
+    for (unsigned i = 0; v->shares != NULL && i < v->n_workers; i++) {
+        ot_cell_destroy(v->shares[i].active);
+        ot_cell_destroy(v->shares[i].closed);
+    }
+    ot_model_unref(v->loaded);
+    ot_queue_destroy(v->queue);
+    ot_count_schema_done(&v->schema);
+    ot_manifest_done(&v->sig);
+    ot_free(v->slots);
+    ot_free(v->shares);
+    ot_free(v->path);
+    ot_free(v);
+}
+
+ot_rc ot_variant_instance(ot_variant *v, unsigned slot, ot_instance **inst_out, ot_error *err)
+{
+    ot_slot *s = &v->slots[slot];
+    if (s->instance == NULL) {
+        OT_TRY(ot_instance_create(v->loaded, &s->instance, err));
+    }
+    *inst_out = s->instance;
+    return OT_OK;
+}
+
+int64_t ot_variant_merge_max(const ot_variant *v)
+{
+    return atomic_load_explicit(&v->merge_off, memory_order_relaxed) ? 1 : v->merge_max;
+}
+
+static uint64_t get(const _Atomic uint64_t *x)
+{
+    return atomic_load_explicit(x, memory_order_relaxed);
+}
+
+void ot_variant_totals(const ot_variant *v, ot_totals_sum *out)
+{
+    *out = (ot_totals_sum){0};
+    for (unsigned w = 0; w < v->n_workers; w++) {
+        const ot_totals *t = &v->shares[w].totals;
+        out->requests += get(&t->requests);
+        out->rows += get(&t->rows);
+        out->failed += get(&t->failed);
+        out->batches += get(&t->batches);
+        out->latency_us += get(&t->latency_us);
+        out->run_ns += get(&t->run_ns);
+        for (unsigned i = 0; i < OT_COST_BUCKETS; i++) {
+            out->batch_rows[i] += get(&t->batch_rows[i]);
+        }
+        for (unsigned i = 0; i < OT_LATENCY_STEPS; i++) {
+            out->latency[i] += get(&t->latency[i]);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+/* A variant: one version of a model, loaded, with all that its runs need.
+ *
+ * Threads: made by the loader, immutable afterwards but for what says otherwise. `slots[i]` belongs
+ * to executor i (workers first, then pool threads, then the sampler).
+ * Lifetime: counted. The route snapshot holds a reference, and so does each call that outlives its
+ * turn. The last one hands the variant to `on_idle`, because to unload takes long. */
+#ifndef OT_SERVE_VARIANT_H
+#define OT_SERVE_VARIANT_H
+
+#include "model/manifest.h"
+#include "runtime/runtime.h"
+#include "serve/cost.h"
+#include "serve/count.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define OT_SERVE_NAME 65 /* ot_name_ok + NUL */
+#define OT_SERVE_NOTE 640
+#define OT_SERVE_MERGE_DEFAULT 64 /* rows a batch of a model without a manifest may have */
+
+typedef struct ot_variant ot_variant;
+typedef void ot_variant_fn(void *arg, ot_variant *v);
+
+typedef struct ot_slot {
+    ot_instance *instance; /* made on first use when the loader did not */
+} ot_slot;
+
+/* Counters that any thread may read. Synchronization: relaxed, one writer. */
+typedef struct ot_totals {
+    _Atomic uint64_t requests, rows, failed, batches, latency_us, run_ns;
+    _Atomic uint64_t batch_rows[OT_COST_BUCKETS]; /* batches by the power of two of their rows */
+    _Atomic uint64_t latency[OT_LATENCY_STEPS];   /* requests by upper bound, see count.h */
+} ot_totals;
+
+/* What one worker keeps about a variant; only that worker touches it, but for the totals and for
+ * `closed`, see count.h. */
+typedef struct ot_share {
+    ot_cell *active, *closed;
+    struct ot_chunk *chunk; /* of live samples, being filled */
+    struct ot_share *next_open; /* of the worker's list of shares with a chunk */
+    bool open;
+    ot_totals totals;
+} ot_share;
+
+struct ot_variant {
+    atomic_uint refs;
+    ot_variant_fn *on_idle;
+    void *on_idle_arg;
+    ot_variant *next_idle; /* of the list of the idle */
+
+    char deployment[OT_SERVE_NAME], model[OT_SERVE_NAME];
+    uint64_t version;
+    char version_text[24];
+    char bundle[65]; /* digest in hex; "" for a model that is no bundle */
+    char *path;      /* where it was loaded from */
+
+    ot_manifest sig;
+    bool rows_known;   /* axis 0 of inputs and outputs is the row */
+    bool dynamic;      /* other axes vary too: shapes decide what can share a batch */
+    int64_t merge_max; /* rows of several requests that may run together; 1: none */
+    int64_t run_max;   /* rows a run may take; 0: any */
+    /* Synchronization: relaxed; set once a run shows that batches are not answered row by row. */
+    atomic_bool merge_off;
+    bool verified; /* golden answers agreed */
+    char note[OT_SERVE_NOTE]; /* why not verified, or not batched */
+
+    ot_model *loaded;
+    unsigned n_slots, n_workers;
+    ot_slot *slots;
+    ot_share *shares; /* one a worker */
+    ot_cost cost;
+    ot_count_schema schema;
+    uint64_t load_us; /* how long loading took */
+
+    struct ot_queue *queue; /* of the pool */
+};
+
+ot_rc ot_variant_create(unsigned n_workers, unsigned n_slots, ot_variant **v_out,
+                        ot_error *err) OT_CHECKED;
+ot_variant *ot_variant_ref(ot_variant *v);
+void ot_variant_unref(ot_variant *v); /* NULL is fine */
+/* Unloads and frees; only when no reference is left. */
+void ot_variant_destroy(ot_variant *v);
+
+/* The instance of a slot, made if it is not there yet. Only its own thread. */
+ot_rc ot_variant_instance(ot_variant *v, unsigned slot, ot_instance **inst_out,
+                          ot_error *err) OT_CHECKED;
+/* Rows of several requests that may run together now. */
+int64_t ot_variant_merge_max(const ot_variant *v);
+
+/* Sums over the workers. */
+typedef struct ot_totals_sum {
+    uint64_t requests, rows, failed, batches, latency_us, run_ns;
+    uint64_t batch_rows[OT_COST_BUCKETS], latency[OT_LATENCY_STEPS];
+} ot_totals_sum;
+void ot_variant_totals(const ot_variant *v, ot_totals_sum *out);
+
+#endif

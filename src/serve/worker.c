@@ -1,0 +1,442 @@
+#include "serve/worker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "serve/thread.h"
+
+#include <stdio.h>
+
+#define READY_START 256
+#define DRAIN_GRACE_MS 500
+#define COUNT_SALT UINT64_C(0x636f756e74)
+
+static void bump(_Atomic uint64_t *x, uint64_t n)
+{
+    /* One writer: no locked instruction is needed. */
+    atomic_store_explicit(x, atomic_load_explicit(x, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+void ot_worker_count_answer(ot_worker *w, int status)
+{
+    bump(&w->answers[(unsigned)(status / 100) % OT_COUNT(w->answers)], 1);
+}
+
+/* ---- counting and sampling */
+
+static void count_failure(ot_worker *w, ot_variant *v)
+{
+    ot_share *share = &v->shares[w->index];
+    bump(&share->totals.failed, 1);
+    share->active->failed++;
+}
+
+static void count_call(ot_worker *w, ot_call *call, uint64_t now_ns)
+{
+    ot_share *share = &call->variant->shares[w->index];
+    uint64_t ns = now_ns - OT_MIN(call->req->start_ns, now_ns);
+    ot_totals *t = &share->totals;
+    bump(&t->requests, 1);
+    bump(&t->rows, (uint64_t)call->rows);
+    bump(&t->latency_us, ns / 1000);
+    bump(&t->latency[ot_latency_step(ns / 1000)], 1);
+    ot_cell *cell = share->active;
+    cell->requests++;
+    cell->rows += (uint64_t)call->rows;
+    ot_latency_add(&cell->latency, ns);
+    if (call->rc != OT_OK || call->fell_back) {
+        count_failure(w, call->asked);
+    }
+    const ot_variant *v = call->variant;
+    if (call->rc != OT_OK || call->constant || (!cell->has_inputs && !cell->has_outputs)) {
+        return;
+    }
+    if (ot_budget_takes(&w->budget, ot_serve_mix(w->serve->incarnation, call->seq, COUNT_SALT))) {
+        ot_count_rows(&v->schema, cell, &w->scratch, call->inputs, v->sig.n_inputs, call->outputs,
+                      (size_t)call->n_outputs, call->rows);
+    }
+}
+
+static void flush_samples(ot_worker *w, bool force)
+{
+    uint64_t now = ot_clock_mono_ns();
+    for (ot_share **at = &w->open; *at != NULL;) {
+        ot_share *share = *at;
+        if (share->chunk != NULL && !force && !ot_sampler_due(share->chunk, now)) {
+            at = &share->next_open;
+            continue;
+        }
+        /* Handing the chunk over may end the last use of the variant: take it off first. */
+        *at = share->next_open;
+        share->open = false;
+        if (share->chunk != NULL) {
+            ot_sampler_flush(w->serve->sampler, &share->chunk);
+        }
+    }
+}
+
+static void sample_tick(void *arg)
+{
+    ot_worker *w = arg;
+    flush_samples(w, false);
+    if (w->open != NULL) {
+        ot_loop_timer_set(w->loop, &w->sample_timer, ot_loop_now_ns(w->loop) +
+                                                         OT_SAMPLE_CHUNK_NS / 2,
+                          sample_tick, w);
+    }
+}
+
+static void sample_call(ot_worker *w, const ot_call *call, ot_share *share, uint64_t now_ns)
+{
+    ot_sampler_take(w->serve->sampler, &share->chunk, call, now_ns);
+    if (share->open || share->chunk == NULL) {
+        return;
+    }
+    if (w->open == NULL) {
+        ot_loop_timer_set(w->loop, &w->sample_timer, ot_loop_now_ns(w->loop) +
+                                                         OT_SAMPLE_CHUNK_NS / 2,
+                          sample_tick, w);
+    }
+    share->open = true;
+    share->next_open = w->open;
+    w->open = share;
+}
+
+/* Counts, samples and answers calls that have their results. */
+static void finish(ot_worker *w, ot_call *const *calls, size_t n)
+{
+    uint64_t now = ot_clock_mono_ns();
+    for (size_t i = 0; i < n; i++) {
+        count_call(w, calls[i], now);
+    }
+    uint64_t counted = ot_clock_mono_ns();
+    bump(&w->count_ns, counted - now);
+    ot_budget_spend(&w->budget, counted, counted - now);
+    for (size_t i = 0; i < n && w->serve->sampler != NULL; i++) {
+        if (calls[i]->sampled && calls[i]->rc == OT_OK && !calls[i]->constant) {
+            sample_call(w, calls[i], &calls[i]->variant->shares[w->index], now);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        void *block = calls[i]->block;
+        ot_dep *dep = calls[i]->left_turn ? calls[i]->dep : NULL;
+        ot_worker_answer(w, calls[i]); /* the call's memory is gone after this */
+        ot_free(block);
+        ot_dep_unref(dep);
+    }
+}
+
+/* ---- batches */
+
+/* Runs n calls that fit each other on this worker and answers them. */
+static void run_inline(ot_worker *w, ot_variant *v, ot_call **calls, size_t n, int64_t rows)
+{
+    ot_exec_run(&w->exec, v, calls, n);
+    ot_totals *t = &v->shares[w->index].totals;
+    bump(&t->batches, 1);
+    bump(&t->run_ns, w->exec.run_ns);
+    bump(&t->batch_rows[ot_cost_bucket(rows)], 1);
+    finish(w, calls, n);
+    ot_exec_release(&w->exec);
+}
+
+static void to_pool(ot_worker *w, ot_call *call)
+{
+    call->left_turn = true;
+    ot_dep_ref(call->dep);
+    ot_error err;
+    ot_rc rc = ot_pool_add(w->serve->pool, call, &err);
+    if (rc != OT_OK) {
+        ot_call_fail(call, rc, err.msg);
+        finish(w, &call, 1);
+    }
+}
+
+/* How many rows to run together inline: what costs least a row and not longer than a worker may be
+ * held up. */
+static int64_t inline_rows(const ot_worker *w, const ot_variant *v, int64_t rows)
+{
+    int64_t most = ot_cost_best(&v->cost, rows, OT_MAX(ot_variant_merge_max(v), 1));
+    while (most > 1 && ot_cost_predict(&v->cost, most) > (uint64_t)w->serve->o.inline_us * 1000) {
+        most /= 2;
+    }
+    return most;
+}
+
+/* All calls of this turn that fit calls[0], in pieces. */
+static void run_group(ot_worker *w, ot_call **calls, size_t n, int64_t rows)
+{
+    ot_variant *v = calls[0]->variant;
+    int64_t most = inline_rows(w, v, rows);
+    for (size_t at = 0; at < n;) {
+        if (ot_cost_predict(&v->cost, calls[at]->rows) > (uint64_t)w->serve->o.inline_us * 1000) {
+            to_pool(w, calls[at++]);
+            continue;
+        }
+        size_t k = at;
+        int64_t sum = 0;
+        do {
+            sum += calls[k++]->rows;
+        } while (k < n && k - at < OT_EXEC_CALLS_MAX && sum + calls[k]->rows <= most &&
+                 calls[k]->rows > 0 && calls[at]->rows > 0);
+        run_inline(w, v, &calls[at], k - at, sum);
+        at = k;
+    }
+}
+
+/* Takes the calls that fit ready[0] out, in their order. */
+static size_t gather_group(ot_call **ready, size_t n, ot_call **group, int64_t *rows_out)
+{
+    const ot_call *first = ready[0];
+    size_t taken = 0, kept = 0;
+    *rows_out = 0;
+    for (size_t i = 0; i < n; i++) {
+        ot_call *c = ready[i];
+        if (c->variant == first->variant && ot_call_fits(first, c)) {
+            group[taken++] = c;
+            *rows_out += c->rows;
+        } else {
+            ready[kept++] = c;
+        }
+    }
+    return taken;
+}
+
+static void on_batch(void *arg)
+{
+    ot_worker *w = arg;
+    while (w->n_ready > 0) {
+        int64_t rows;
+        ot_call **group = w->ready + w->ready_cap; /* the second half is for this */
+        size_t n = gather_group(w->ready, w->n_ready, group, &rows);
+        w->n_ready -= n;
+        run_group(w, group, n, rows);
+    }
+}
+
+bool ot_worker_enqueue(ot_worker *w, ot_call *call)
+{
+    if (w->n_ready == w->ready_cap) {
+        size_t cap = w->ready_cap * 2;
+        ot_call **grown = ot_realloc(w->ready, 2 * cap * sizeof *grown);
+        if (grown == NULL) {
+            return false;
+        }
+        w->ready = grown;
+        w->ready_cap = cap;
+    }
+    w->ready[w->n_ready++] = call;
+    return true;
+}
+
+/* ---- back from the pool */
+
+static void on_done(void *arg)
+{
+    ot_worker *w = arg;
+    pthread_mutex_lock(&w->lock);
+    ot_call *list = w->done;
+    w->done = NULL;
+    w->done_tail = &w->done;
+    pthread_mutex_unlock(&w->lock);
+    while (list != NULL) {
+        ot_call *call = list;
+        list = call->next;
+        ot_totals *t = &call->variant->shares[w->index].totals;
+        bump(&t->batches, 1);
+        bump(&t->batch_rows[ot_cost_bucket(call->rows)], 1);
+        finish(w, &call, 1);
+    }
+}
+
+void ot_worker_done(void *arg, ot_call *call)
+{
+    (void)arg;
+    ot_worker *w = call->worker;
+    call->next = NULL;
+    pthread_mutex_lock(&w->lock);
+    bool was_empty = w->done == NULL;
+    *w->done_tail = call;
+    w->done_tail = &call->next;
+    pthread_mutex_unlock(&w->lock);
+    while (was_empty && ot_loop_post(w->loop, on_done, w) != OT_OK) {
+        ot_clock_sleep_us(200); /* its queue is full: it will be run */
+    }
+}
+
+/* ---- asks */
+
+static void on_asked(void *arg)
+{
+    ot_ask *ask = arg;
+    ot_worker *w = ask->worker;
+    ask->next = NULL;
+    *w->asks_tail = ask;
+    w->asks_tail = &ask->next;
+}
+
+bool ot_worker_ask(ot_ask *ask)
+{
+    return ot_loop_post(ask->worker->loop, on_asked, ask) == OT_OK;
+}
+
+static void answer_ask(ot_ask *ask)
+{
+    while (ot_loop_post(ask->worker->serve->loop, ask->then, ask) != OT_OK) {
+        ot_clock_sleep_us(200);
+    }
+}
+
+static void close_cell(ot_variant *v, unsigned worker)
+{
+    ot_share *share = &v->shares[worker];
+    /* The closed one is empty again: the control thread has read it before it asked. */
+    if (share->active->requests > 0 && share->closed->requests == 0) {
+        ot_cell *c = share->active;
+        share->active = share->closed;
+        share->closed = c;
+    }
+}
+
+static void close_window(ot_worker *w)
+{
+    const ot_route *r = atomic_load_explicit(&w->serve->route, memory_order_acquire);
+    for (size_t i = 0; i < r->n_deps; i++) {
+        const ot_dep *d = r->deps[i];
+        for (size_t k = 0; k < d->n_arms; k++) {
+            close_cell(d->arms[k].variant, w->index);
+        }
+        if (d->previous != NULL) {
+            close_cell(d->previous, w->index);
+        }
+    }
+}
+
+static void on_drained(void *arg)
+{
+    ot_ask *ask = arg;
+    if (ask->worker->serve->sampler != NULL) {
+        flush_samples(ask->worker, true);
+    }
+    close_window(ask->worker);
+    answer_ask(ask);
+}
+
+static void on_reclaim(void *arg)
+{
+    ot_worker *w = arg;
+    bump(&w->turns, 1);
+    ot_ask *list = w->asks;
+    w->asks = NULL;
+    w->asks_tail = &w->asks;
+    while (list != NULL) {
+        ot_ask *ask = list;
+        list = ask->next;
+        if (ask->kind == OT_ASK_DRAIN) {
+            ot_http_server_drain(w->http, OT_MIN((uint32_t)DRAIN_GRACE_MS, w->serve->o.drain_ms),
+                                 w->serve->o.drain_ms, on_drained, ask);
+            continue;
+        }
+        if (ask->kind == OT_ASK_WINDOW) {
+            close_window(w);
+        }
+        answer_ask(ask);
+    }
+}
+
+/* ---- life */
+
+static void *worker_main(void *arg)
+{
+    ot_worker *w = arg;
+    ot_error err;
+    if (ot_loop_run(w->loop, &err) != OT_OK) {
+        ot_err("serve", "worker %u: %s", w->index, err.msg);
+    }
+    return NULL;
+}
+
+static ot_rc make_http(ot_worker *w, ot_error *err)
+{
+    ot_http_options o;
+    ot_http_options_init(&o);
+    o.limits.body_max = w->serve->o.body_max;
+    o.handler = ot_worker_request;
+    o.arg = w;
+    OT_TRY(ot_http_server_create(w->loop, &o, &w->http, err));
+    for (size_t i = 0; i < w->serve->o.n_listen_fds; i++) {
+        OT_TRY(ot_http_server_listen(w->http, w->serve->o.listen_fds[i], err));
+    }
+    return OT_OK;
+}
+
+ot_rc ot_worker_create(ot_serve *s, unsigned index, ot_worker **w_out, ot_error *err)
+{
+    ot_worker *w = ot_calloc(1, sizeof *w);
+    if (w == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "worker: out of memory");
+    }
+    w->serve = s;
+    w->index = index;
+    w->seq = (uint64_t)index << OT_WORKER_SEQ_SHIFT | 1;
+    w->budget = (ot_budget){.fraction = s->o.count_budget, .start_ns = ot_clock_mono_ns()};
+    w->done_tail = &w->done;
+    w->asks_tail = &w->asks;
+    ot_str_init(&w->head);
+    pthread_mutex_init(&w->lock, NULL);
+    w->ready_cap = READY_START;
+    w->ready = ot_calloc(2 * w->ready_cap, sizeof(ot_call *));
+    ot_rc rc = w->ready == NULL ? ot_fail(err, OT_EXHAUSTED, "worker: out of memory")
+                                : ot_exec_init(&w->exec, index, err);
+    if (rc == OT_OK) {
+        rc = ot_loop_create(0, &w->loop, err);
+    }
+    if (rc == OT_OK) {
+        ot_loop_hook_add(w->loop, &w->batch_hook, OT_HOOK_BATCH, on_batch, w);
+        ot_loop_hook_add(w->loop, &w->reclaim_hook, OT_HOOK_RECLAIM, on_reclaim, w);
+        rc = make_http(w, err);
+    }
+    if (rc != OT_OK) {
+        ot_worker_destroy(w);
+        return rc;
+    }
+    *w_out = w;
+    return OT_OK;
+}
+
+ot_rc ot_worker_start(ot_worker *w, ot_error *err)
+{
+    char name[16];
+    snprintf(name, sizeof name, "worker-%u", w->index);
+    OT_TRY(ot_thread_start(&w->thread, name, worker_main, w, err));
+    w->running = true;
+    return OT_OK;
+}
+
+void ot_worker_stop(ot_worker *w)
+{
+    if (w != NULL && w->running) {
+        ot_loop_stop(w->loop);
+        pthread_join(w->thread, NULL);
+        w->running = false;
+    }
+}
+
+void ot_worker_destroy(ot_worker *w)
+{
+    if (w == NULL) {
+        return;
+    }
+    if (w->http != NULL) {
+        ot_http_server_destroy(w->http);
+    }
+    if (w->loop != NULL) {
+        ot_loop_destroy(w->loop);
+    }
+    ot_exec_done(&w->exec);
+    ot_count_scratch_done(&w->scratch);
+    ot_str_done(&w->head);
+    ot_free(w->ready);
+    pthread_mutex_destroy(&w->lock);
+    ot_free(w);
+}

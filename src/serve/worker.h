@@ -1,0 +1,81 @@
+/* A worker: a thread with a loop and an HTTP server. It answers what it can at once, batches what
+ * one turn found ready, and hands long runs to the pool.
+ *
+ * Threads: the functions below are for the control thread, except where they say so. */
+#ifndef OT_SERVE_WORKER_H
+#define OT_SERVE_WORKER_H
+
+#include "serve/server.h"
+
+#define OT_WORKER_SEQ_SHIFT 40 /* sequence numbers of worker w start at w << 40 */
+
+struct ot_worker {
+    ot_serve *serve;
+    unsigned index;
+    pthread_t thread;
+    bool running;
+    ot_loop *loop;
+    ot_http_server *http;
+    ot_exec exec;
+    ot_hook batch_hook, reclaim_hook;
+    ot_timer sample_timer;
+    uint64_t seq; /* of the next row */
+    ot_budget budget;
+    ot_count_scratch scratch;
+    ot_str head; /* of the answer being encoded */
+    ot_share *open; /* shares with a chunk of samples */
+
+    ot_call **ready; /* this turn's calls, in order of arrival */
+    size_t n_ready, ready_cap;
+
+    struct ot_ask *asks, **asks_tail; /* done at the end of the turn */
+
+    /* Synchronization: under lock. Calls that the pool has finished. */
+    pthread_mutex_t lock;
+    ot_call *done, **done_tail;
+
+    /* Synchronization: relaxed, one writer. */
+    _Atomic uint64_t answers[6]; /* by the first digit of their status */
+    _Atomic uint64_t turns, count_ns;
+    _Atomic uint32_t count_level;
+};
+
+ot_rc ot_worker_create(ot_serve *s, unsigned index, ot_worker **w_out, ot_error *err) OT_CHECKED;
+ot_rc ot_worker_start(ot_worker *w, ot_error *err) OT_CHECKED;
+/* Ends the loop and joins. Nothing may be in flight. */
+void ot_worker_stop(ot_worker *w);
+void ot_worker_destroy(ot_worker *w); /* NULL is fine */
+
+/* Something that the control thread asks of a worker; `then(ask)` runs on the control loop when it is
+ * done. The ask is the asker's and stays valid until then. */
+typedef enum ot_ask_kind {
+    OT_ASK_QUIESCE, /* no call of this turn uses a route that was replaced before the ask */
+    OT_ASK_WINDOW,  /* active cells with something in them became the closed ones */
+    OT_ASK_DRAIN,   /* accepts no more, has answered all, has handed its samples over */
+} ot_ask_kind;
+
+typedef struct ot_ask {
+    struct ot_ask *next;
+    ot_worker *worker;
+    ot_ask_kind kind;
+    ot_loop_fn *then;
+    void *arg; /* the asker's */
+} ot_ask;
+
+/* False when the worker's loop takes no more posts now: try again. */
+bool ot_worker_ask(ot_ask *ask);
+
+/* For the pool: the call has its result. Any thread. */
+void ot_worker_done(void *arg, ot_call *call);
+
+/* For the files of the worker, on its thread. */
+void ot_worker_request(void *arg, ot_http_req *req); /* api.c: dispatches */
+void ot_worker_infer(ot_worker *w, ot_http_req *req, const char *name, size_t n, uint64_t version);
+bool ot_worker_enqueue(ot_worker *w, ot_call *call); /* joins this turn's batch */
+void ot_worker_answer(ot_worker *w, ot_call *call);
+void ot_worker_error(ot_worker *w, ot_http_req *req, int status, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+void ot_worker_json(ot_worker *w, ot_http_req *req, int status, const ot_str *body);
+void ot_worker_count_answer(ot_worker *w, int status);
+
+#endif

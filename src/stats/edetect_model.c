@@ -1,0 +1,404 @@
+/* The baseline of the e-detector and how it learns. See edetect_internal.h. */
+#include "stats/edetect_internal.h"
+
+#include "base/mem.h"
+#include "base/random.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { CAP = 4 };
+static const double K2_LEAST = 1.2, B_LEAST = 0.25, ABSORB = 0.03, RIDGE = 1e-3;
+static const double FLOOR_SHARE = 1.0, FLOOR_MEAN = 0.01; /* least d, times 1/n */
+
+const float edetect_filter_a[LANES] = {0,    .5f, .5f, .5f, .5f,  .8f,  .8f,  .8f,  .8f,  .9f, .9f, .9f,
+                                       .9f, .95f, .95f, .95f, .95f, .98f, .98f, .98f, .98f, .3f, .6f, 0};
+const float edetect_filter_g[LANES] = {0,    .1f, .25f, .5f, .75f, .1f, .25f, .5f, .75f, .1f, .25f, .5f,
+                                       .75f, .1f, .25f, .5f, .75f, .1f, .25f, .5f, .75f, 1,   1,    0};
+
+/* ---- regression ---- */
+
+static size_t harmonics(double phase, double *x)
+{
+    size_t n = 0;
+    for (int k = 1; k <= 3; k++) {
+        x[n++] = sin(2 * M_PI * k * phase);
+        x[n++] = cos(2 * M_PI * k * phase);
+    }
+    return n;
+}
+
+void edetect_regressors(const ot_edetect *d, int64_t index, double *x)
+{
+    int64_t day = edetect_day(d, index);
+    double hour = (double)(index + d->o.phase_blocks - day * (int64_t)d->o.blocks_per_day) /
+                  d->o.blocks_per_day;
+    size_t n = 0;
+    x[n++] = 1;
+    if (d->o.cycles >= OT_EDETECT_DAILY) {
+        n += harmonics(hour, x + n);
+    }
+    if (d->o.cycles >= OT_EDETECT_WEEKLY) {
+        int64_t weekday = ((day + 3) % 7 + 7) % 7; /* day 0 was a Thursday; 0 is Monday */
+        n += harmonics(((double)weekday + hour) / 7, x + n);
+        x[n] = weekday >= 5;
+    }
+}
+
+double edetect_quadratic(const ot_edetect *d, const double *x)
+{
+    double sum = 0;
+    for (size_t i = 0; i < d->p; i++) {
+        sum += x[i] * dot(d->p_matrix + i * REGRESSORS_MAX, x, d->p);
+    }
+    return sum;
+}
+
+void edetect_block_init(const ot_edetect *d, int64_t index, double rows, edetect_block *b)
+{
+    b->index = index;
+    b->day = edetect_day(d, index);
+    b->w = rows / (rows + d->n_median);
+    edetect_regressors(d, index, b->x);
+    b->h = edetect_quadratic(d, b->x) / 2;
+}
+
+void edetect_xwx_add(ot_edetect *d, const double *x, double w)
+{
+    for (size_t i = 0; i < d->p; i++) {
+        for (size_t j = 0; j < d->p; j++) {
+            d->xwx[i * REGRESSORS_MAX + j] += w * x[i] * x[j];
+        }
+    }
+}
+
+/* P = (X'WX + ridge)^-1 by Gauss-Jordan; the ridge keeps every pivot positive. */
+void edetect_solve(ot_edetect *d)
+{
+    size_t p = d->p;
+    double a[REGRESSORS_MAX][2 * REGRESSORS_MAX] = {{0}};
+    for (size_t i = 0; i < p; i++) {
+        memcpy(a[i], d->xwx + i * REGRESSORS_MAX, p * sizeof(double));
+        a[i][i] += RIDGE;
+        a[i][p + i] = 1;
+    }
+    for (size_t k = 0; k < p; k++) {
+        double pivot = 1 / a[k][k];
+        for (size_t j = 0; j < 2 * p; j++) {
+            a[k][j] *= pivot;
+        }
+        for (size_t i = 0; i < p; i++) {
+            double f = i == k ? 0 : a[i][k];
+            for (size_t j = 0; f != 0 && j < 2 * p; j++) {
+                a[i][j] -= f * a[k][j];
+            }
+        }
+    }
+    for (size_t i = 0; i < p; i++) {
+        memcpy(d->p_matrix + i * REGRESSORS_MAX, a[i] + p, p * sizeof(double));
+    }
+}
+
+void edetect_beta(const ot_edetect *d, edetect_series *s)
+{
+    for (size_t i = 0; i < d->p; i++) {
+        s->beta[i] = dot(d->p_matrix + i * REGRESSORS_MAX, s->xwy, d->p);
+    }
+}
+
+/* ---- filters ---- */
+
+double edetect_variance(const edetect_series *s, double n, double h)
+{
+    bool share = ot_score_is_share((ot_score_kind)s->id.kind);
+    double least = (share ? FLOOR_SHARE : FLOOR_MEAN) / n;
+    return fmax((s->phi / n + s->tau2) * (1 + h), least);
+}
+
+double edetect_filters_step(edetect_series *s, float *restrict sse, double e, double d, double w)
+{
+    float cap = (float)(CAP * sqrt(d)), ef = (float)e, wf = (float)w, gain = 2 * wf;
+    float *restrict state = s->state, *restrict side = s->side;
+    double v = e - (double)state[s->filter];
+    for (size_t k = 0; k < LANES; k++) {
+        float x = ef - state[k];
+        float over = (x > cap ? 1.0f : 0.0f) - (x < -cap ? 1.0f : 0.0f);
+        float clipped = x > cap ? cap : x;
+        clipped = clipped < -cap ? -cap : clipped;
+        sse[k] += wf * clipped * clipped;
+        /* A second excess on the same side is a level, not an outlier. */
+        float u = over * side[k] > 0.0f ? x : clipped;
+        float g = gain * edetect_filter_g[k];
+        g = g > 1.0f ? 1.0f : g;
+        state[k] = edetect_filter_a[k] * (state[k] + g * u);
+        side[k] = over;
+    }
+    return v;
+}
+
+/* Share of a lasting shift that the filter's innovations still show. */
+static double filter_gain(size_t k)
+{
+    double a = (double)edetect_filter_a[k], g = (double)edetect_filter_g[k];
+    return (1 - a) / (1 - a + a * g);
+}
+
+/* The most absorbing filter within ABSORB of the best squared error. */
+static uint32_t best_filter(const double *loss)
+{
+    double least = loss[0];
+    uint32_t best = 0;
+    for (size_t k = 1; k < FILTERS; k++) {
+        least = fmin(least, loss[k]);
+    }
+    double best_gain = INFINITY;
+    for (size_t k = 0; k < FILTERS; k++) {
+        if (loss[k] <= least * (1 + ABSORB) && filter_gain(k) < best_gain) {
+            best_gain = filter_gain(k);
+            best = (uint32_t)k;
+        }
+    }
+    return best;
+}
+
+/* Each series' losses are averaged half and half with the mean over the series of the same score:
+ * alone they are too noisy to choose by. */
+void edetect_select_filters(ot_edetect *d)
+{
+    double mean[OT_SCORE_KINDS][FILTERS] = {{0}}, count[OT_SCORE_KINDS] = {0};
+    for (size_t i = 0; i < d->n; i++) {
+        const edetect_series *s = &d->s[i];
+        if (s->active && s->sse[0] > 0) {
+            count[s->id.kind]++;
+            for (size_t k = 0; k < FILTERS; k++) {
+                mean[s->id.kind][k] += s->sse[k] / s->sse[0];
+            }
+        }
+    }
+    for (size_t i = 0; i < d->n; i++) {
+        edetect_series *s = &d->s[i];
+        double loss[FILTERS];
+        if (!s->active || !(s->sse[0] > 0) || (d->o.mutant & OT_EDETECT_MUTANT_NO_LAG) != 0) {
+            s->filter = 0;
+            continue;
+        }
+        for (size_t k = 0; k < FILTERS; k++) {
+            loss[k] = (s->sse[k] / s->sse[0] + mean[s->id.kind][k] / count[s->id.kind]) / 2;
+        }
+        s->filter = best_filter(loss);
+    }
+}
+
+/* ---- variances and moments ---- */
+
+void edetect_fit_add(double fit[FIT_SUMS], double v, double d, double w, double n, double h)
+{
+    double z = fmin(v * v, 36 * d) / (1 + h), w2 = w * w;
+    fit[0] += w2;
+    fit[1] += w2 / n;
+    fit[2] += w2 / (n * n);
+    fit[3] += w2 * z;
+    fit[4] += w2 * z / n;
+}
+
+/* z ~ phi / n + tau2, both >= 0, by weighted least squares; all in tau2 when n hardly varies. */
+void edetect_fit_variance(const ot_edetect *d, edetect_series *s)
+{
+    const double *f = s->fit;
+    if (!(f[0] > 0)) {
+        return;
+    }
+    double mean = f[1] / f[0], var = f[2] / f[0] - mean * mean;
+    double cov = f[4] / f[0] - mean * f[3] / f[0];
+    if ((d->o.mutant & OT_EDETECT_MUTANT_NO_BETWEEN) != 0) {
+        s->phi = f[4] / f[2];
+        s->tau2 = 0;
+    } else if (var <= 1e-6 * mean * mean || cov <= 0) {
+        s->phi = 0;
+        s->tau2 = f[3] / f[0];
+    } else {
+        s->phi = cov / var;
+        s->tau2 = f[3] / f[0] - s->phi * mean;
+        if (s->tau2 < 0) {
+            s->phi = f[4] / f[2];
+            s->tau2 = 0;
+        }
+    }
+}
+
+void edetect_moment_add(edetect_series *s, float r2, float rbar, float blocks)
+{
+    s->moment_r2[s->moment_at] = r2;
+    s->moment_rbar[s->moment_at] = rbar;
+    s->moment_blocks[s->moment_at] = blocks;
+    s->moment_at = (s->moment_at + 1) % MOMENT_DAYS;
+    s->moments += s->moments < MOMENT_DAYS;
+}
+
+/* The 99% point of RESAMPLES means of n values drawn with replacement; the draws are the same for all
+ * series and runs. */
+static double resampled_upper(const double *x, size_t n)
+{
+    double mean[RESAMPLES];
+    ot_rng rng;
+    ot_rng_seed(&rng, 0x6f74);
+    for (size_t i = 0; i < RESAMPLES; i++) {
+        double sum = 0;
+        uint64_t bits = 0;
+        for (size_t k = 0; k < n; k++) { /* four 16-bit draws a word */
+            bits = k % 4 == 0 ? ot_rng_next(&rng) : bits >> 16;
+            sum += x[((bits & 0xffff) * n) >> 16];
+        }
+        mean[i] = sum / (double)n;
+    }
+    enum { TOP = RESAMPLES / 100 + 1 }; /* the 99% point is the least of the three greatest */
+    double top[TOP];
+    for (size_t k = 0; k < TOP; k++) {
+        top[k] = -INFINITY;
+    }
+    for (size_t i = 0; i < RESAMPLES; i++) {
+        double v = mean[i];
+        for (size_t k = 0; k < TOP; k++) {
+            if (v > top[k]) {
+                double t = top[k];
+                top[k] = v;
+                v = t;
+            }
+        }
+    }
+    return top[TOP - 1];
+}
+
+void edetect_fit_moments(const ot_edetect *d, edetect_series *s)
+{
+    double r2[MOMENT_DAYS], day2[MOMENT_DAYS], sum_rbar = 0, sum_rbar2 = 0;
+    size_t n = s->moments;
+    s->b = B_LEAST;
+    s->k2 = K2_LEAST;
+    for (size_t i = 0; i < n; i++) {
+        double rbar = (double)s->moment_rbar[i];
+        r2[i] = (double)s->moment_r2[i];
+        day2[i] = (double)s->moment_blocks[i] * rbar * rbar;
+        sum_rbar += rbar;
+        sum_rbar2 += rbar * rbar;
+    }
+    if (n > 0) {
+        double days = (double)n;
+        s->k2 = fmax(K2_LEAST, fmax(resampled_upper(r2, n), resampled_upper(day2, n)));
+        s->b = fmax(B_LEAST, 2.6 * sqrt(sum_rbar2 / days / days) + fabs(sum_rbar / days));
+    }
+    if ((d->o.mutant & OT_EDETECT_MUTANT_NO_MOMENTS) != 0) {
+        s->b = 0;
+        s->k2 = 1;
+    }
+    for (size_t k = 0; k < SIDES; k++) {
+        double l = edetect_lambda[k];
+        s->block_cost[k] = 1 / (1 + l * s->b + l * l * s->k2 / 2);
+    }
+}
+
+edetect_day_law edetect_day_law_of(const ot_edetect *d, const edetect_series *s)
+{
+    edetect_day_law law = {0};
+    double n = s->days, nu = fmax(n - d->p_day, 4);
+    double inner = s->day_w2d / (s->day_w * s->day_w);
+    double rho = s->sum_e2 > 0 ? fmin(s->sum_ee / s->sum_e2, 0.9) : 0;
+    law.rho = n > 0 && rho > 2 / sqrt(n) ? rho : 0;
+    double between = s->sum_e2 / fmax(n - d->p_day, 1) * (1 - law.rho * law.rho);
+    law.v = fmax(between, inner) * (1 + 1 / fmax(n, 1));
+    /* The 1% point of chi-squared / nu (Wilson, Hilferty): s2 may be that much too small. */
+    double c = 1 - 2 / (9 * nu) - 2.33 * sqrt(2 / (9 * nu));
+    law.k = K2_LEAST / (c * c * c);
+    if ((d->o.mutant & OT_EDETECT_MUTANT_NO_LONGRUN) != 0) {
+        law = (edetect_day_law){0, inner, K2_LEAST};
+    }
+    return law;
+}
+
+/* ---- learning ---- */
+
+static void learn_record(edetect_series *s, const day_record *r)
+{
+    for (size_t k = 0; k < LANES; k++) {
+        s->sse[k] += (double)r->sse[k];
+    }
+    for (size_t k = 0; k < FIT_SUMS; k++) {
+        s->fit[k] += (double)r->fit[k];
+    }
+    s->sum_e2 += (double)r->e_day * (double)r->e_day;
+    s->sum_ee += (double)r->e_day * (double)r->e_before;
+    s->days++;
+    edetect_moment_add(s, r->r2, r->rbar, r->blocks);
+}
+
+/* X'Wy gains the day's blocks: the values seen, or (not accepted, or no value) the prediction. */
+static void learn_blocks(ot_edetect *d, size_t i, int64_t day, bool accept)
+{
+    edetect_series *s = &d->s[i];
+    size_t first = edetect_ring_day(d, day) * d->o.blocks_per_day;
+    for (size_t k = first; k < first + d->o.blocks_per_day; k++) {
+        double x[REGRESSORS_MAX];
+        if (d->ring_index[k] < 0) {
+            continue;
+        }
+        edetect_regressors(d, d->ring_index[k], x);
+        double y = (double)d->ring_y[i * edetect_ring_slots(d) + k];
+        if (!accept || isnan(y)) {
+            y = dot(x, s->beta, d->p);
+        }
+        for (size_t j = 0; j < d->p; j++) {
+            s->xwy[j] += (double)d->ring_w[k] * x[j] * y;
+        }
+    }
+}
+
+static void learn_day(ot_edetect *d, int64_t day)
+{
+    size_t first = edetect_ring_day(d, day) * d->o.blocks_per_day;
+    bool any = false;
+    for (size_t i = 0; i < d->n; i++) {
+        edetect_series *s = &d->s[i];
+        const day_record *r = &d->held[i * d->ring_days + edetect_ring_day(d, day)];
+        bool accept = d->f[d->feature_of[i]].hot_day < day && r->day == day && s->active;
+        learn_blocks(d, i, day, accept);
+        if (accept) {
+            learn_record(s, r);
+        }
+    }
+    for (size_t k = first; k < first + d->o.blocks_per_day; k++) {
+        if (d->ring_index[k] >= 0) {
+            double x[REGRESSORS_MAX];
+            edetect_regressors(d, d->ring_index[k], x);
+            edetect_xwx_add(d, x, (double)d->ring_w[k]);
+            any = true;
+        }
+    }
+    if (any) {
+        d->days_learnt++;
+        edetect_solve(d);
+        for (size_t i = 0; i < d->n; i++) {
+            edetect_beta(d, &d->s[i]);
+        }
+    }
+}
+
+void edetect_learn(ot_edetect *d, int64_t closed_day)
+{
+    int64_t day = closed_day - d->o.hold_days;
+    size_t first = edetect_ring_day(d, day) * d->o.blocks_per_day;
+    bool held = false;
+    for (size_t k = first; k < first + d->o.blocks_per_day; k++) {
+        held |= d->ring_index[k] >= 0 && edetect_day(d, d->ring_index[k]) == day;
+    }
+    if (held && day >= d->first_day) {
+        learn_day(d, day);
+    }
+    d->days_closed++;
+    if (d->days_closed % REDO_DAYS == 0) {
+        edetect_select_filters(d);
+        for (size_t i = 0; i < d->n; i++) {
+            edetect_fit_variance(d, &d->s[i]);
+            edetect_fit_moments(d, &d->s[i]);
+        }
+    }
+}
