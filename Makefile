@@ -28,9 +28,8 @@ HIGH         := serve quality rollout $(MID)
 ROW_pipeline := $(HIGH)
 ROW_fleet    := $(HIGH)
 TOP          := pipeline fleet $(HIGH)
-ROW_api      := $(TOP)
 ROW_cli      := $(TOP)
-MODULES      := api cli $(TOP)
+MODULES      := cli $(TOP)
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wvla -Wundef -Wcast-qual -Wformat=2 -Wno-format-truncation $(if $(WERROR),-Werror)
@@ -38,9 +37,9 @@ OPT_release := -O2 -g
 OPT_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPT_tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 GENERATED   := $(BUILD)/gen
-INC     := -Isrc -Iinclude -I$(GENERATED) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+INC     := -Isrc -Iinclude -Itests -I$(GENERATED) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS  ?=
-ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ffp-contract=off -pthread $(WARN) \
+ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ffp-contract=off -pthread $(WARN) \
               $(OPT_$(V)) $(INC) $(CFLAGS)
 LIBS    := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl -pthread
 
@@ -50,8 +49,9 @@ ARCHIVES := $(foreach m,$(MODULES),$(BUILD)/lib/$(m).a)
 UNIT_SRC := $(wildcard tests/unit/*/*_test.c)
 UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
 FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.c)
-PLUGINS  := $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c)))
-PLUGINS  := $(sort $(PLUGINS))
+FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%_fuzz.c=$(BUILD)/tests/fuzz/%_replay)
+FUZZ_LIVE := $(FUZZ_SRC:tests/fuzz/%_fuzz.c=$(BUILD)/tests/fuzz/%_fuzz)
+PLUGINS  := $(sort $(filter-out common,$(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c)))))
 PLUGIN_SO := $(foreach p,$(PLUGINS),$(BUILD)/plugins/overtake_$(p).so)
 
 .PHONY: all
@@ -64,19 +64,24 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
-# Thin archives would save a copy, but a plain one survives being moved with the build folder.
-$(BUILD)/lib/%.a: $$(patsubst %.c,$(BUILD)/%.o,$$(wildcard src/$$*/*.c))
-	@mkdir -p $(@D)
-	@rm -f $@
-	ar rcs $@ $^
+define module_rule
+$(BUILD)/lib/$(1).a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/$(1)/*.c))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	@ar rcs $$@ $$^
+endef
+$(foreach m,$(MODULES),$(eval $(call module_rule,$(m))))
 
 $(BUILD)/overtake: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/*.c)) $(ARCHIVES)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $(filter %.o,$^) \
 	    $(foreach m,$(MODULES),$(BUILD)/lib/$(m).a) $(LIBS)
 
-$(BUILD)/plugins/overtake_%.so: $$(patsubst %.c,$(BUILD)/%.o,$$(wildcard plugins/$$*/*.c))
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -shared -o $@ $^ -ldl -lm -pthread
+define plugin_rule
+$(BUILD)/plugins/overtake_$(1).so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c))
+	@mkdir -p $$(@D)
+	$(CC) $(ALL_CFLAGS) -shared -o $$@ $$^ $(if $(filter null,$(1)),-ljansson) -ldl -lm -pthread
+endef
+$(foreach p,$(PLUGINS),$(eval $(call plugin_rule,$(p))))
 
 # A unit test links its own folder and the rows below it: what it could not reach in the product it
 # cannot reach here.
@@ -84,6 +89,72 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o \
         $$(foreach m,$$(firstword $$(subst /, ,$$*)) $$(ROW_$$(firstword $$(subst /, ,$$*))),$(BUILD)/lib/$$(m).a)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
-$(BUILD)/tests/unit/%.o: INC += -Itests
+
+# A fuzz target's first line names the folders it links: /* links: net base */. With the replay driver
+# its corpus runs as an ordinary test; with clang's libFuzzer it goes on from there.
+define fuzz_rule
+$(BUILD)/tests/fuzz/$(1)_replay: tests/fuzz/$(1)_fuzz.c tests/fuzz/replay.c $(foreach m,$(shell sed -n '1s/.*links: *\([a-z ]*\).*/\1/p' tests/fuzz/$(1)_fuzz.c),$(BUILD)/lib/$(m).a)
+	@mkdir -p $$(@D)
+	$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes -o $$@ $$(filter %.c,$$^) $$(filter %.a,$$^) $(LIBS)
+$(BUILD)/tests/fuzz/$(1)_fuzz: tests/fuzz/$(1)_fuzz.c $(foreach m,$(shell sed -n '1s/.*links: *\([a-z ]*\).*/\1/p' tests/fuzz/$(1)_fuzz.c),$(wildcard src/$(m)/*.c))
+	@mkdir -p $$(@D)
+	clang-14 -std=c17 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined $(INC) -o $$@ $$(filter %.c,$$^) $(LIBS)
+endef
+$(foreach f,$(FUZZ_SRC:tests/fuzz/%_fuzz.c=%),$(eval $(call fuzz_rule,$(f))))
 
 -include $(OBJ:.o=.d) $(UNIT_BIN:=.d)
+
+# --- set-up ------------------------------------------------------------------------------------
+.PHONY: deps deps-debian deps-python
+deps: deps-debian deps-python
+deps-debian:
+	@tools/deps.sh debian
+deps-python:
+	@tools/deps.sh python
+
+# --- tests -------------------------------------------------------------------------------------
+.PHONY: test test-unit test-long unit-bins fuzz-bins fuzz-live layers lint install bench
+test: deps
+	@$(MAKE) --no-print-directory layers
+	@$(MAKE) --no-print-directory WERROR=1 -j2 all unit-bins fuzz-bins
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) tools/test.sh
+
+unit-bins: $(UNIT_BIN)
+fuzz-bins: $(FUZZ_BIN)
+fuzz-live: $(FUZZ_LIVE)
+test-unit: unit-bins
+	@BUILD=$(BUILD) tools/test.sh unit
+
+layers:
+	@$(or $(wildcard $(PYTHON)),python3) tools/layers.py
+
+lint:
+	@clang-format-14 --dry-run --Werror $$(git ls-files '*.c' '*.h')
+
+# --- the loop, shown ----------------------------------------------------------------------------
+.PHONY: demo
+demo:
+	@echo "overtake demo: setting up (Debian and Python packages, then the build)"
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory -j2 all >$(BUILD).log 2>&1 || { tail -20 $(BUILD).log; exit 1; }
+	@$(PYTHON) examples/digits/demo.py --overtake $(BUILD)/overtake
+
+# --- long tests, benchmarks, installation -------------------------------------------------------
+FUZZ_SECONDS ?= 300
+test-long: fuzz-live
+	@for f in $(FUZZ_LIVE); do n=$$(basename $$f _fuzz); mkdir -p $(BUILD)/corpus/$$n; \
+	    echo "fuzz $$n: $(FUZZ_SECONDS) s"; \
+	    $$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0 \
+	        $(BUILD)/corpus/$$n tests/fuzz/corpus/$$n || exit 1; done
+
+BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+$(BUILD)/bench/%: bench/%.c $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
+bench: all $(BENCH_BIN)
+	@PYTHON=$(PYTHON) BUILD=$(BUILD) tools/bench.sh
+
+install: all
+	install -D -m 755 $(BUILD)/overtake $(DESTDIR)$(PREFIX)/bin/overtake
+	for p in $(PLUGIN_SO); do install -D -m 755 $$p $(DESTDIR)$(PREFIX)/lib/overtake/plugins/$$(basename $$p); done
+	install -D -m 644 include/overtake/plugin.h $(DESTDIR)$(PREFIX)/include/overtake/plugin.h

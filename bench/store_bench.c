@@ -18,6 +18,7 @@
 
 #define REPEATS_MAX 99
 #define WRITERS 16
+#define TURNS 20
 
 typedef struct series {
     double x[REPEATS_MAX];
@@ -162,19 +163,24 @@ int main(int argc, char **argv)
     series sync = {0}, one = {0}, many = {0}, one_by_sync = {0}, many_by_one = {0}, group = {0};
     (void)write_rate(store, 1, ns / 4);
     for (int i = 0; i < repeats; i++) {
-        ot_store_stats a, b;
-        double s = fdatasync_rate(dir, ns / 2);
-        double w1 = write_rate(store, 1, ns);
-        s = (s + fdatasync_rate(dir, ns / 2)) / 2;
-        ot_store_stats_get(store, &a);
-        double w16 = write_rate(store, WRITERS, ns);
-        ot_store_stats_get(store, &b);
+        double s = 0, w1 = 0, w16 = 0, writes = 0, groups = 0;
+        /* In turns of a short time each: a disk that others use changes its speed all the time. */
+        for (int turn = 0; turn < TURNS; turn++) {
+            ot_store_stats a, b;
+            s += fdatasync_rate(dir, ns / TURNS) / TURNS;
+            w1 += write_rate(store, 1, ns / TURNS) / TURNS;
+            ot_store_stats_get(store, &a);
+            w16 += write_rate(store, WRITERS, ns / TURNS) / TURNS;
+            ot_store_stats_get(store, &b);
+            writes += (double)(b.writes - a.writes);
+            groups += (double)(b.groups - a.groups);
+        }
         sync.x[sync.n++] = s;
         one.x[one.n++] = w1;
         many.x[many.n++] = w16;
         one_by_sync.x[one_by_sync.n++] = w1 / s;
         many_by_one.x[many_by_one.n++] = w16 / w1;
-        group.x[group.n++] = (double)(b.writes - a.writes) / (double)(b.groups - a.groups);
+        group.x[group.n++] = writes / groups;
     }
     print("fdatasync", "1/s", &sync);
     print("events_1_writer", "1/s", &one);

@@ -3,7 +3,7 @@
  *
  *     {"inputs":  [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
  *      "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
- *      "op": "linear",             identity | sum | linear
+ *      "op": "linear",             identity | sum | linear | center
  *      "weights": [[...], ...],    linear: 4 rows of 2
  *      "bias": [...],              linear, optional
  *      "softmax": true,            linear, optional
@@ -12,6 +12,8 @@
  *   identity  outputs are the inputs, one for one, of any type
  *   sum       FP32 [-1, ...] -> FP32 [-1] or [-1,1], the sum of each row
  *   linear    FP32 [-1,n] -> FP32 [-1,m]; a second output INT64 [-1] is the index of the largest
+ *   center    FP32 -> FP32 of the same shape, less the mean of each column: its rows depend on each
+ *             other, so it must not be batched, and the golden check finds that out
  *   late, delay_us   answers after that time, from a thread of the plug-in when late
  *   responses        each run is answered that many times, the last one final
  *   fail_every       every k-th run of the model fails
@@ -34,7 +36,13 @@
 #define NULL_DELAY_US_MAX 60000000
 #define NULL_RESPONSES_MAX 64
 
-typedef enum null_op { NULL_OP_NONE, NULL_OP_IDENTITY, NULL_OP_SUM, NULL_OP_LINEAR } null_op;
+typedef enum null_op {
+    NULL_OP_NONE,
+    NULL_OP_IDENTITY,
+    NULL_OP_SUM,
+    NULL_OP_LINEAR,
+    NULL_OP_CENTER
+} null_op;
 
 typedef struct null_behaviour {
     bool late, fail_on_nan;

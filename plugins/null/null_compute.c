@@ -1,4 +1,4 @@
-/* The three operations, over scattered inputs. */
+/* The operations, over scattered inputs. */
 #include "null.h"
 
 #include <math.h>
@@ -66,6 +66,9 @@ static void shape_output(const overtake_model *m, const overtake_submission *s, 
         memcpy(out->dims, s->inputs[k].dims, sizeof out->dims);
         out->size_bytes = input_bytes(&s->inputs[k]);
         return;
+    }
+    if (m->op == NULL_OP_CENTER) {
+        memcpy(out->dims, s->inputs[0].dims, sizeof out->dims);
     }
     out->dims[0] = rows_of(&s->inputs[0]);
     uint64_t size = out->dtype == OVERTAKE_DT_INT64 ? sizeof(int64_t) : sizeof(float);
@@ -182,6 +185,23 @@ static int32_t compute_rows(const rows_job *job, const overtake_submission *s, i
     return rc;
 }
 
+/* The whole batch at once: y is (rows,n). */
+static void center(const overtake_input *in, float *y)
+{
+    stream from = {.in = in};
+    int64_t rows = rows_of(in), n = rows > 0 ? elements(in->dims, in->rank) / rows : 0;
+    take(&from, y, (uint64_t)(rows * n) * sizeof *y);
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (int64_t r = 0; r < rows; r++) {
+            sum += y[r * n + i];
+        }
+        for (int64_t r = 0; r < rows; r++) {
+            y[r * n + i] -= (float)(sum / (double)rows);
+        }
+    }
+}
+
 static uint32_t output_index(const overtake_model *m, const char *name)
 {
     uint32_t k = 0;
@@ -244,13 +264,17 @@ int32_t null_compute(const overtake_model *m, const overtake_submission *s, bool
         if (m->op == NULL_OP_IDENTITY) {
             stream from = {.in = &s->inputs[k]};
             take(&from, writable(&outputs[i]), outputs[i].size_bytes);
+        } else if (m->op == NULL_OP_CENTER) {
+            center(&s->inputs[0], writable(&outputs[i]));
         } else if (k == 0) {
             job.first = writable(&outputs[i]);
         } else {
             job.second = writable(&outputs[i]);
         }
     }
-    rc = m->op == NULL_OP_IDENTITY ? OVERTAKE_OK : compute_rows(&job, s, part_status, err);
+    if (m->op == NULL_OP_SUM || m->op == NULL_OP_LINEAR) {
+        rc = compute_rows(&job, s, part_status, err);
+    }
     if (rc != OVERTAKE_OK) {
         null_free(*token_out);
         *token_out = NULL;

@@ -108,16 +108,16 @@ static bool read_behaviour(pj *j, const char *key, null_behaviour *how)
 
 static null_op read_op(pj *j)
 {
-    static const char *const names[] = {"", "identity", "sum", "linear"};
+    static const char *const names[] = {"", "identity", "sum", "linear", "center"};
     char text[32];
     if (pj_string(j, text, sizeof text, NULL)) {
-        for (int i = NULL_OP_IDENTITY; i <= NULL_OP_LINEAR; i++) {
+        for (int i = NULL_OP_IDENTITY; i <= NULL_OP_CENTER; i++) {
             if (strcmp(text, names[i]) == 0) {
                 return (null_op)i;
             }
         }
     }
-    pj_fail(j, "op is identity, sum or linear");
+    pj_fail(j, "op is identity, sum, linear or center");
     return NULL_OP_NONE;
 }
 
@@ -158,6 +158,11 @@ static const char *missing(const overtake_model *m)
                    ? NULL
                    : "linear: an input FP32 [-1,n], an output FP32 [-1,m], n rows of m weights, m "
                      "or no bias, and at most a second output INT64 [-1] are needed";
+    case NULL_OP_CENTER:
+        return m->n_inputs == 1 && m->n_outputs == 1 && in->dtype == OVERTAKE_DT_FP32 &&
+                       in->rank >= 1 && same_shape(in, out)
+                   ? NULL
+                   : "center: one input FP32 [-1,...] and an output of that shape are needed";
     case NULL_OP_NONE:
         break;
     }

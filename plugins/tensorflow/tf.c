@@ -1,5 +1,6 @@
 /* Finding and loading TensorFlow; the plug-in's table. */
 #include "tf.h"
+#include "tf_quiet.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -64,14 +65,13 @@ static int32_t load_first(overtake_error *err)
         .system_names = names,
     };
     char path[4096], first[OVERTAKE_ERROR_MAX / 2] = "none found";
-    /* TensorFlow greets on stderr at load; what goes wrong comes back as a status. A user's own
-     * setting stays. */
+    /* What goes wrong comes back as a status and needs no line on stderr. A user's own setting
+     * stays. */
     setenv("TF_CPP_MIN_LOG_LEVEL", "3", 0);
     for (uint32_t i = 0;
          tf_host->find_library(tf_host->self, &query, i, path, sizeof path) == OVERTAKE_OK; i++) {
-        /* Lazy: hundreds of megabytes of relocations otherwise. Never unloaded: it has threads. */
         const char *missing = NULL;
-        void *handle = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
+        void *handle = tf_quiet_dlopen(path); /* never unloaded: it has threads */
         if (handle != NULL && bind(handle, &missing)) {
             snprintf(library, sizeof library, "%s", path);
             return OVERTAKE_OK;

@@ -225,7 +225,8 @@ static ot_rc parse_quantity(const char *s, const struct unit *units, size_t n, d
 {
     char *end;
     errno = 0;
-    double x = isdigit((unsigned char)s[0]) ? strtod(s, &end) : NAN;
+    bool decimal = isdigit((unsigned char)s[0]) && s[1] != 'x' && s[1] != 'X';
+    double x = decimal ? strtod(s, &end) : NAN;
     if (!isfinite(x) || errno != 0) {
         return ot_fail(err, OT_INVALID, "'%.40s' is not a quantity; write it like %s", s, forms);
     }

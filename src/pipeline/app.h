@@ -174,10 +174,6 @@ ot_rc ot_app_parse(const char *yaml, size_t n, const char *file, const char *dir
                    ot_error *err) OT_CHECKED;
 void ot_app_destroy(ot_app *app);
 
-/* Refuses waits that cannot end: a margin that needs more labels than `rows_per_s` brings within
- * at_most. rows_per_s 0: unknown, nothing to say. */
-ot_rc ot_app_check_waits(const ot_app *app, double rows_per_s, ot_error *err) OT_CHECKED;
-
 /* The i-th condition of retrain.when, parsed and checked into the arena. A name's `slot` is its
  * ot_condition. */
 typedef enum ot_condition {

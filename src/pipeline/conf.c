@@ -293,7 +293,8 @@ ot_rc ot_conf_fill(ot_conf_ctx *ctx, const ot_conf_section *s, const ot_node *ma
     }
     OT_TRY(fill_map(ctx, s, map, into, err));
     for (size_t i = 0; i < s->n_fields; i++) {
-        if (s->fields[i].required && ot_node_get(map, s->fields[i].key) == NULL) {
+        const ot_node *given = ot_node_get(map, s->fields[i].key);
+        if (s->fields[i].required && (given == NULL || given->is_null)) {
             return ot_conf_fail(ctx, map->key != NULL ? map->key_mark : map->mark, err,
                                 "%s needs '%s': %s", s->name, s->fields[i].key, s->fields[i].help);
         }
@@ -397,11 +398,12 @@ void ot_conf_show(const ot_conf_section *s, const void *from, int indent, ot_str
 
 void ot_conf_reference(const ot_conf_section *s, const char *path, ot_str *out)
 {
-    ot_str_addf(out, "\n### `%s`\n\n| key | default | what it is |\n|---|---|---|\n", path);
+    ot_str_addf(out, "\n### %s%s%s\n\n| key | default | what it is |\n|---|---|---|\n",
+                path[0] ? "`" : "", path[0] ? path : "The file", path[0] ? "`" : "");
     for (size_t i = 0; i < s->n_fields; i++) {
         const ot_conf_field *f = &s->fields[i];
         const char *example = f->example != NULL ? f->example : f->def;
-        const char *tick = example != NULL ? "`" : "";
+        const char *tick = example != NULL && example[0] != 0 ? "`" : "";
         ot_str_addf(out, "| `%s`%s | %s%s%s | %s |\n", f->key, f->required ? " (needed)" : "", tick,
                     example != NULL ? example : "", tick, f->help);
     }

@@ -39,9 +39,14 @@ static ot_rc run(ot_exec *x, ot_variant *v, int n_parts, ot_error *err)
     ot_exec_release(x);
     ot_instance *inst;
     OT_TRY(ot_variant_instance(v, x->slot, &inst, err));
+    for (size_t i = 0; i < v->sig.n_outputs; i++) {
+        x->outputs[i] = (ot_run_output){.name = v->sig.outputs[i].name};
+    }
     ot_run r = {
         .inputs = x->inputs,
         .n_inputs = (int)v->sig.n_inputs,
+        .outputs = x->outputs,
+        .n_outputs = (int)v->sig.n_outputs,
         .parts = n_parts > 1 ? x->parts : NULL,
         .n_parts = n_parts > 1 ? n_parts : 0,
     };

@@ -18,6 +18,7 @@ typedef struct ot_exec {
     size_t segments_cap;
     ot_run_part parts[OT_EXEC_CALLS_MAX];
     ot_run_input inputs[OT_RUNTIME_INPUTS_MAX];
+    ot_run_output outputs[OT_RUNTIME_OUTPUTS_MAX];
     uint8_t *gather;
     size_t gather_cap;
 } ot_exec;

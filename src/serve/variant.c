@@ -12,6 +12,7 @@ ot_rc ot_variant_create(unsigned n_workers, unsigned n_slots, ot_variant **v_out
         return ot_fail(err, OT_EXHAUSTED, "variant: out of memory");
     }
     atomic_init(&v->refs, 1);
+    pthread_mutex_init(&v->drift_lock, NULL);
     ot_manifest_init(&v->sig);
     v->n_workers = n_workers;
     v->n_slots = n_slots;
@@ -63,6 +64,7 @@ void ot_variant_destroy(ot_variant *v)
     ot_queue_destroy(v->queue);
     ot_count_schema_done(&v->schema);
     ot_manifest_done(&v->sig);
+    pthread_mutex_destroy(&v->drift_lock);
     ot_free(v->slots);
     ot_free(v->shares);
     ot_free(v->path);

@@ -11,7 +11,9 @@
 #include "runtime/runtime.h"
 #include "serve/cost.h"
 #include "serve/count.h"
+#include "serve/drift.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -75,6 +77,10 @@ struct ot_variant {
     uint64_t load_us; /* how long loading took */
 
     struct ot_queue *queue; /* of the pool */
+
+    /* Synchronization: under drift_lock. The last closed window compared with the reference. */
+    pthread_mutex_t drift_lock;
+    ot_drift drift;
 };
 
 ot_rc ot_variant_create(unsigned n_workers, unsigned n_slots, ot_variant **v_out,

@@ -156,7 +156,12 @@ void edetect_fit_add(double fit[FIT_SUMS], double v, double d, double w, double 
 void edetect_select_filters(ot_edetect *d);
 void edetect_fit_variance(const ot_edetect *d, edetect_series *s);
 void edetect_moment_add(edetect_series *s, float r2, float rbar, float blocks);
-void edetect_fit_moments(const ot_edetect *d, edetect_series *s);
+typedef struct edetect_draws {
+    size_t n; /* 0: none drawn */
+    uint8_t day[RESAMPLES][MOMENT_DAYS];
+} edetect_draws;
+/* Draws anew when the series has another number of days than `draws`. */
+void edetect_fit_moments(const ot_edetect *d, edetect_series *s, edetect_draws *draws);
 /* The day's variance and lag for its standardised residual. */
 typedef struct edetect_day_law {
     double rho, v, k;

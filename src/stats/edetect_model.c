@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/random.h"
+#include "stats/vec.h"
 
 #include <math.h>
 #include <string.h>
@@ -115,23 +116,24 @@ double edetect_variance(const edetect_series *s, double n, double h)
     return fmax((s->phi / n + s->tau2) * (1 + h), least);
 }
 
-double edetect_filters_step(edetect_series *s, float *restrict sse, double e, double d, double w)
+double edetect_filters_step(edetect_series *s, float *sse, double e, double d, double w)
 {
-    float cap = (float)(CAP * sqrt(d)), ef = (float)e, wf = (float)w, gain = 2 * wf;
-    float *restrict state = s->state, *restrict side = s->side;
-    double v = e - (double)state[s->filter];
-    for (size_t k = 0; k < LANES; k++) {
-        float x = ef - state[k];
-        float over = (x > cap ? 1.0f : 0.0f) - (x < -cap ? 1.0f : 0.0f);
-        float clipped = x > cap ? cap : x;
-        clipped = clipped < -cap ? -cap : clipped;
-        sse[k] += wf * clipped * clipped;
+    float cap = (float)(CAP * sqrt(d)), wf = (float)w;
+    vec_f caps = vec_all(cap), one = vec_all(1), ws = vec_all(wf), gain = vec_all(2 * wf);
+    double v = e - (double)s->state[s->filter];
+    for (size_t k = 0; k < LANES; k += VEC) {
+        vec_f state = vec_load(s->state + k), side = vec_load(s->side + k);
+        vec_f x = vec_all((float)e) - state;
+        vec_i above = x > caps, below = x < -caps;
+        vec_f over = vec_keep(above, one) - vec_keep(below, one);
+        vec_f clipped = vec_select(above, caps, vec_select(below, -caps, x));
+        vec_store(sse + k, vec_load(sse + k) + ws * clipped * clipped);
         /* A second excess on the same side is a level, not an outlier. */
-        float u = over * side[k] > 0.0f ? x : clipped;
-        float g = gain * edetect_filter_g[k];
-        g = g > 1.0f ? 1.0f : g;
-        state[k] = edetect_filter_a[k] * (state[k] + g * u);
-        side[k] = over;
+        vec_f u = vec_select(over * side > vec_all(0), x, clipped);
+        vec_f g = gain * vec_load(edetect_filter_g + k);
+        g = vec_select(g > one, one, g);
+        vec_store(s->state + k, vec_load(edetect_filter_a + k) * (state + g * u));
+        vec_store(s->side + k, over);
     }
     return v;
 }
@@ -235,30 +237,30 @@ void edetect_moment_add(edetect_series *s, float r2, float rbar, float blocks)
     s->moments += s->moments < MOMENT_DAYS;
 }
 
-/* The 99% point of RESAMPLES means of n values drawn with replacement; the draws are the same for all
- * series and runs. */
-static double resampled_upper(const double *x, size_t n)
+/* Which of n days each resample draws, the same for all series and runs. */
+static void draw_days(edetect_draws *draws, size_t n)
 {
-    double mean[RESAMPLES];
     ot_rng rng;
     ot_rng_seed(&rng, 0x6f74);
+    draws->n = n;
     for (size_t i = 0; i < RESAMPLES; i++) {
-        double sum = 0;
-        uint64_t bits = 0;
-        for (size_t k = 0; k < n; k++) { /* four 16-bit draws a word */
-            bits = k % 4 == 0 ? ot_rng_next(&rng) : bits >> 16;
-            sum += x[((bits & 0xffff) * n) >> 16];
+        for (size_t k = 0; k < n; k++) {
+            draws->day[i][k] = (uint8_t)ot_rng_below(&rng, n);
         }
-        mean[i] = sum / (double)n;
     }
-    enum { TOP = RESAMPLES / 100 + 1 }; /* the 99% point is the least of the three greatest */
-    double top[TOP];
-    for (size_t k = 0; k < TOP; k++) {
-        top[k] = -INFINITY;
-    }
+}
+
+/* The 99% point of the resampled means of x: the least of the three greatest of 200. */
+static double resampled_upper(const double *x, const edetect_draws *draws)
+{
+    enum { TOP = RESAMPLES / 100 + 1 };
+    double top[TOP] = {-INFINITY, -INFINITY, -INFINITY};
     for (size_t i = 0; i < RESAMPLES; i++) {
-        double v = mean[i];
-        for (size_t k = 0; k < TOP; k++) {
+        double v = 0;
+        for (size_t k = 0; k < draws->n; k++) {
+            v += x[draws->day[i][k]];
+        }
+        for (size_t k = 0; k < TOP && v > top[TOP - 1]; k++) {
             if (v > top[k]) {
                 double t = top[k];
                 top[k] = v;
@@ -266,10 +268,10 @@ static double resampled_upper(const double *x, size_t n)
             }
         }
     }
-    return top[TOP - 1];
+    return top[TOP - 1] / (double)draws->n;
 }
 
-void edetect_fit_moments(const ot_edetect *d, edetect_series *s)
+void edetect_fit_moments(const ot_edetect *d, edetect_series *s, edetect_draws *draws)
 {
     double r2[MOMENT_DAYS], day2[MOMENT_DAYS], sum_rbar = 0, sum_rbar2 = 0;
     size_t n = s->moments;
@@ -284,7 +286,10 @@ void edetect_fit_moments(const ot_edetect *d, edetect_series *s)
     }
     if (n > 0) {
         double days = (double)n;
-        s->k2 = fmax(K2_LEAST, fmax(resampled_upper(r2, n), resampled_upper(day2, n)));
+        if (draws->n != n) {
+            draw_days(draws, n);
+        }
+        s->k2 = fmax(K2_LEAST, fmax(resampled_upper(r2, draws), resampled_upper(day2, draws)));
         s->b = fmax(B_LEAST, 2.6 * sqrt(sum_rbar2 / days / days) + fabs(sum_rbar / days));
     }
     if ((d->o.mutant & OT_EDETECT_MUTANT_NO_MOMENTS) != 0) {
@@ -331,23 +336,27 @@ static void learn_record(edetect_series *s, const day_record *r)
     edetect_moment_add(s, r->r2, r->rbar, r->blocks);
 }
 
-/* X'Wy gains the day's blocks: the values seen, or (not accepted, or no value) the prediction. */
-static void learn_blocks(ot_edetect *d, size_t i, int64_t day, bool accept)
+static bool accepted(const ot_edetect *d, size_t i, int64_t day)
 {
-    edetect_series *s = &d->s[i];
-    size_t first = edetect_ring_day(d, day) * d->o.blocks_per_day;
-    for (size_t k = first; k < first + d->o.blocks_per_day; k++) {
-        double x[REGRESSORS_MAX];
-        if (d->ring_index[k] < 0) {
-            continue;
-        }
-        edetect_regressors(d, d->ring_index[k], x);
-        double y = (double)d->ring_y[i * edetect_ring_slots(d) + k];
-        if (!accept || isnan(y)) {
+    const day_record *r = &d->held[i * d->ring_days + edetect_ring_day(d, day)];
+    return d->f[d->feature_of[i]].hot_day < day && r->day == day && d->s[i].active;
+}
+
+/* X'WX and every X'Wy gain one block: the value seen, or (day not accepted, no value) the
+ * prediction. */
+static void learn_block(ot_edetect *d, size_t slot, int64_t day)
+{
+    double x[REGRESSORS_MAX], w = (double)d->ring_w[slot];
+    edetect_regressors(d, d->ring_index[slot], x);
+    edetect_xwx_add(d, x, w);
+    for (size_t i = 0; i < d->n; i++) {
+        edetect_series *s = &d->s[i];
+        double y = (double)d->ring_y[i * edetect_ring_slots(d) + slot];
+        if (isnan(y) || !accepted(d, i, day)) {
             y = dot(x, s->beta, d->p);
         }
         for (size_t j = 0; j < d->p; j++) {
-            s->xwy[j] += (double)d->ring_w[k] * x[j] * y;
+            s->xwy[j] += w * x[j] * y;
         }
     }
 }
@@ -355,30 +364,18 @@ static void learn_blocks(ot_edetect *d, size_t i, int64_t day, bool accept)
 static void learn_day(ot_edetect *d, int64_t day)
 {
     size_t first = edetect_ring_day(d, day) * d->o.blocks_per_day;
-    bool any = false;
-    for (size_t i = 0; i < d->n; i++) {
-        edetect_series *s = &d->s[i];
-        const day_record *r = &d->held[i * d->ring_days + edetect_ring_day(d, day)];
-        bool accept = d->f[d->feature_of[i]].hot_day < day && r->day == day && s->active;
-        learn_blocks(d, i, day, accept);
-        if (accept) {
-            learn_record(s, r);
-        }
-    }
     for (size_t k = first; k < first + d->o.blocks_per_day; k++) {
         if (d->ring_index[k] >= 0) {
-            double x[REGRESSORS_MAX];
-            edetect_regressors(d, d->ring_index[k], x);
-            edetect_xwx_add(d, x, (double)d->ring_w[k]);
-            any = true;
+            learn_block(d, k, day);
         }
     }
-    if (any) {
-        d->days_learnt++;
-        edetect_solve(d);
-        for (size_t i = 0; i < d->n; i++) {
-            edetect_beta(d, &d->s[i]);
+    d->days_learnt++;
+    edetect_solve(d);
+    for (size_t i = 0; i < d->n; i++) {
+        if (accepted(d, i, day)) {
+            learn_record(&d->s[i], &d->held[i * d->ring_days + edetect_ring_day(d, day)]);
         }
+        edetect_beta(d, &d->s[i]);
     }
 }
 
@@ -396,9 +393,10 @@ void edetect_learn(ot_edetect *d, int64_t closed_day)
     d->days_closed++;
     if (d->days_closed % REDO_DAYS == 0) {
         edetect_select_filters(d);
+        edetect_draws draws = {0};
         for (size_t i = 0; i < d->n; i++) {
             edetect_fit_variance(d, &d->s[i]);
-            edetect_fit_moments(d, &d->s[i]);
+            edetect_fit_moments(d, &d->s[i], &draws);
         }
     }
 }

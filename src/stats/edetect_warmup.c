@@ -185,7 +185,7 @@ static void close_warm_day(edetect_series *s)
 }
 
 /* Day residuals and moments of r, with the final parameters; leaves the filters where they live on. */
-static void run_days(ot_edetect *d, size_t i, const warm_fit *fit)
+static void run_days(ot_edetect *d, size_t i, const warm_fit *fit, edetect_draws *draws)
 {
     edetect_series *s = &d->s[i];
     reset_filters(s);
@@ -208,7 +208,7 @@ static void run_days(ot_edetect *d, size_t i, const warm_fit *fit)
         s->day_blocks++;
     }
     close_warm_day(s);
-    edetect_fit_moments(d, s);
+    edetect_fit_moments(d, s, draws);
     double sum = 0;
     for (uint32_t k = 0; k < s->moments; k++) {
         sum += (double)s->moment_r2[k];
@@ -234,9 +234,10 @@ ot_rc edetect_warmup_finish(ot_edetect *d, ot_error *err)
         }
         pass(d, &fit, false);
         pass(d, &fit, true);
+        edetect_draws draws = {0};
         for (size_t i = 0; i < d->n; i++) {
             residuals(d, i, &fit);
-            run_days(d, i, &fit);
+            run_days(d, i, &fit, &draws);
         }
         d->live = true;
         edetect_warmup_free(d);

@@ -67,7 +67,8 @@ struct ot_store {
     ot_event_group events;
     int wal_pages, checkpoint_at;
     bool need_checkpoint;
-    size_t last_group; /* its writes */
+    size_t last_group;     /* its writes */
+    uint64_t commit_ns;    /* what the last commit took */
     _Atomic uint32_t turn; /* changes when a group was answered or the baton passed on */
     pthread_mutex_t m;
     pthread_cond_t writer_cv;
@@ -125,5 +126,7 @@ ot_event_mark ot_event_group_mark(const ot_event_group *g);
 void ot_event_group_rewind(ot_event_group *g, const ot_event_mark *mark);
 void ot_event_group_clear(ot_event_group *g); /* after a commit; keeps the head */
 void ot_event_group_deliver(ot_store *s);
+/* Brings the index by object up to the log's head, a batch of it; in a write transaction. */
+ot_rc ot_events_index(ot_txn *txn, ot_error *err) OT_CHECKED;
 
 #endif

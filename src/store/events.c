@@ -219,6 +219,26 @@ ot_rc ot_event_erase_payload(ot_txn *txn, uint64_t seq, ot_error *err)
                : ot_fail(err, OT_NOT_FOUND, "event %" PRIu64 ": there is none", seq);
 }
 
+/* How many events one batch of the index takes: what a writer then waits for at most. */
+#define INDEX_BATCH 5000
+
+ot_rc ot_events_index(ot_txn *txn, ot_error *err)
+{
+    static const char *const steps[] = {
+        "INSERT OR IGNORE INTO event_object(object, seq) SELECT object, seq FROM event"
+        " WHERE seq > (SELECT upto FROM event_indexed) ORDER BY seq LIMIT ?1",
+        "UPDATE event_indexed SET upto = ifnull((SELECT max(seq) FROM (SELECT seq FROM event"
+        " WHERE seq > upto ORDER BY seq LIMIT ?1)), upto)",
+    };
+    for (size_t i = 0; i < OT_COUNT(steps); i++) {
+        OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+        OT_TRY(ot_stmt_get(txn, steps[i], &s, err));
+        OT_TRY(ot_bind_i64(s, 1, INDEX_BATCH, err));
+        OT_TRY(ot_stmt_run(s, "index events", err));
+    }
+    return OT_OK;
+}
+
 ot_event_mark ot_event_group_mark(const ot_event_group *g)
 {
     return (ot_event_mark){

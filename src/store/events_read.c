@@ -67,17 +67,33 @@ static ot_rc seq_of_time(ot_txn *txn, int64_t time_us, int64_t *seq_out, ot_erro
 }
 
 /* Parameters: 1 and 2 the open seq range, 3 the limit, 4..5 type range, 6..7 object. */
+static void add_filters(const ot_event_query *q, bool object, ot_str *sql)
+{
+    ot_str_adds(sql, " AND e.seq > ?1 AND e.seq < ?2");
+    if (q->type_prefix != NULL) {
+        ot_str_adds(sql, " AND e.type >= ?4 AND e.type < ?5");
+    }
+    if (object) {
+        ot_str_adds(sql, q->object_prefix ? " AND e.object >= ?6 AND e.object < ?7"
+                                          : " AND e.object = ?6");
+    }
+}
+
+/* By object: what the index has, from it, and what came after, from the log. */
 static ot_rc build(const ot_event_query *q, ot_str *sql, ot_error *err)
 {
-    ot_str_adds(sql, "SELECT " COLUMNS " FROM event WHERE seq > ?1 AND seq < ?2");
-    if (q->type_prefix != NULL) {
-        ot_str_adds(sql, " AND type >= ?4 AND type < ?5");
-    }
     if (q->object != NULL) {
-        ot_str_adds(sql,
-                    q->object_prefix ? " AND object >= ?6 AND object < ?7" : " AND object = ?6");
+        ot_str_adds(sql, "SELECT " COLUMNS " FROM event_object o CROSS JOIN event e"
+                         " ON e.seq = o.seq WHERE ");
+        ot_str_adds(sql, q->object_prefix ? "o.object >= ?6 AND o.object < ?7" : "o.object = ?6");
+        ot_str_adds(sql, " AND o.seq > ?1 AND o.seq < ?2");
+        add_filters(q, false, sql);
+        ot_str_adds(sql, " UNION ALL ");
     }
-    ot_str_adds(sql, q->newest_first ? " ORDER BY seq DESC LIMIT ?3" : " ORDER BY seq LIMIT ?3");
+    ot_str_adds(sql, "SELECT " COLUMNS " FROM event e WHERE ");
+    ot_str_adds(sql, q->object != NULL ? "e.seq > (SELECT upto FROM event_indexed)" : "1");
+    add_filters(q, q->object != NULL, sql);
+    ot_str_adds(sql, q->newest_first ? " ORDER BY 1 DESC LIMIT ?3" : " ORDER BY 1 LIMIT ?3");
     return sql->failed ? ot_fail(err, OT_EXHAUSTED, "events: no memory for a query") : OT_OK;
 }
 
@@ -220,7 +236,7 @@ ot_rc ot_events_verify(ot_txn *txn, const ot_event_head *trusted, ot_events_verd
 {
     OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
     ot_events_verdict v = {0};
-    OT_TRY(ot_stmt_get(txn, "SELECT " COLUMNS " FROM event ORDER BY seq", &s, err));
+    OT_TRY(ot_stmt_get(txn, "SELECT " COLUMNS " FROM event e ORDER BY e.seq", &s, err));
     for (;;) {
         bool row;
         ot_event e;

@@ -16,7 +16,14 @@ const char ot_schema_core[] =
     " hash BLOB NOT NULL,"
     " payload_hash BLOB NOT NULL,"
     " payload TEXT) STRICT;"
-    "CREATE INDEX event_object ON event(object);"
+    /* The index by object is filled in batches (events.c): in the append it would cost every commit
+     * a page more. It has the events up to `upto`; a reader scans the few after that. */
+    "CREATE TABLE event_object("
+    " object TEXT NOT NULL,"
+    " seq INTEGER NOT NULL,"
+    " PRIMARY KEY(object, seq)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE event_indexed(upto INTEGER NOT NULL) STRICT;"
+    "INSERT INTO event_indexed VALUES(0);"
     "CREATE TABLE kv("
     " scope TEXT NOT NULL,"
     " key TEXT NOT NULL,"

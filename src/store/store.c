@@ -38,8 +38,8 @@ static ot_store_options with_defaults(const ot_store_options *opt)
     return o;
 }
 
-/* Makes the directory and those above it, each durable in its parent: what is acknowledged later must
- * be found again. */
+/* Makes the directory and those above it, each durable in its parent: what is acknowledged later
+ * must be found again. */
 static ot_rc make_dir(ot_disk *d, const char *path, ot_error *err)
 {
     if (strcmp(path, "/") == 0 || strcmp(path, ".") == 0 || ot_disk_exists(d, path)) {

@@ -25,9 +25,19 @@ static int io_failed(vfs_file *vf, ot_rc rc, const ot_error *e, int sqlite_rc, b
     return sqlite_rc;
 }
 
+/* After a failed sync the system may have forgotten what it could not write: to go on, even with a
+ * checkpoint at closing, could make a lost write look like a kept one. */
+static bool is_broken(const vfs_file *vf)
+{
+    return atomic_load(&vf->v->broken);
+}
+
 static int write_through(vfs_file *vf, const void *p, size_t n, uint64_t offset)
 {
     ot_error e;
+    if (is_broken(vf)) {
+        return SQLITE_IOERR_WRITE;
+    }
     ot_rc rc = vf->f->ops->pwrite(vf->f, p, n, offset, &e);
     return rc == OT_OK ? SQLITE_OK : io_failed(vf, rc, &e, SQLITE_IOERR_WRITE, true);
 }
@@ -102,7 +112,7 @@ static int file_truncate(sqlite3_file *f, sqlite3_int64 size)
 {
     vfs_file *vf = vfs_file_of(f);
     ot_error e;
-    int flushed = flush(vf);
+    int flushed = is_broken(vf) ? SQLITE_IOERR_TRUNCATE : flush(vf);
     if (flushed != SQLITE_OK) {
         return flushed;
     }
@@ -116,7 +126,7 @@ static int file_sync(sqlite3_file *f, int flags)
     vfs_file *vf = vfs_file_of(f);
     ot_disk *d = vf->v->disk;
     ot_error e;
-    int flushed = flush(vf);
+    int flushed = is_broken(vf) ? SQLITE_IOERR_FSYNC : flush(vf);
     if (flushed != SQLITE_OK) {
         return flushed;
     }

@@ -14,8 +14,8 @@
 
 typedef struct ot_vfs ot_vfs;
 
-#define OT_VFS_DB "overtake.db"
-#define OT_VFS_WAL "overtake.db-wal"
+#define OT_VFS_DB "store.db"
+#define OT_VFS_WAL "store.db-wal"
 
 /* Registers with SQLite under a name of its own. */
 ot_rc ot_vfs_create(ot_disk *disk, const char *dir, ot_vfs **vfs_out, ot_error *err) OT_CHECKED;

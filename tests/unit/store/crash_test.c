@@ -163,8 +163,7 @@ static const char *check(crash_disk *d, size_t ops, uint64_t txns, char *buf, si
                  (unsigned long long)f.keys);
         bad = buf;
     } else if (f.number < txns && notes[f.number + 1].acked_at <= ops) {
-        snprintf(buf, n, "acknowledged transaction %llu is lost",
-                 (unsigned long long)f.number + 1);
+        snprintf(buf, n, "acknowledged transaction %llu is lost", (unsigned long long)f.number + 1);
         bad = buf;
     }
     for (uint64_t i = 1; i <= f.number && bad == NULL; i++) {

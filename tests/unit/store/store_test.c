@@ -151,7 +151,8 @@ static void test_threads(void)
     ok(st.groups > 0 && st.groups <= st.writes, "groups: %" PRIu64 " commits", st.groups);
     ot_store_off_event(s, hear, NULL);
     struct put p = {.scope = "threads", .key = "after"};
-    ok(ot_store_write(s, put, &p, &e) == OT_OK && heard == good, "a removed listener hears nothing");
+    ok(ot_store_write(s, put, &p, &e) == OT_OK && heard == good,
+       "a removed listener hears nothing");
     ot_store_close(s);
     s = open_or_die(ot_disk_posix(), dir_named("threads"), NULL);
     is_int(count_in(s, "threads").keys, good + 1, "all of it is there after closing and opening");
@@ -332,7 +333,7 @@ static void test_open(void)
            "another program's database is refused: %s", e.msg);
     char path[256], junk[8192];
     memset(junk, 'j', sizeof junk);
-    snprintf(path, sizeof path, "%s/overtake.db", dir_named("junk"));
+    snprintf(path, sizeof path, "%s/store.db", dir_named("junk"));
     ok(ot_disk_mkdirs(ot_disk_posix(), dir_named("junk"), 0700, &e) == OT_OK &&
            ot_disk_write_atomic(ot_disk_posix(), path, junk, sizeof junk, 0600, &e) == OT_OK,
        "a file of junk");
@@ -347,12 +348,12 @@ static void test_failed_sync(void)
     struct put p = {.scope = "sync", .key = "a"};
     ot_error e;
     ok(ot_store_write(s, put, &p, &e) == OT_OK, "a write before the disk fails");
-    d->fail_sync_from = d->syncs + 1;
+    crash_disk_fail_syncs(d);
     p.key = "b";
     is_int(ot_store_write(s, put, &p, &e), OT_UNAVAILABLE, "a failed fsync fails the write");
     ok(strstr(e.msg, "fsync") != NULL && strstr(e.msg, "restart to recover") != NULL,
        "and says so: %s", e.msg);
-    d->fail_sync_from = 0;
+    crash_disk_set(d, &d->fail_sync_from, 0);
     is_int(ot_store_write(s, put, &p, &e), OT_UNAVAILABLE,
            "nothing is acknowledged afterwards, though the disk works again");
     is_int(ot_store_submit(s, put_async, NULL, NULL, &e), OT_UNAVAILABLE, "nor queued");
@@ -383,9 +384,9 @@ static void test_failed_write(void)
     ot_store *s = open_or_die(&d->base, "/s", NULL);
     struct put p = {.scope = "w", .key = "a"};
     ot_error e;
-    d->fail_write_from = 1;
+    crash_disk_set(d, &d->fail_write_from, 1);
     is_int(ot_store_write(s, put, &p, &e), OT_UNAVAILABLE, "a failed write fails: %s", e.msg);
-    d->fail_write_from = 0;
+    crash_disk_set(d, &d->fail_write_from, 0);
     is_int(ot_store_write(s, put, &p, &e), OT_UNAVAILABLE, "and nothing is acknowledged later");
     ot_store_close(s);
     crash_disk_destroy(d);
@@ -393,7 +394,7 @@ static void test_failed_write(void)
 
 static ot_rc put_much(ot_txn *txn, void *arg, ot_error *err)
 {
-    static char bytes[200000];
+    static char bytes[600000];
     return ot_kv_set(txn, "full", arg, bytes, sizeof bytes, err);
 }
 
@@ -406,7 +407,7 @@ static void test_full_disk(void)
     char big[] = "big";
     ot_error e;
     ok(ot_store_write(s, put, &p, &e) == OT_OK, "a small write");
-    d->bytes_max = d->bytes + 20000;
+    crash_disk_fill(d, 20000);
     for (int i = 0; i < 3; i++) {
         is_int(ot_store_write(s, put_much, big, &e), OT_EXHAUSTED, "a write that does not fit");
     }
@@ -415,7 +416,7 @@ static void test_full_disk(void)
     is_int(count_in(s, "full").keys, 1, "and leaves nothing");
     p.key = "small-2";
     is_int(ot_store_write(s, put, &p, &e), OT_OK, "a write that fits is taken");
-    d->bytes_max = 0;
+    crash_disk_set(d, &d->bytes_max, 0);
     is_int(ot_store_write(s, put_much, big, &e), OT_OK, "with space again, the large one too");
     ot_store_close(s);
     s = open_or_die(&d->base, "/s", &opt);

@@ -1,0 +1,106 @@
+/* The control thread: makes what is served follow the target, closes windows, talks to the control
+ * plane, and ends it all.
+ *
+ * Entries are the variants that the target names (or named a moment ago) with their state. A
+ * deployment's route changes only when all of its variants are loaded or have failed; without its
+ * champion it stays as it was.
+ *
+ * Threads: the control thread, except ot_control_variant_idle and ot_control_repo (any). */
+#ifndef OT_SERVE_CONTROL_H
+#define OT_SERVE_CONTROL_H
+
+#include "serve/load.h"
+#include "serve/worker.h"
+
+typedef enum ot_entry_state { OT_ENTRY_LOADING, OT_ENTRY_SERVING, OT_ENTRY_FAILED } ot_entry_state;
+
+typedef struct ot_entry {
+    char deployment[OT_SERVE_NAME], model[OT_SERVE_NAME];
+    uint64_t version;
+    char bundle[65];
+    char *path;
+    bool wanted;
+    ot_role role;
+    ot_entry_state state;
+    char error[OT_SERVE_NOTE];
+    ot_variant *variant; /* a reference, when serving */
+} ot_entry;
+
+typedef struct ot_repo ot_repo;
+typedef struct ot_agent ot_agent;
+
+struct ot_control {
+    ot_serve *serve;
+    ot_loader *loader;
+    ot_agent *agent; /* NULL when alone */
+    ot_target *target;
+    ot_entry **entries;
+    size_t n_entries, cap_entries;
+    ot_repo *waiting; /* repository requests that wait for their load */
+    bool ready;
+
+    /* windows.c */
+    ot_timer window_timer;
+    int64_t window_start_us;
+    ot_ask window_asks[OT_SERVE_WORKERS_MAX];
+    unsigned window_left;
+    bool window_busy;
+
+    /* Synchronization: under idle_lock. Variants without a reference. */
+    pthread_mutex_t idle_lock;
+    ot_variant *idle;
+
+    /* The end. */
+    bool draining;
+    ot_ask drain_asks[OT_SERVE_WORKERS_MAX];
+    unsigned drain_left;
+    ot_timer drain_timer;
+    uint64_t drain_end_ns;
+};
+
+ot_rc ot_control_create(ot_serve *s, ot_control **c_out, ot_error *err) OT_CHECKED;
+ot_rc ot_control_start(ot_control *c, ot_error *err) OT_CHECKED;
+void ot_control_drain(ot_control *c);
+void ot_control_destroy(ot_control *c); /* NULL is fine */
+
+/* Takes the target over and follows it. */
+void ot_control_apply(ot_control *c, ot_target *target);
+void ot_control_variant_idle(void *arg, ot_variant *v);
+/* Appends the `observed` message. */
+void ot_control_observed(const ot_control *c, ot_str *out);
+
+/* windows.c */
+void ot_windows_start(ot_control *c);
+void ot_windows_stop(ot_control *c);
+/* What is in the closed cells of all variants of the route, as windows that ended then. */
+void ot_windows_collect(ot_control *c, int64_t end_us);
+/* All cells of a variant that nobody uses any more. */
+void ot_windows_collect_last(ot_control *c, ot_variant *v);
+
+/* The last window's drift of a variant, as JSON; any thread. */
+void ot_drift_json(const ot_variant *v, ot_str *out);
+
+/* alone.c: the target of a directory. */
+ot_rc ot_alone_target(ot_serve *s, ot_target **t_out, ot_error *err) OT_CHECKED;
+/* Where the directory has a model of that name. */
+ot_rc ot_alone_find(ot_serve *s, const char *name, char path_out[OT_PATH_MAX],
+                    ot_error *err) OT_CHECKED;
+typedef void ot_alone_fn(void *arg, const char *name);
+ot_rc ot_alone_each(ot_serve *s, ot_alone_fn *fn, void *arg, ot_error *err) OT_CHECKED;
+
+/* repo.c: the repository requests that a worker hands over. */
+typedef enum ot_repo_op { OT_REPO_INDEX, OT_REPO_LOAD, OT_REPO_UNLOAD } ot_repo_op;
+void ot_control_repo(ot_worker *w, ot_http_req *req, ot_repo_op op, const char *name, size_t n);
+/* An entry came to rest: answers who waits for it. */
+void ot_repo_settled(ot_control *c, const ot_entry *e);
+void ot_repo_give_up(ot_control *c); /* answers all that wait: the server goes down */
+
+/* agent.c */
+ot_rc ot_agent_create(ot_control *c, ot_agent **a_out, ot_error *err) OT_CHECKED;
+void ot_agent_start(ot_agent *a);
+void ot_agent_destroy(ot_agent *a); /* NULL is fine */
+void ot_agent_observe(ot_agent *a); /* the observed state may have changed */
+void ot_agent_pump(ot_agent *a);    /* the spool may have something */
+bool ot_agent_connected(const ot_agent *a);
+
+#endif

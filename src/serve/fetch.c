@@ -1,0 +1,143 @@
+#include "serve/load.h"
+
+#include "base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define COPY_BYTES (1u << 20)
+
+static ot_rc blob_path(const char *blobs, const char *hex, char out[OT_PATH_MAX], ot_error *err)
+{
+    char name[80];
+    snprintf(name, sizeof name, "%.2s/%s", hex, hex);
+    return ot_path_join(out, blobs, name, err);
+}
+
+static ot_rc copy_file(ot_disk *disk, const char *from, const char *to, ot_error *err)
+{
+    ot_file *in, *out = NULL;
+    OT_TRY(disk->ops->open(disk, from, OT_OPEN_READ | OT_OPEN_NOFOLLOW, 0, &in, err));
+    ot_rc rc = disk->ops->open(disk, to, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_EXCL, 0600, &out,
+                               err);
+    char *buffer = ot_alloc(COPY_BYTES);
+    if (rc == OT_OK && buffer == NULL) {
+        rc = ot_fail(err, OT_EXHAUSTED, "fetch: out of memory");
+    }
+    uint64_t at = 0;
+    size_t n = COPY_BYTES;
+    while (rc == OT_OK && n == COPY_BYTES) {
+        rc = in->ops->pread(in, buffer, COPY_BYTES, at, &n, err);
+        if (rc == OT_OK && n > 0) {
+            rc = out->ops->pwrite(out, buffer, n, at, err);
+            at += n;
+        }
+    }
+    ot_free(buffer);
+    ot_file_close(in);
+    ot_file_close(out);
+    return rc;
+}
+
+/* A hard link costs no space: blobs are never changed, and the link is read-only for us. */
+static ot_rc take_blob(ot_disk *disk, const char *blobs, const char *hex, const char *dir,
+                       const char *rel, ot_error *err)
+{
+    char from[OT_PATH_MAX], to[OT_PATH_MAX];
+    OT_TRY(blob_path(blobs, hex, from, err));
+    OT_TRY(ot_path_join(to, dir, rel, err));
+    char *slash = strrchr(to, '/');
+    *slash = '\0';
+    OT_TRY(ot_disk_mkdirs(disk, to, 0700, err));
+    *slash = '/';
+    if (disk->ops->link(disk, from, to, NULL) == OT_OK) {
+        return OT_OK;
+    }
+    return copy_file(disk, from, to, err);
+}
+
+static ot_rc stage(ot_disk *disk, const char *blobs, const char *hex, const char *dir,
+                   ot_error *err)
+{
+    char path[OT_PATH_MAX];
+    OT_TRY(take_blob(disk, blobs, hex, dir, OT_MANIFEST_FILE, err));
+    OT_TRY(ot_path_join(path, dir, OT_MANIFEST_FILE, err));
+    OT_AUTO(ot_str_done) ot_str json = OT_STR_INIT;
+    OT_TRY(ot_disk_read_all(disk, path, OT_MANIFEST_BYTES_MAX, &json, err));
+    OT_AUTO(ot_manifest_done) ot_manifest m;
+    ot_manifest_init(&m);
+    OT_TRY(ot_manifest_parse(json.data, json.len, &m, err));
+    for (size_t i = 0; i < m.n_files; i++) {
+        char file[OT_DIGEST_HEX];
+        OT_TRY(take_blob(disk, blobs, ot_digest_hex(&m.files[i].sha256, file), dir,
+                         m.files[i].path, err));
+    }
+    return OT_OK;
+}
+
+ot_rc ot_fetch_bundle(ot_disk *disk, const char *blobs, const char *cache, const char *hex,
+                      ot_bundle *b_out, ot_error *err)
+{
+    char dir[OT_PATH_MAX], temporary[OT_PATH_MAX], name[80];
+    ot_digest want;
+    if (!ot_digest_parse(hex, &want)) {
+        return ot_fail(err, OT_INVALID, "'%.80s' is not a SHA-256 in hex", hex);
+    }
+    OT_TRY(ot_path_join(dir, cache, hex, err));
+    if (ot_disk_exists(disk, dir)) {
+        /* It was verified when it came; the directory is ours alone. */
+        if (ot_bundle_open(disk, dir, OT_BUNDLE_TRUST_CONTENT, &want, b_out, err) == OT_OK) {
+            return OT_OK;
+        }
+        ot_warn("serve", "fetched again: %s", err->msg);
+        OT_TRY(ot_disk_remove_tree(disk, dir, err));
+    }
+    snprintf(name, sizeof name, ".%s", hex);
+    OT_TRY(ot_path_join(temporary, cache, name, err));
+    OT_TRY(ot_disk_remove_tree(disk, temporary, err));
+    OT_TRY(ot_disk_mkdirs(disk, temporary, 0700, err));
+    ot_rc rc = stage(disk, blobs, hex, temporary, err);
+    if (rc == OT_OK) {
+        ot_bundle b = {0};
+        rc = ot_bundle_open(disk, temporary, 0, &want, &b, err);
+        ot_bundle_done(&b);
+    }
+    if (rc == OT_OK) {
+        rc = disk->ops->rename(disk, temporary, dir, err);
+    }
+    if (rc != OT_OK) {
+        ot_rc ignored = ot_disk_remove_tree(disk, temporary, NULL);
+        (void)ignored;
+        return ot_error_prefix(err, rc, "bundle %.12s", hex);
+    }
+    return ot_bundle_open(disk, dir, OT_BUNDLE_TRUST_CONTENT, &want, b_out, err);
+}
+
+typedef struct prune {
+    ot_disk *disk;
+    const char *cache;
+    const char *const *keep;
+    size_t n;
+} prune;
+
+static ot_rc prune_entry(void *arg, const char *name, ot_error *err)
+{
+    prune *p = arg;
+    char path[OT_PATH_MAX];
+    for (size_t i = 0; i < p->n; i++) {
+        if (strcmp(p->keep[i], name) == 0) {
+            return OT_OK;
+        }
+    }
+    OT_TRY(ot_path_join(path, p->cache, name, err));
+    return ot_disk_remove_tree(p->disk, path, err);
+}
+
+void ot_fetch_prune(ot_disk *disk, const char *cache, const char *const *keep, size_t n)
+{
+    prune p = {disk, cache, keep, n};
+    ot_error err;
+    if (disk->ops->list(disk, cache, prune_entry, &p, &err) != OT_OK) {
+        ot_warn("serve", "cache: %s", err.msg);
+    }
+}

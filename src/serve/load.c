@@ -1,0 +1,328 @@
+#include "serve/load.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "model/detect.h"
+#include "model/prediction.h"
+#include "serve/thread.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+struct ot_loader {
+    ot_serve *serve;
+    char cache[OT_PATH_MAX];
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t lock;
+    pthread_cond_t filled;
+    /* Synchronization: under lock. */
+    ot_load *queue, **tail;
+    bool stopping;
+};
+
+void ot_load_free(ot_load *load)
+{
+    if (load != NULL) {
+        ot_free(load->path);
+        ot_free(load->blobs);
+        ot_free(load);
+    }
+}
+
+/* ---- signatures */
+
+static ot_rc copy_specs(ot_manifest *m, const ot_tensor_spec *from, int n, ot_tensor_spec **out,
+                        ot_error *err)
+{
+    ot_tensor_spec *to = ot_arena_calloc(&m->arena, (size_t)OT_MAX(n, 1), sizeof *to);
+    for (int i = 0; i < n && to != NULL; i++) {
+        to[i] = from[i];
+        to[i].name = ot_arena_strdup(&m->arena, from[i].name);
+        if (to[i].name == NULL) {
+            to = NULL;
+        }
+    }
+    if (to == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "signature: out of memory");
+    }
+    *out = to;
+    return OT_OK;
+}
+
+static bool rows_vary(const ot_tensor_spec *specs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (specs[i].rank < 1 || specs[i].dims[0] >= 0) {
+            return false;
+        }
+    }
+    return n > 0;
+}
+
+/* A model without a manifest says what it is itself. */
+static ot_rc signature_of_model(ot_variant *v, ot_error *err)
+{
+    const ot_model_info *info = ot_model_info_of(v->loaded);
+    ot_manifest *m = &v->sig;
+    m->format = ot_arena_strdup(&m->arena, info->format);
+    OT_TRY(copy_specs(m, info->inputs, info->n_inputs, &m->inputs, err));
+    m->n_inputs = (size_t)info->n_inputs;
+    OT_TRY(copy_specs(m, info->outputs, info->n_outputs, &m->outputs, err));
+    m->n_outputs = (size_t)info->n_outputs;
+    m->prediction_kind = ot_prediction_guess(m, &m->prediction_output);
+    v->rows_known = info->batch_axis == 0 && rows_vary(m->inputs, m->n_inputs) &&
+                    rows_vary(m->outputs, m->n_outputs);
+    v->merge_max = v->rows_known ? OT_SERVE_MERGE_DEFAULT : 1;
+    return OT_OK;
+}
+
+static ot_rc signature_of_bundle(ot_variant *v, const ot_bundle *b, ot_error *err)
+{
+    OT_TRY(ot_manifest_copy_signature(&b->manifest, &v->sig, err));
+    v->rows_known = v->sig.batch_max > 0 && v->sig.n_inputs > 0;
+    v->merge_max = v->rows_known ? v->sig.batch_max : 1;
+    v->run_max = v->rows_known ? v->sig.batch_max : 0;
+    return OT_OK;
+}
+
+static ot_rc check_signature(ot_variant *v, ot_error *err)
+{
+    if (v->sig.n_inputs < 1 || v->sig.n_inputs > OT_RUNTIME_INPUTS_MAX ||
+        v->sig.n_outputs < 1 || v->sig.n_outputs > OT_RUNTIME_OUTPUTS_MAX) {
+        return ot_fail(err, OT_INVALID,
+                       "the model has %zu inputs and %zu outputs; 1 to %d and 1 to %d can be served",
+                       v->sig.n_inputs, v->sig.n_outputs, OT_RUNTIME_INPUTS_MAX,
+                       OT_RUNTIME_OUTPUTS_MAX);
+    }
+    for (size_t i = 0; i < v->sig.n_inputs; i++) {
+        for (int k = v->rows_known ? 1 : 0; k < v->sig.inputs[i].rank; k++) {
+            v->dynamic |= v->sig.inputs[i].dims[k] < 0;
+        }
+    }
+    return OT_OK;
+}
+
+/* ---- counting */
+
+static ot_rc read_part(ot_serve *s, const ot_bundle *b, const char *part, ot_str *out,
+                       ot_error *err)
+{
+    ot_rc rc = ot_bundle_read_part(s->disk, b, part, out, err);
+    return rc == OT_NOT_FOUND ? OT_OK : rc;
+}
+
+static ot_rc prepare_counts(ot_serve *s, ot_variant *v, const ot_bundle *b, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str inputs = OT_STR_INIT;
+    OT_AUTO(ot_str_done) ot_str outputs = OT_STR_INIT;
+    if (b != NULL) {
+        OT_TRY(read_part(s, b, OT_BUNDLE_TRAINED_ON, &inputs, err));
+        OT_TRY(read_part(s, b, OT_BUNDLE_OUTPUTS, &outputs, err));
+    }
+    OT_TRY(ot_count_schema_read(&v->schema, &v->sig, inputs.data, inputs.len, outputs.data,
+                                outputs.len, err));
+    for (unsigned w = 0; w < v->n_workers; w++) {
+        OT_TRY(ot_cell_create(&v->schema, &v->shares[w].active, err));
+        OT_TRY(ot_cell_create(&v->schema, &v->shares[w].closed, err));
+    }
+    return OT_OK;
+}
+
+/* ---- loading */
+
+static ot_rc load_bundle(ot_serve *s, ot_variant *v, const ot_bundle *b, bool must_verify,
+                         ot_error *err)
+{
+    char path[OT_PATH_MAX];
+    OT_AUTO(ot_golden_done) ot_golden golden = {0};
+    OT_TRY(ot_bundle_model_path(b, path, err));
+    ot_digest_hex(&b->digest, v->bundle);
+    ot_rc rc = ot_bundle_golden(s->disk, b, &golden, err);
+    bool has_golden = rc == OT_OK;
+    if (rc == OT_NOT_FOUND && must_verify) {
+        return ot_fail(err, OT_PRECONDITION,
+                       "the bundle has no golden answers; nothing unverified runs under a control "
+                       "plane: build it with golden inputs and outputs");
+    }
+    if (rc != OT_OK && rc != OT_NOT_FOUND) {
+        return rc;
+    }
+    ot_model_options options = {.threads = 1};
+    OT_TRY(ot_model_load(s->runtime, b->manifest.format, path, &options, &v->loaded, err));
+    OT_TRY(signature_of_bundle(v, b, err));
+    OT_TRY(check_signature(v, err));
+    OT_TRY(prepare_counts(s, v, b, err));
+    return ot_variant_prove(s, v, has_golden ? &golden : NULL, err);
+}
+
+static ot_rc load_raw(ot_serve *s, ot_variant *v, const ot_detected *d, ot_error *err)
+{
+    ot_model_options options = {.threads = 1};
+    OT_TRY(ot_model_load(s->runtime, d->format, d->path, &options, &v->loaded, err));
+    OT_TRY(signature_of_model(v, err));
+    OT_TRY(check_signature(v, err));
+    OT_TRY(prepare_counts(s, v, NULL, err));
+    return ot_variant_prove(s, v, NULL, err);
+}
+
+static ot_rc load_from(ot_loader *l, const ot_load *load, ot_variant *v, ot_error *err)
+{
+    ot_serve *s = l->serve;
+    OT_AUTO(ot_bundle_done) ot_bundle b = {0};
+    if (load->path == NULL) {
+        OT_TRY(ot_fetch_bundle(s->disk, load->blobs, l->cache, load->bundle, &b, err));
+        return load_bundle(s, v, &b, true, err);
+    }
+    ot_detected d;
+    OT_TRY(ot_model_detect(s->disk, load->path, &d, err));
+    if (strcmp(d.format, OT_FORMAT_BUNDLE) != 0) {
+        return load_raw(s, v, &d, err);
+    }
+    OT_TRY(ot_bundle_open(s->disk, d.path, 0, NULL, &b, err));
+    return load_bundle(s, v, &b, false, err);
+}
+
+static void run_load(ot_loader *l, ot_load *load)
+{
+    ot_variant *v = NULL;
+    uint64_t start = ot_clock_mono_ns();
+    load->rc = ot_variant_create(l->serve->n_workers, l->serve->n_slots, &v, &load->err);
+    if (load->rc == OT_OK) {
+        memcpy(v->deployment, load->deployment, sizeof v->deployment);
+        memcpy(v->model, load->model, sizeof v->model);
+        v->version = load->version;
+        snprintf(v->version_text, sizeof v->version_text, "%" PRIu64, load->version);
+        load->rc = load_from(l, load, v, &load->err);
+    }
+    if (load->rc == OT_OK) {
+        v->load_us = (ot_clock_mono_ns() - start) / 1000;
+        load->variant = v;
+    } else {
+        ot_variant_destroy(v);
+    }
+}
+
+/* ---- the thread */
+
+static void answer(ot_loader *l, ot_load *load)
+{
+    while (ot_loop_post(l->serve->loop, load->then, load) != OT_OK) {
+        ot_clock_sleep_us(1000);
+    }
+}
+
+static ot_load *next_load(ot_loader *l, bool *stopping_out)
+{
+    pthread_mutex_lock(&l->lock);
+    while (l->queue == NULL && !l->stopping) {
+        pthread_cond_wait(&l->filled, &l->lock);
+    }
+    ot_load *load = l->queue;
+    if (load != NULL) {
+        l->queue = load->next;
+        if (l->queue == NULL) {
+            l->tail = &l->queue;
+        }
+    }
+    *stopping_out = l->stopping;
+    pthread_mutex_unlock(&l->lock);
+    return load;
+}
+
+static void *loader_main(void *arg)
+{
+    ot_loader *l = arg;
+    ot_thread_lower(OT_THREAD_NICE_BACKGROUND);
+    for (;;) {
+        bool stopping;
+        ot_load *load = next_load(l, &stopping);
+        if (load == NULL) {
+            return NULL;
+        }
+        if (load->unload != NULL) {
+            ot_variant_destroy(load->unload);
+            ot_load_free(load);
+        } else if (stopping) {
+            ot_load_free(load);
+        } else {
+            run_load(l, load);
+            answer(l, load);
+        }
+    }
+}
+
+ot_rc ot_loader_create(ot_serve *s, ot_loader **loader_out, ot_error *err)
+{
+    ot_loader *l = ot_calloc(1, sizeof *l);
+    if (l == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "loader: out of memory");
+    }
+    l->serve = s;
+    l->tail = &l->queue;
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_cond_init(&l->filled, NULL);
+    ot_rc rc = OT_OK;
+    if (s->o.data != NULL) {
+        rc = ot_path_join(l->cache, s->o.data, "replica/cache", err);
+        if (rc == OT_OK) {
+            rc = ot_disk_mkdirs(s->disk, l->cache, 0700, err);
+        }
+    }
+    if (rc == OT_OK) {
+        rc = ot_thread_start(&l->thread, "loader", loader_main, l, err);
+        l->running = rc == OT_OK;
+    }
+    if (rc != OT_OK) {
+        ot_loader_destroy(l);
+        return rc;
+    }
+    *loader_out = l;
+    return OT_OK;
+}
+
+void ot_loader_stop(ot_loader *l)
+{
+    if (l == NULL || !l->running) {
+        return;
+    }
+    pthread_mutex_lock(&l->lock);
+    l->stopping = true;
+    pthread_cond_signal(&l->filled);
+    pthread_mutex_unlock(&l->lock);
+    pthread_join(l->thread, NULL);
+    l->running = false;
+}
+
+void ot_loader_destroy(ot_loader *l)
+{
+    if (l == NULL) {
+        return;
+    }
+    pthread_cond_destroy(&l->filled);
+    pthread_mutex_destroy(&l->lock);
+    ot_free(l);
+}
+
+void ot_loader_add(ot_loader *l, ot_load *load)
+{
+    load->next = NULL;
+    pthread_mutex_lock(&l->lock);
+    *l->tail = load;
+    l->tail = &load->next;
+    pthread_cond_signal(&l->filled);
+    pthread_mutex_unlock(&l->lock);
+}
+
+void ot_loader_unload(ot_loader *l, ot_variant *v)
+{
+    ot_load *load = l->running ? ot_calloc(1, sizeof *load) : NULL;
+    if (load == NULL) {
+        ot_variant_destroy(v);
+        return;
+    }
+    load->unload = v;
+    ot_loader_add(l, load);
+}

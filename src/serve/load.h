@@ -1,0 +1,53 @@
+/* Loading: from what the target wants to a variant that may answer.
+ *
+ * A bundle is fetched by digest into the replica's cache and verified; the model is loaded, its
+ * golden answers are run singly and batched, its runs are measured and every worker's instance is
+ * warmed up. All of it on one thread at idle priority, which also unloads.
+ *
+ * Threads: ask from the control thread; results come on its loop. Lifetime: create, stop, destroy. */
+#ifndef OT_SERVE_LOAD_H
+#define OT_SERVE_LOAD_H
+
+#include "model/bundle.h"
+#include "serve/server.h"
+
+typedef struct ot_loader ot_loader;
+
+typedef struct ot_load {
+    /* The question. */
+    char deployment[OT_SERVE_NAME], model[OT_SERVE_NAME];
+    uint64_t version;
+    char bundle[65]; /* fetch this one from `blobs`, or */
+    char *path;      /* load what lies there */
+    char *blobs;
+    /* The answer. */
+    ot_rc rc;
+    ot_error err;
+    ot_variant *variant;
+    /* On the control loop, when it is done. Frees the load: ot_load_free. */
+    ot_loop_fn *then;
+    void *arg;
+    struct ot_load *next;
+    ot_variant *unload; /* instead of all that: unload this one */
+} ot_load;
+
+ot_rc ot_loader_create(ot_serve *s, ot_loader **loader_out, ot_error *err) OT_CHECKED;
+/* Ends after the load that is running; the rest is dropped (unloads are done). */
+void ot_loader_stop(ot_loader *l);
+void ot_loader_destroy(ot_loader *l); /* NULL is fine */
+
+void ot_loader_add(ot_loader *l, ot_load *load); /* takes it over */
+void ot_loader_unload(ot_loader *l, ot_variant *v);
+void ot_load_free(ot_load *load);
+
+/* fetch.c: the bundle in the cache, verified; done by the caller. */
+ot_rc ot_fetch_bundle(ot_disk *disk, const char *blobs, const char *cache, const char *hex,
+                      ot_bundle *b_out, ot_error *err) OT_CHECKED;
+/* Removes what the cache has beside the digests given. */
+void ot_fetch_prune(ot_disk *disk, const char *cache, const char *const *keep, size_t n);
+
+/* prove.c: golden answers or, without any, a check of batches against single rows; then measuring
+ * and warming up. `golden` NULL: there are none. */
+ot_rc ot_variant_prove(ot_serve *s, ot_variant *v, const ot_golden *golden, ot_error *err) OT_CHECKED;
+
+#endif

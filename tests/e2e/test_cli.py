@@ -1,0 +1,77 @@
+"""The command line and its documents, by what a person types and sees."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+OVERTAKE = ROOT / os.environ.get("BUILD", "build/release") / "overtake"
+LEAST = """schema: overtake/1
+app: digits
+data: {base: {path: digits.npz}}
+train: {run: python train.py, data: [base], model: out/model}
+serve: digits
+"""
+
+
+def overtake(*args, **kw):
+    return subprocess.run([OVERTAKE, *args], capture_output=True, text=True, timeout=30, **kw)
+
+
+def test_reference_in_docs_is_what_the_tables_say():
+    printed = overtake("config", "reference").stdout
+    assert len(printed) > 5000
+    assert printed in (ROOT / "docs" / "app-yaml.md").read_text(), \
+        "docs/app-yaml.md is behind: put the output of `overtake config reference` there"
+
+
+def test_check_accepts_the_least_app(tmp_path):
+    (tmp_path / "app.yaml").write_text(LEAST)
+    (tmp_path / "digits.npz").write_bytes(b"")
+    done = overtake("check", str(tmp_path / "app.yaml"), "--output", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"app": "digits", "data": 1, "stages": 0}
+
+
+def test_check_names_the_line_of_what_is_wrong(tmp_path):
+    (tmp_path / "app.yaml").write_text(LEAST.replace("model:", "modell:"))
+    done = overtake("check", str(tmp_path / "app.yaml"))
+    assert done.returncode == 1
+    assert "app.yaml:4:46: 'modell' is not known in train; did you mean 'model'?" in done.stderr
+
+
+def test_check_names_data_that_are_not_there(tmp_path):
+    (tmp_path / "app.yaml").write_text(LEAST)
+    done = overtake("check", str(tmp_path / "app.yaml"))
+    assert done.returncode == 1
+    assert "app.yaml:3:8: data 'base': nothing at" in done.stderr
+
+
+def test_what_config_show_prints_can_be_read_again(tmp_path):
+    (tmp_path / "app.yaml").write_text(LEAST)
+    first = overtake("config", "show", str(tmp_path / "app.yaml"))
+    assert first.returncode == 0, first.stderr
+    (tmp_path / "again.yaml").write_text(first.stdout)
+    again = overtake("config", "show", str(tmp_path / "again.yaml"))
+    assert again.stdout == first.stdout
+
+
+def test_usage_errors_name_the_way_out(tmp_path):
+    done = overtake("cheks")
+    assert done.returncode == 2
+    assert "'check'" in done.stderr
+    done = overtake("check")
+    assert done.returncode == 2
+    assert "file" in done.stderr
+    done = overtake("check", "x", "--ouput", "json")
+    assert done.returncode == 2
+    assert "--output" in done.stderr
+
+
+def test_every_command_explains_itself():
+    listing = overtake("help").stdout
+    for name in ("check", "config show", "serve", "plugins", "version"):
+        assert f"\n  {name} " in listing, name
+        done = overtake(*name.split(), "--help")
+        assert done.returncode == 0 and f"Usage: overtake {name}" in done.stdout, name

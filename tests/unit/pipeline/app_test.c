@@ -1,0 +1,173 @@
+#include "pipeline/app.h"
+#include "tap.h"
+
+#define HEAD                                                                                       \
+    "schema: overtake/1\n"                                                                         \
+    "app: digits\n"                                                                                \
+    "data:\n"                                                                                      \
+    "  base: {path: data/digits.npz}\n"                                                            \
+    "  recent: {from: digits.labelled, last: 7d, max_rows: 20k}\n"                                 \
+    "serve: digits\n"
+#define TRAIN "train: {run: python train.py, data: [base], model: out/model}\n"
+
+static ot_app *parse(const char *yaml, ot_error *err)
+{
+    ot_app *app = NULL;
+    err->msg[0] = 0;
+    return ot_app_parse(yaml, strlen(yaml), "app.yaml", "/srv", &app, err) == OT_OK ? app : NULL;
+}
+
+static void test_least(void)
+{
+    ot_error err = {0};
+    ot_app *app = parse(HEAD TRAIN, &err);
+    ok(app != NULL, "the least that works: %s", err.msg);
+    if (app == NULL) {
+        return;
+    }
+    is_str(app->serve.deployment, "digits", "serve: NAME is short for the deployment");
+    is_near(app->evaluate.held_out, 0.2, 1e-12, "a fifth is held out by default");
+    is_int(app->data.v[1].max_rows, 20000, "20k rows");
+    is_int(app->data.v[1].last_us, 7ll * 86400000000, "7d");
+    is_int(app->train.resources.time_us, 3600000000ll, "an hour by default");
+    is_int(app->release.n, 0, "no stages");
+    ot_app_destroy(app);
+}
+
+static void test_whole(void)
+{
+    ot_error err = {0};
+    ot_app *app = parse(HEAD TRAIN
+                        "objectives:\n"
+                        "  accuracy: {at_least: 0.93, over: 28d}\n"
+                        "  latency_p99: 5ms\n"
+                        "retrain: {when: [accuracy.degraded, \"labels.new >= 500\"], at_most: 2 per "
+                        "day, pause_after: 3 failures}\n"
+                        "release:\n"
+                        "  - gate: {better_on: recent, not_worse_on: {base: 0.02}}\n"
+                        "  - shadow: {until: 200 compared, at_most: 1h, otherwise: stop}\n"
+                        "  - canary: {shares: [10%, 50%], margin: 0.01, at_most: 2h}\n"
+                        "  - probation: {for: 24h, roll_back_if: worse_than_previous}\n",
+                        &err);
+    ok(app != NULL, "the whole example: %s", err.msg);
+    if (app == NULL) {
+        return;
+    }
+    is_int(app->release.n, 4, "four stages");
+    is_int(app->release.v[1].until_compared, 200, "until 200 compared");
+    is_int(app->release.v[2].n_shares, 2, "two shares");
+    is_near(app->release.v[2].shares[1], 0.5, 1e-12, "the second is a half");
+    is_int(app->release.v[2].otherwise, OT_OTHERWISE_ROLL_BACK, "a canary rolls back by default");
+    is_near(app->release.v[0].not_worse_on[0].margin, 0.02, 1e-12, "the gate's margin");
+    is_int(app->retrain.at_most.count, 2, "twice");
+    is_int(app->retrain.at_most.per_us, 86400000000ll, "a day");
+    is_int(app->objectives.latency_p99.at_most_us, 5000, "latency in short form");
+    ot_str shown = OT_STR_INIT;
+    ot_app_show(app, &shown);
+    ot_app *again = parse(shown.data, &err);
+    ok(again != NULL, "what is shown can be read again: %s", err.msg);
+    if (again != NULL) {
+        ot_str twice = OT_STR_INIT;
+        ot_app_show(again, &twice);
+        is_str(twice.data, shown.data, "and says the same");
+        ot_str_done(&twice);
+    }
+    ot_app_destroy(again);
+    ot_str_done(&shown);
+    ot_app_destroy(app);
+}
+
+static void refuses(const char *yaml, const char *want, const char *what)
+{
+    ot_error err = {0};
+    ot_app *app = parse(yaml, &err);
+    ok(app == NULL, "refused: %s", what);
+    ot_app_destroy(app);
+    is_str(err.msg, want, "%s", what);
+}
+
+static void test_errors(void)
+{
+    refuses(HEAD "train:\n  run: python train.py\n  data: [base]\n  model: out/model\n"
+                 "  resorces: {cpu: 1}\n",
+            "app.yaml:11:3: 'resorces' is not known in train; did you mean 'resources'?",
+            "a misspelt key");
+    refuses(HEAD "train: {run: x, data: [bose], model: m}\n",
+            "app.yaml:7:24: train.data: 'bose' is not a data set of this app; did you mean 'base'?",
+            "a misspelt data set");
+    refuses(HEAD "train: {run: x, data: [base]}\n",
+            "app.yaml:7:1: train needs 'model': Where it writes the model, relative to its work "
+            "directory",
+            "a missing key");
+    refuses(HEAD TRAIN "release:\n  - canary: {shares: [50%, 10%]}\n",
+            "app.yaml:9:28: shares: 10% must lie between 0% and 100% and above the one before",
+            "shares that fall");
+    refuses(HEAD TRAIN "release:\n  - probation: {for: 1h}\n  - gate: {}\n",
+            "app.yaml:10:5: release: gate cannot come after probation; the order is gate, approval, "
+            "shadow, canary, probation",
+            "stages out of order");
+    refuses(HEAD TRAIN "retrain: {when: [acuracy.degraded]}\n",
+            "app.yaml:8:18: 'acuracy.degraded' is not known in a condition; did you mean "
+            "'accuracy.degraded'?",
+            "a misspelt condition");
+    refuses(HEAD "train: {run: x, data: [base], model: ../m}\n",
+            "app.yaml:7:1: train.model: '../m' must be a relative path without '..'",
+            "a model outside the work directory");
+    refuses(HEAD TRAIN "quality: {window: 60s, block: 90s}\n",
+            "app.yaml: quality: a block of 90s is not a whole number of windows of 60s",
+            "a block that is no whole number of windows");
+    refuses(HEAD TRAIN "owner: &a x\nalerts: *a\n",
+            "app.yaml:9:9: aliases are not accepted; write the value out", "an alias");
+    refuses("", "app.yaml: the file is empty", "an empty file");
+    refuses("schema: overtake/2\napp: a\nserve: a\n" TRAIN,
+            "app.yaml:1:1: schema 'overtake/2' is not known; this version reads overtake/1",
+            "another schema");
+    refuses(HEAD HEAD TRAIN, "app.yaml:7:1: 'schema' stands twice", "a key that stands twice");
+}
+
+/* Every cut of a good file is refused or read, never a crash; every failed allocation is an error. */
+static void test_hostile(void)
+{
+    static const char yaml[] = HEAD TRAIN "release:\n  - canary: {shares: [10%, 50%]}\n";
+    size_t read = 0;
+    for (size_t n = 0; n < sizeof yaml; n++) {
+        ot_app *app = NULL;
+        ot_error err = {0};
+        if (ot_app_parse(yaml, n, "app.yaml", "/", &app, &err) == OT_OK) {
+            read++;
+        } else if (err.msg[0] == 0) {
+            ok(false, "cut at %zu: an error without a message", n);
+        }
+        ot_app_destroy(app);
+    }
+    ok(read > 0 && read < sizeof yaml / 2, "most cuts are refused (%zu read)", read);
+    size_t failures = 0;
+    for (uint64_t nth = 1; nth < 200; nth++) {
+        ot_app *app = NULL;
+        ot_error err = {0};
+        (void)ot_mem_fail_nth(nth);
+        ot_rc rc = ot_app_parse(yaml, sizeof yaml - 1, "app.yaml", "/", &app, &err);
+        uint64_t seen = ot_mem_fail_nth(0);
+        failures += rc != OT_OK;
+        ot_app_destroy(app);
+        if (seen < nth) {
+            break;
+        }
+    }
+    ok(failures > 0, "%zu failed allocations were errors", failures);
+    OT_AUTO(ot_str_done) ot_str deep = OT_STR_INIT;
+    for (int i = 0; i < 100; i++) {
+        ot_str_addc(&deep, '[');
+    }
+    ot_error err = {0};
+    ok(parse(deep.data, &err) == NULL, "deep nesting is refused: %s", err.msg);
+}
+
+int main(void)
+{
+    test_least();
+    test_whole();
+    test_errors();
+    test_hostile();
+    return tap_done();
+}

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Runs the tests that are built and counts them: C unit tests (TAP), then pytest. Fails when one fails,
+# when a program ends without its plan, or when a part has no test at all.
+set -u
+cd "$(dirname "$0")/.."
+build=${BUILD:-build/release}
+part=${1:-all}
+passed=0 failed=0 skipped=0 status=0
+
+unit() {
+    for t in $(find "$build/tests/unit" -name '*_test' -type f -perm -u+x | sort); do
+        log="$t.log"
+        if timeout 300 "$t" >"$log" 2>&1; then rc=0; else rc=$?; fi
+        ok=$(grep -c '^ok ' "$log"); bad=$(grep -c '^not ok ' "$log"); sk=$(grep -c '^ok .*# SKIP' "$log")
+        grep '# SKIP' "$log" | sed "s|^|  $(basename "$t"): |"
+        if [ "$rc" != 0 ] || [ "$bad" != 0 ] || ! grep -q '^1\.\.' "$log"; then
+            echo "FAIL $t (exit $rc)"
+            grep -A3 '^not ok' "$log" | head -20
+            tail -5 "$log"
+            [ "$bad" = 0 ] && bad=1
+            status=1
+        fi
+        passed=$((passed + ok - sk)); failed=$((failed + bad)); skipped=$((skipped + sk))
+    done
+    [ "$passed" -gt 0 ] || { echo "no unit test ran"; status=1; }
+}
+
+replay() {
+    for t in $(find "$build/tests/fuzz" -name '*_replay' -type f -perm -u+x 2>/dev/null | sort); do
+        name=$(basename "$t" _replay)
+        if timeout 120 "$t" tests/fuzz/corpus/"$name"/* >"$t.log" 2>&1; then
+            passed=$((passed + $(grep -c '^ok ' "$t.log")))
+        else
+            echo "FAIL corpus of $name"; tail -20 "$t.log"; failed=$((failed + 1)); status=1
+        fi
+    done
+}
+
+unit
+replay
+echo "unit and corpus: $passed passed, $failed failed, $skipped skipped"
+if [ "$part" = all ] && ls tests/e2e/test_*.py >/dev/null 2>&1; then
+    BUILD=$build timeout 1200 "${PYTHON:-.deps/venv/bin/python}" -m pytest -q -rs tests/e2e || status=1
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+exit $status
