@@ -31,16 +31,15 @@ static int32_t read_file(const char *path, char **text_out, size_t *n_out, overt
 {
     FILE *f = fopen(path, "rbe");
     if (f == NULL) {
-        return null_fail(err, OVERTAKE_NOT_FOUND, "%s: %s", path, strerror(errno));
+        return null_fail(err, OVERTAKE_NOT_FOUND, "%s", strerror(errno));
     }
     int32_t rc = OVERTAKE_OK;
     char *text = NULL;
     long size = fseek(f, 0, SEEK_END) == 0 ? ftell(f) : -1;
     if (size < 0 || (unsigned long)size > NULL_FILE_MAX) {
-        rc = null_fail(err, OVERTAKE_INVALID, "%s: larger than %u bytes, or not a file", path,
-                       NULL_FILE_MAX);
+        rc = null_fail(err, OVERTAKE_INVALID, "larger than %u bytes, or not a file", NULL_FILE_MAX);
     } else if ((text = null_alloc((size_t)size + 1)) == NULL) {
-        rc = null_fail(err, OVERTAKE_EXHAUSTED, "%s: out of memory", path);
+        rc = null_fail(err, OVERTAKE_EXHAUSTED, "out of memory");
     } else {
         rewind(f);
         *n_out = fread(text, 1, (size_t)size, f);
@@ -89,12 +88,12 @@ static int32_t load_model(const overtake_load *load, overtake_model **model_out,
     overtake_model *m = null_alloc(sizeof *m);
     if (m == NULL) {
         null_free(text);
-        return null_fail(err, OVERTAKE_EXHAUSTED, "%s: out of memory", load->path);
+        return null_fail(err, OVERTAKE_EXHAUSTED, "out of memory");
     }
     memset(m, 0, sizeof *m);
     atomic_init(&m->runs, 0);
     m->how.responses = 1;
-    rc = null_model_read(m, load->path, text, n, err);
+    rc = null_model_read(m, text, n, err);
     null_free(text);
     if (rc == OVERTAKE_OK) {
         rc = null_options_read(&m->how, load->options_json, err);

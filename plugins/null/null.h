@@ -70,8 +70,7 @@ int32_t null_fail(overtake_error *err, int32_t code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* null_model.c: a model from the text of null.json, and options over it. */
-int32_t null_model_read(overtake_model *m, const char *path, const char *text, size_t n,
-                        overtake_error *err);
+int32_t null_model_read(overtake_model *m, const char *text, size_t n, overtake_error *err);
 int32_t null_options_read(null_behaviour *how, const char *json, overtake_error *err);
 
 /* null_compute.c: the outputs of one run in the order asked for, in the host's buffers where

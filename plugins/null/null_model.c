@@ -188,8 +188,7 @@ static void read_key(pj *j, const char *key, overtake_model *m)
     }
 }
 
-int32_t null_model_read(overtake_model *m, const char *path, const char *text, size_t n,
-                        overtake_error *err)
+int32_t null_model_read(overtake_model *m, const char *text, size_t n, overtake_error *err)
 {
     pj j;
     char key[32];
@@ -199,10 +198,10 @@ int32_t null_model_read(overtake_model *m, const char *path, const char *text, s
         read_key(&j, key, m);
     }
     if (!pj_end(&j)) {
-        return null_fail(err, OVERTAKE_INVALID, "%s: byte %zu: %s", path, j.at, j.error);
+        return null_fail(err, OVERTAKE_INVALID, "byte %zu: %s", j.at, j.error);
     }
     const char *why = missing(m);
-    return why == NULL ? OVERTAKE_OK : null_fail(err, OVERTAKE_INVALID, "%s: %s", path, why);
+    return why == NULL ? OVERTAKE_OK : null_fail(err, OVERTAKE_INVALID, "%s", why);
 }
 
 int32_t null_options_read(null_behaviour *how, const char *json, overtake_error *err)

@@ -222,7 +222,7 @@ OT_ALWAYS_INLINE const char *space(const char *p, const char *end)
 /* n values of a constant type, separated by commas; the position is left behind the last one. */
 OT_ALWAYS_INLINE ot_rc row_of(reader *r, ot_dtype dt, int64_t n, int depth, ot_error *err)
 {
-    const char *p = r->s->at, *end = r->s->end;
+    const char *p = r->s->at, *begin = r->s->begin, *end = r->s->end;
     char *dst = r->dst;
     for (int64_t i = 0; i < n; i++, dst += dtype_size(dt)) {
         p = space(p, end);
@@ -234,14 +234,9 @@ OT_ALWAYS_INLINE ot_rc row_of(reader *r, ot_dtype dt, int64_t n, int depth, ot_e
             p = space(p + 1, end);
         }
         usual u;
-        const char *guess, *again;
-        const char *after = usual_scan(p, end, &u, &guess, &again);
+        const char *after = usual_scan(p, begin, end, &u);
         if (__builtin_expect(after != NULL, 1) && __builtin_expect(store_usual(dt, dst, u), 1)) {
-            p = again;
-            if (__builtin_expect(after != guess, 0)) {
-                p = after;
-                __asm__ volatile(""); /* a branch, to be predicted: no conditional move */
-            }
+            p = after;
             continue;
         }
         r->s->at = p;

@@ -1,5 +1,6 @@
 #include "base/mem.h"
 #include "codec/decimal.h"
+#include "codec/decimal_wide.h"
 #include "codec/pow10_table.h"
 
 #include <math.h>
@@ -38,6 +39,10 @@ const double ot_pow10_near[2 * OT_POW10_NEAR + 1] = {
     1e-18, 1e-17, 1e-16, 1e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6,
     1e-5,  1e-4,  1e-3,  1e-2,  1e-1,  1e0,   1e1,   1e2,   1e3,   1e4,  1e5,  1e6,  1e7,
     1e8,   1e9,   1e10,  1e11,  1e12,  1e13,  1e14,  1e15,  1e16,  1e17, 1e18};
+
+const uint8_t ot_last_bytes[32] = {
+    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 
 /* A binary format: bits of the significand with the hidden one, least and greatest exponent. */
 typedef struct format {

@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "model/detect.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* The directory itself is a model: then it is the only one. */
@@ -102,6 +101,10 @@ static void add_model(void *arg, const char *name)
     strcpy(v->model, d->name);
     v->path = ot_strdup(path);
     d->n_variants = 1;
+    if (v->path == NULL) {
+        ot_err("serve", "%s is left out: out of memory", name);
+        ot_target_remove(a->target, name);
+    }
 }
 
 ot_rc ot_alone_target(ot_serve *s, ot_target **t_out, ot_error *err)

@@ -172,6 +172,7 @@ static ot_dep *make_dep(ot_control *c, const ot_target_deployment *t)
         ot_entry *e = find_entry(c, t->name, &t->variants[i]);
         if (e != NULL && e->state == OT_ENTRY_SERVING) {
             shares[d->n_arms] = t->variants[i].share;
+            e->variant->last_role = t->variants[i].role;
             d->arms[d->n_arms++] =
                 (ot_arm){.role = t->variants[i].role, .variant = ot_variant_ref(e->variant)};
         }

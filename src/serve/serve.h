@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define OT_SERVE_VERSION "0.1.0" /* what the replica tells its peers */
 #define OT_SERVE_WORKERS_MAX 64
 #define OT_SERVE_LISTENERS_MAX 16
 

@@ -74,7 +74,8 @@ struct ot_variant {
     ot_share *shares; /* one a worker */
     ot_cost cost;
     ot_count_schema schema;
-    uint64_t load_us; /* how long loading took */
+    uint64_t load_us;   /* how long loading took */
+    unsigned last_role; /* an ot_role; the control thread's */
 
     struct ot_queue *queue; /* of the pool */
 

@@ -164,7 +164,7 @@ void ot_windows_collect(ot_control *c, int64_t end_us)
             collect(c, d->arms[k].variant, ot_role_name(d->arms[k].role), end_us, false);
         }
         if (d->previous != NULL) {
-            collect(c, d->previous, ot_role_name(OT_ROLE_CHAMPION), end_us, false);
+            collect(c, d->previous, ot_role_name((ot_role)d->previous->last_role), end_us, false);
         }
     }
     c->window_start_us = end_us;
@@ -175,7 +175,7 @@ void ot_windows_collect(ot_control *c, int64_t end_us)
 
 void ot_windows_collect_last(ot_control *c, ot_variant *v)
 {
-    collect(c, v, ot_role_name(OT_ROLE_CHAMPION), ot_clock_wall_us(), true);
+    collect(c, v, ot_role_name((ot_role)v->last_role), ot_clock_wall_us(), true);
 }
 
 /* ---- the clock */

@@ -113,10 +113,10 @@ typedef struct edetect_block {
     double x[REGRESSORS_MAX];
 } edetect_block;
 
+/* Indexes and the phase are not negative, so no day is. */
 static inline int64_t edetect_day(const ot_edetect *d, int64_t index)
 {
-    int64_t i = index + d->o.phase_blocks, n = d->o.blocks_per_day;
-    return i >= 0 ? i / n : -((-i + n - 1) / n);
+    return (index + d->o.phase_blocks) / d->o.blocks_per_day;
 }
 static inline size_t edetect_ring_slots(const ot_edetect *d)
 {
@@ -124,8 +124,7 @@ static inline size_t edetect_ring_slots(const ot_edetect *d)
 }
 static inline size_t edetect_ring_day(const ot_edetect *d, int64_t day)
 {
-    int64_t n = d->ring_days;
-    return (size_t)(((day % n) + n) % n);
+    return (size_t)(day < 0 ? 0 : day % d->ring_days);
 }
 static inline size_t edetect_ring_slot(const ot_edetect *d, int64_t index)
 {

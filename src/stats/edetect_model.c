@@ -40,7 +40,7 @@ void edetect_regressors(const ot_edetect *d, int64_t index, double *x)
         n += harmonics(hour, x + n);
     }
     if (d->o.cycles >= OT_EDETECT_WEEKLY) {
-        int64_t weekday = ((day + 3) % 7 + 7) % 7; /* day 0 was a Thursday; 0 is Monday */
+        int64_t weekday = (day + 3) % 7; /* day 0 was a Thursday; 0 is Monday */
         n += harmonics(((double)weekday + hour) / 7, x + n);
         x[n] = weekday >= 5;
     }
@@ -381,7 +381,7 @@ static void learn_day(ot_edetect *d, int64_t day)
 
 void edetect_learn(ot_edetect *d, int64_t closed_day)
 {
-    int64_t day = closed_day - d->o.hold_days;
+    int64_t day = closed_day - d->o.hold_days; /* may be before the first: then it isn't learnt */
     size_t first = edetect_ring_day(d, day) * d->o.blocks_per_day;
     bool held = false;
     for (size_t k = first; k < first + d->o.blocks_per_day; k++) {

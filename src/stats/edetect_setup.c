@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { VALUES_MAX = 1 << 26 };
+
 static double or_default(double x, double fallback)
 {
     return x == 0 ? fallback : x < 0 ? 0 : x;
@@ -69,6 +71,10 @@ ot_rc edetect_check_options(const ot_edetect_options *given, ot_edetect_options 
     o.tolerance = or_default(o.tolerance, 0.1);
     o.tolerance_share = or_default(o.tolerance_share, 0.01);
     OT_TRY(check_ranges(&o, err));
+    /* Places in day and week are all that matters: a phase of less than a week, and never negative, so
+     * that no day is. */
+    int64_t week = 7 * (int64_t)o.blocks_per_day;
+    o.phase_blocks = (int32_t)((o.phase_blocks % week + week) % week);
     *out = o;
     return OT_OK;
 }
@@ -158,6 +164,13 @@ ot_rc edetect_alloc(const ot_edetect_options *checked, const ot_score_series *se
                     ot_edetect **d_out, ot_error *err)
 {
     OT_TRY(check_series(series, n, err));
+    uint64_t days = OT_MAX(checked->warmup_days, checked->hold_days) + 1u;
+    if (days * checked->blocks_per_day * n > VALUES_MAX) {
+        return ot_fail(err, OT_INVALID,
+                       "detector: %zu series over %llu days of %u blocks are more than the %d values "
+                       "it may keep; watch fewer features or use longer blocks",
+                       n, (unsigned long long)days, checked->blocks_per_day, VALUES_MAX);
+    }
     ot_edetect *d = ot_calloc(1, sizeof *d);
     if (d == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "detector: no memory");

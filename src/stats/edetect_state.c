@@ -104,9 +104,6 @@ static void io_id(state_io *io, ot_score_series *s)
 static void io_record(state_io *io, day_record *r)
 {
     io_i64(io, &r->day, 1);
-    if (r->day < 0 && io->out == NULL) {
-        *r = (day_record){.day = r->day};
-    }
     float head[] = {r->r2, r->rbar, r->blocks, r->e_day, r->e_before};
     io_f32(io, head, OT_COUNT(head), false);
     io_f32(io, r->fit, FIT_SUMS, false);
@@ -262,7 +259,7 @@ static bool sane(const ot_edetect *d)
     }
     for (size_t i = 0; i < d->n; i++) {
         const edetect_series *s = &d->s[i];
-        good &= s->phi >= 0 && s->tau2 >= 0 && s->sum_e2 >= 0 && s->day_w >= 0 &&
+        good &= s->phi >= 0 && s->b >= 0 && s->k2 >= 0 && s->tau2 >= 0 && s->sum_e2 >= 0 && s->day_w >= 0 &&
                 (s->moments == MOMENT_DAYS || s->moment_at == s->moments) &&
                 (s->day_w > 0) == (s->day_blocks > 0);
         for (size_t k = 0; k < BETS; k++) {
@@ -272,9 +269,15 @@ static bool sane(const ot_edetect *d)
     return good;
 }
 
-static void restore_derived(ot_edetect *d)
+/* False: the sums are of no regression. */
+static bool restore_derived(ot_edetect *d)
 {
     edetect_solve(d);
+    for (size_t i = 0; i < OT_COUNT(d->p_matrix); i++) {
+        if (!isfinite(d->p_matrix[i])) {
+            return false;
+        }
+    }
     for (size_t i = 0; i < d->n; i++) {
         edetect_series *s = &d->s[i];
         for (size_t k = 0; k < SIDES; k++) {
@@ -282,6 +285,7 @@ static void restore_derived(ot_edetect *d)
             s->block_cost[k] = 1 / (1 + l * s->b + l * l * s->k2 / 2);
         }
     }
+    return true;
 }
 
 static ot_rc read_body(state_io *io, ot_edetect *d, ot_error *err)
@@ -300,12 +304,12 @@ static ot_rc read_body(state_io *io, ot_edetect *d, ot_error *err)
         good = d->warm.index[t] >= 0 && d->warm.index[t] <= d->last_index &&
                (t == 0 || d->warm.index[t] > d->warm.index[t - 1]) && d->warm.rows[t] > 0;
     }
+    if (good && d->live) {
+        good = restore_derived(d);
+    }
     if (!good) {
         return ot_fail(err, OT_INVALID, "detector: its state is malformed near byte %zu",
                        io->in.at);
-    }
-    if (d->live) {
-        restore_derived(d);
     }
     return OT_OK;
 }

@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define COLUMNS "seq, time_us, actor, role, scope, type, object, prev, hash, payload_hash, payload"
+#define COLUMNS                                                                                    \
+    "e.seq, e.time_us, e.actor, e.role, e.scope, e.type, e.object, e.prev, e.hash,"                \
+    " e.payload_hash, e.payload"
 
 /* False: a digest column is not 32 bytes long. */
 static bool event_of_row(sqlite3_stmt *s, ot_event *e)

@@ -38,7 +38,7 @@ def test_check_names_the_line_of_what_is_wrong(tmp_path):
     (tmp_path / "app.yaml").write_text(LEAST.replace("model:", "modell:"))
     done = overtake("check", str(tmp_path / "app.yaml"))
     assert done.returncode == 1
-    assert "app.yaml:4:46: 'modell' is not known in train; did you mean 'model'?" in done.stderr
+    assert "app.yaml:4:45: 'modell' is not known in train; did you mean 'model'?" in done.stderr
 
 
 def test_check_names_data_that_are_not_there(tmp_path):
@@ -58,7 +58,7 @@ def test_what_config_show_prints_can_be_read_again(tmp_path):
 
 
 def test_usage_errors_name_the_way_out(tmp_path):
-    done = overtake("cheks")
+    done = overtake("chek")
     assert done.returncode == 2
     assert "'check'" in done.stderr
     done = overtake("check")

@@ -58,8 +58,10 @@ static void fill(void)
 
 static void start(crash_disk *d)
 {
+    /* Short, so that the log has checkpoints, and its index a part of the events. */
+    static const ot_store_options opt = {.struct_size = sizeof opt, .checkpoint_pages = 16};
     ot_error e;
-    if (ot_store_open(&d->base, "/s", NULL, &store, &e) != OT_OK) {
+    if (ot_store_open(&d->base, "/s", &opt, &store, &e) != OT_OK) {
         printf("Bail out! %s\n", e.msg);
         exit(1);
     }
@@ -180,6 +182,27 @@ static void test_queries(void)
     is_int(ot_store_read(store, get_one, &l, &e), OT_NOT_FOUND, "none: %s", e.msg);
 }
 
+static ot_rc read_upto(ot_txn *txn, void *arg, ot_error *err)
+{
+    OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+    bool row;
+    OT_TRY(ot_stmt_get(txn, "SELECT upto, (SELECT count(*) FROM event_object) FROM event_indexed",
+                       &s, err));
+    OT_TRY(ot_stmt_step(s, "test", &row, err));
+    ((int64_t *)arg)[0] = ot_col_i64(s, 0);
+    ((int64_t *)arg)[1] = ot_col_i64(s, 1);
+    return OT_OK;
+}
+
+static void test_index(void)
+{
+    int64_t upto[2] = {0};
+    ot_error e;
+    ok(ot_store_read(store, read_upto, upto, &e) == OT_OK, "looks at the index");
+    ok(upto[0] > 0 && upto[0] < EVENTS && upto[1] == upto[0],
+       "it has a part of the events: up to %lld", (long long)upto[0]);
+}
+
 static void test_fields(void)
 {
     char longer[300], *large = ot_alloc(OT_EVENT_PAYLOAD_MAX + 2);
@@ -282,6 +305,7 @@ int main(void)
     v = verdict(NULL, OT_OK);
     is_int(v.rows, EVENTS, "a full one too");
     ot_event_head head = v.head;
+    test_index();
     test_queries();
     test_erasure();
     test_fields();

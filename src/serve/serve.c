@@ -1,0 +1,224 @@
+#include "serve/serve.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "serve/control.h"
+
+#include <string.h>
+
+#define SAMPLE_BYTES_DEFAULT (UINT64_C(2) << 30)
+
+void ot_serve_options_init(ot_serve_options *o)
+{
+    *o = (ot_serve_options){
+        .struct_size = sizeof *o,
+        .id = "replica-0",
+        .workers = 1,
+        .pool_threads = 1,
+        .window_us = 60000000,
+        .count_budget = 0.02,
+        .inline_us = 300,
+        .queue_max = 1024,
+        .drain_ms = 10000,
+        .body_max = 64u << 20,
+    };
+}
+
+static ot_rc check(const ot_serve_options *o, ot_error *err)
+{
+    if ((o->dir == NULL) == (o->agent == NULL)) {
+        return ot_fail(err, OT_INVALID, "serve needs a directory with models or, instead of it, "
+                                        "--agent, the control plane's address");
+    }
+    if (o->agent != NULL && o->data == NULL) {
+        return ot_fail(err, OT_INVALID, "--agent needs --data, a directory for the replica's state");
+    }
+    if (o->n_listen_fds < 1 || o->n_listen_fds > OT_SERVE_LISTENERS_MAX) {
+        return ot_fail(err, OT_INVALID, "%zu listeners; serve needs 1 to %d", o->n_listen_fds,
+                       OT_SERVE_LISTENERS_MAX);
+    }
+    if (o->workers < 1 || o->workers > OT_SERVE_WORKERS_MAX || o->pool_threads < 1 ||
+        o->pool_threads > OT_SERVE_WORKERS_MAX) {
+        return ot_fail(err, OT_INVALID, "%u workers and %u pool threads; each may be 1 to %d",
+                       o->workers, o->pool_threads, OT_SERVE_WORKERS_MAX);
+    }
+    if (!(o->count_budget >= 0 && o->count_budget <= 1)) {
+        return ot_fail(err, OT_INVALID, "a count budget of %g is not in 0..1", o->count_budget);
+    }
+    return OT_OK;
+}
+
+static ot_rc copy_string(ot_serve *s, const char **z, ot_error *err)
+{
+    if (*z == NULL) {
+        return OT_OK;
+    }
+    *z = ot_arena_strdup(&s->memory, *z);
+    return *z != NULL ? OT_OK : ot_fail(err, OT_EXHAUSTED, "serve: out of memory");
+}
+
+static ot_rc copy_options(ot_serve *s, const ot_serve_options *o, ot_error *err)
+{
+    memcpy(&s->o, o, OT_MIN(o->struct_size, sizeof s->o));
+    OT_TRY(copy_string(s, &s->o.dir, err));
+    OT_TRY(copy_string(s, &s->o.agent, err));
+    OT_TRY(copy_string(s, &s->o.data, err));
+    OT_TRY(copy_string(s, &s->o.id, err));
+    OT_TRY(copy_string(s, &s->o.plugin_path, err));
+    if (s->o.dir != NULL) { /* "models/" is "models" */
+        size_t n = strlen(s->o.dir);
+        char *dir = ot_arena_strndup(&s->memory, s->o.dir, n);
+        while (dir != NULL && n > 1 && dir[n - 1] == '/') {
+            dir[--n] = '\0';
+        }
+        s->o.dir = dir;
+    }
+    int *fds = ot_arena_calloc(&s->memory, o->n_listen_fds, sizeof *fds);
+    if (fds == NULL || (o->dir != NULL && s->o.dir == NULL)) {
+        return ot_fail(err, OT_EXHAUSTED, "serve: out of memory");
+    }
+    memcpy(fds, o->listen_fds, o->n_listen_fds * sizeof *fds);
+    s->o.listen_fds = fds;
+    return OT_OK;
+}
+
+static ot_rc make_spool(ot_serve *s, ot_error *err)
+{
+    char dir[OT_PATH_MAX];
+    OT_TRY(ot_path_join(dir, s->o.data, "replica/spool", err));
+    OT_TRY(ot_disk_mkdirs(s->disk, dir, 0700, err));
+    OT_TRY(ot_spool_open(s->disk, dir, s->incarnation, SAMPLE_BYTES_DEFAULT, &s->spool, err));
+    return ot_sampler_create(s->spool, ot_serve_sampler_slot(s), &s->sampler, err);
+}
+
+static ot_rc prepare(ot_serve *s, ot_error *err)
+{
+    ot_random_bytes(&s->incarnation, sizeof s->incarnation);
+    s->start_ns = ot_clock_mono_ns();
+    s->disk = ot_disk_posix();
+    s->n_workers = s->o.workers;
+    s->n_slots = ot_serve_loader_slot(s) + 1;
+    OT_TRY(ot_loop_create(0, &s->loop, err));
+    OT_TRY(ot_runtime_create(s->o.plugin_path, &s->runtime, err));
+    if (s->o.agent != NULL) {
+        OT_TRY(make_spool(s, err));
+    }
+    ot_route *empty;
+    OT_TRY(ot_route_create(0, &empty, err));
+    atomic_store_explicit(&s->route, empty, memory_order_release);
+    return ot_control_create(s, &s->control, err);
+}
+
+ot_rc ot_serve_create(const ot_serve_options *o, ot_serve **serve_out, ot_error *err)
+{
+    OT_TRY(check(o, err));
+    ot_serve *s = ot_calloc(1, sizeof *s);
+    if (s == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "serve: out of memory");
+    }
+    ot_arena_init(&s->memory, 4096, 1u << 20);
+    ot_rc rc = copy_options(s, o, err);
+    if (rc == OT_OK) {
+        rc = prepare(s, err);
+    }
+    if (rc != OT_OK) {
+        ot_serve_destroy(s);
+        return rc;
+    }
+    *serve_out = s;
+    return OT_OK;
+}
+
+ot_loop *ot_serve_loop(ot_serve *s)
+{
+    return s->loop;
+}
+
+/* ---- running */
+
+static void on_wrote(void *arg)
+{
+    ot_serve *s = arg;
+    ot_agent_pump(s->control->agent);
+}
+
+/* On the sampler's thread. A post that finds the queue full is made up for by the next one. */
+static void wrote_segment(void *arg)
+{
+    ot_serve *s = arg;
+    ot_rc ignored = ot_loop_post(s->loop, on_wrote, s);
+    (void)ignored;
+}
+
+static ot_rc start_threads(ot_serve *s, ot_error *err)
+{
+    OT_TRY(ot_pool_create(s->o.pool_threads, ot_serve_pool_slot(s), s->o.queue_max, ot_worker_done,
+                          NULL, &s->pool, err));
+    for (unsigned i = 0; i < s->n_workers; i++) {
+        OT_TRY(ot_worker_create(s, i, &s->workers[i], err));
+    }
+    for (unsigned i = 0; i < s->n_workers; i++) {
+        OT_TRY(ot_worker_start(s->workers[i], err));
+    }
+    if (s->sampler != NULL) {
+        OT_TRY(ot_sampler_start(s->sampler, wrote_segment, s, err));
+    }
+    return OT_OK;
+}
+
+static void stop_threads(ot_serve *s)
+{
+    ot_pool_stop(s->pool);
+    ot_sampler_stop(s->sampler);
+    for (unsigned i = 0; i < s->n_workers; i++) {
+        ot_worker_stop(s->workers[i]);
+    }
+}
+
+ot_rc ot_serve_run(ot_serve *s, ot_error *err)
+{
+    ot_rc rc = start_threads(s, err);
+    if (rc == OT_OK) {
+        rc = ot_control_start(s->control, err);
+    }
+    if (rc == OT_OK) {
+        rc = ot_loop_run(s->loop, err);
+    }
+    stop_threads(s);
+    return rc;
+}
+
+static void on_stop(void *arg)
+{
+    ot_serve *s = arg;
+    ot_control_drain(s->control);
+}
+
+void ot_serve_stop(ot_serve *s)
+{
+    ot_rc ignored = ot_loop_post(s->loop, on_stop, s);
+    (void)ignored;
+}
+
+void ot_serve_destroy(ot_serve *s)
+{
+    if (s == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < s->n_workers; i++) {
+        ot_worker_destroy(s->workers[i]);
+    }
+    /* The last references go with the route and the entries; unloading happens in here. */
+    ot_sampler_destroy(s->sampler);
+    ot_route_destroy(atomic_exchange(&s->route, NULL));
+    ot_control_destroy(s->control);
+    ot_pool_destroy(s->pool);
+    ot_spool_close(s->spool);
+    if (s->loop != NULL) {
+        ot_loop_destroy(s->loop);
+    }
+    ot_runtime_unref(s->runtime);
+    ot_arena_done(&s->memory);
+    ot_free(s);
+}
