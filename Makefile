@@ -85,6 +85,11 @@ $(foreach p,$(PLUGINS),$(eval $(call plugin_rule,$(p))))
 
 # A unit test links its own folder and the rows below it: what it could not reach in the product it
 # cannot reach here.
+CONFORMANCE := $(BUILD)/tests/conformance/conformance
+$(CONFORMANCE): $(wildcard tests/conformance/*.c) $(foreach m,runtime $(LOW),$(BUILD)/lib/$(m).a)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $(filter %.c,$^) $(filter %.a,$^) $(LIBS)
+
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o \
         $$(foreach m,$$(firstword $$(subst /, ,$$*)) $$(ROW_$$(firstword $$(subst /, ,$$*))),$(BUILD)/lib/$$(m).a)
 	@mkdir -p $(@D)
@@ -116,7 +121,7 @@ deps-python:
 .PHONY: test test-unit test-long unit-bins fuzz-bins fuzz-live layers lint install bench
 test: deps
 	@$(MAKE) --no-print-directory layers
-	@$(MAKE) --no-print-directory WERROR=1 -j2 all unit-bins fuzz-bins
+	@$(MAKE) --no-print-directory WERROR=1 -j2 all unit-bins fuzz-bins $(CONFORMANCE)
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tools/test.sh
 
 unit-bins: $(UNIT_BIN)

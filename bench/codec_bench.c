@@ -1,8 +1,8 @@
 /* links: codec base */
 /* Tensor bodies: how long reading and writing takes, the C library beside it in the same run.
  *
- * One JSON line a case: medians of the rounds and their spread (10th and 90th percentile), rounds of
- * all cases interleaved so that a busy moment touches each of them. One thread. */
+ * One JSON line a case: medians of the rounds and their spread (10th and 90th percentile), rounds
+ * of all cases interleaved so that a busy moment touches each of them. One thread. */
 #include "base/clock.h"
 #include "base/random.h"
 #include "codec/number.h"
@@ -178,9 +178,10 @@ static void setup(bench *b)
     make_array(b, &b->array4, 4);
     make_array(b, &b->array9, 9);
     make_array(b, &b->array17, 17);
-    ot_str_addf(&b->request,
-                "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,%d],\"datatype\":\"FP32\",\"data\":%s}]}",
-                N_IN, b->array9.data);
+    ot_str_addf(
+        &b->request,
+        "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,%d],\"datatype\":\"FP32\",\"data\":%s}]}", N_IN,
+        b->array9.data);
     ot_oip_tensor x = {.tensor = {.name = "x",
                                   .dtype = OT_DT_FP32,
                                   .rank = 2,

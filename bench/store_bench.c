@@ -18,7 +18,7 @@
 
 #define REPEATS_MAX 99
 #define WRITERS 16
-#define TURNS 20
+#define TURNS 8
 
 typedef struct series {
     double x[REPEATS_MAX];
@@ -174,6 +174,7 @@ int main(int argc, char **argv)
             ot_store_stats_get(store, &b);
             writes += (double)(b.writes - a.writes);
             groups += (double)(b.groups - a.groups);
+            ot_clock_sleep_us(20000); /* the checkpoint that the sixteen left due */
         }
         sync.x[sync.n++] = s;
         one.x[one.n++] = w1;

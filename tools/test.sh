@@ -36,11 +36,39 @@ replay() {
     done
 }
 
+# Every plug-in with every model of its kind that the environment could make.
+conformance() {
+    "${PYTHON:-.deps/venv/bin/python}" tests/golden/make_models.py build/models >build/models.log 2>&1 ||
+        { cat build/models.log; status=1; failed=$((failed + 1)); return; }
+    grep -i skip build/models.log
+    for m in build/models/onnx/*.onnx build/models/saved_model/*/ build/models/null/*/; do
+        [ -e "$m" ] || continue
+        log=$build/tests/conformance/$(echo "$m" | tr / _).log
+        golden=
+        for g in "${m%.onnx}.golden.txt" "${m%/}.golden.txt"; do
+            [ -f "$g" ] && golden="--golden $g"
+        done
+        if timeout 300 "$build/tests/conformance/conformance" --plugins "$build/plugins" $golden "${m%/}" >"$log" 2>&1; then rc=0; else rc=$?; fi
+        ok=$(grep -c '^ok ' "$log"); bad=$(grep -c '^not ok ' "$log"); sk=$(grep -c '^ok .*# SKIP' "$log")
+        grep '# SKIP' "$log" | sed "s|^|  $m: |"
+        if [ "$rc" != 0 ] || [ "$bad" != 0 ]; then
+            echo "FAIL conformance $m (exit $rc)"; grep -A3 '^not ok' "$log" | head -20; tail -3 "$log"
+            [ "$bad" = 0 ] && bad=1
+            status=1
+        fi
+        passed=$((passed + ok - sk)); failed=$((failed + bad)); skipped=$((skipped + sk))
+    done
+}
+
 unit
 replay
-echo "unit and corpus: $passed passed, $failed failed, $skipped skipped"
+[ "$part" = all ] && conformance
+echo "unit, corpus, conformance: $passed passed, $failed failed, $skipped skipped"
 if [ "$part" = all ] && ls tests/e2e/test_*.py >/dev/null 2>&1; then
     BUILD=$build timeout 1200 "${PYTHON:-.deps/venv/bin/python}" -m pytest -q -rs tests/e2e || status=1
+fi
+if [ "$part" = all ]; then
+    timeout 240 "${PYTHON:-.deps/venv/bin/python}" examples/digits/demo.py --overtake "$build/overtake" || status=1
 fi
 echo "$passed passed, $failed failed, $skipped skipped"
 exit $status

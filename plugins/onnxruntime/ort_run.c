@@ -141,32 +141,37 @@ static uint32_t output_index(const overtake_model *m, const char *name)
     return k;
 }
 
-/* A value over the host's buffer when the output's shape follows from the rows and fits; else NULL,
- * and the runtime allocates. */
+/* A value over the host's buffer, and *out as the answer will be, when the output's shape follows
+ * from the rows and fits; else NULL, and the runtime allocates. */
 static int32_t prepare_output(const overtake_model *m, const overtake_submission *s, uint32_t i,
-                              ort_value **out, overtake_error *err)
+                              ort_value **value, overtake_output *out, overtake_error *err)
 {
     const overtake_output_request *q = &s->outputs[i];
     uint32_t k = output_index(m, q->name);
     const overtake_spec *spec = &m->outputs[k];
+    memset(out, 0, sizeof *out);
+    out->name = q->name;
     if (q->buffer == NULL || !m->rows_known[k]) {
         return OVERTAKE_OK;
     }
-    int64_t dims[OVERTAKE_RANK_MAX];
     uint64_t size = ort_dtype_size(spec->dtype);
-    memcpy(dims, spec->dims, sizeof dims);
-    dims[0] = s->inputs[0].dims[0];
+    out->dtype = spec->dtype;
+    out->rank = spec->rank;
+    memcpy(out->dims, spec->dims, sizeof out->dims);
+    out->dims[0] = s->inputs[0].dims[0];
     for (int32_t a = 0; a < spec->rank; a++) {
-        if (__builtin_mul_overflow(size, (uint64_t)dims[a], &size)) {
+        if (__builtin_mul_overflow(size, (uint64_t)out->dims[a], &size)) {
             return OVERTAKE_OK;
         }
     }
     if (size == 0 || size > q->capacity) {
         return OVERTAKE_OK;
     }
-    return ort_check(ort.api.CreateTensorWithDataAsOrtValue(ort.cpu, q->buffer, size, dims,
+    out->data = q->buffer;
+    out->size_bytes = size;
+    return ort_check(ort.api.CreateTensorWithDataAsOrtValue(ort.cpu, q->buffer, size, out->dims,
                                                             (size_t)spec->rank,
-                                                            ort_type_of(spec->dtype), out),
+                                                            ort_type_of(spec->dtype), value),
                      err, spec->name);
 }
 
@@ -277,7 +282,7 @@ static int32_t run_with(overtake_instance *inst, const overtake_submission *s, r
         rc = make_input(&inst->stages[made], &s->inputs[made], &inputs[made], err);
     }
     for (uint32_t i = 0; i < s->n_outputs && rc == OVERTAKE_OK; i++) {
-        rc = prepare_output(inst->model, s, i, &r->values[i], err);
+        rc = prepare_output(inst->model, s, i, &r->values[i], &outputs[i], err);
     }
     if (rc == OVERTAKE_OK) {
         rc = run_session(inst, s, (const ort_value *const *)inputs, r, err);
@@ -288,9 +293,9 @@ static int32_t run_with(overtake_instance *inst, const overtake_submission *s, r
         }
     }
     for (uint32_t i = 0; i < s->n_outputs && rc == OVERTAKE_OK; i++) {
-        memset(&outputs[i], 0, sizeof outputs[i]);
-        outputs[i].name = s->outputs[i].name;
-        rc = read_output(r->values[i], &outputs[i], &r->blocks[i], err);
+        if (outputs[i].data == NULL) { /* not in the host's buffer, whose shape is known */
+            rc = read_output(r->values[i], &outputs[i], &r->blocks[i], err);
+        }
     }
     return rc;
 }

@@ -11,14 +11,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef TENSORFLOW_C_C_API_H_ /* what TensorFlow's headers define where they are included */
 typedef struct TF_Status TF_Status;
 typedef struct TF_Session TF_Session;
 typedef struct TF_SessionOptions TF_SessionOptions;
 typedef struct TF_Graph TF_Graph;
 typedef struct TF_Operation TF_Operation;
 typedef struct TF_Tensor TF_Tensor;
-
-#ifndef TENSORFLOW_C_C_API_H_ /* structs and enumerations that its headers define */
 typedef struct TF_Output {
     TF_Operation *oper;
     int index;

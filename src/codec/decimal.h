@@ -1,5 +1,5 @@
-/* The hot half of number.h, inline so that array loops keep everything in registers. Private to this
- * folder. */
+/* The hot half of number.h, inline so that array loops keep everything in registers. Private to
+ * this folder. */
 #ifndef OT_CODEC_DECIMAL_H
 #define OT_CODEC_DECIMAL_H
 
@@ -144,9 +144,10 @@ OT_ALWAYS_INLINE double decimal_f64(const ot_decimal *d)
 
 /* The float, or false when this quick way cannot tell. The product is within 2 units in its last
  * place of the value (one rounding each of mantissa, power and product), so rounding it again is
- * right unless it lies next to the middle between two floats: 29 bits beyond a float's 24. Exponents
- * are bounded so that it is a normal float or zero. */
-OT_ALWAYS_INLINE bool decimal_f32_quick(uint64_t mantissa, int32_t exp10, bool negative, float *out)
+ * right unless it lies next to the middle between two floats: 29 bits beyond a float's 24.
+ * Exponents are bounded so that it is a normal float or zero. */
+OT_ALWAYS_INLINE bool decimal_f32_quick(uint64_t mantissa, int32_t exp10, uint32_t negative,
+                                        float *out)
 {
     uint32_t power = (uint32_t)(exp10 + OT_POW10_NEAR);
     if (__builtin_expect(mantissa >> 63 != 0 || power > 2 * OT_POW10_NEAR, 0)) {
@@ -156,7 +157,7 @@ OT_ALWAYS_INLINE bool decimal_f32_quick(uint64_t mantissa, int32_t exp10, bool n
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);
     float f = (float)x;
-    uint32_t sign = (uint32_t)negative << 31, out_bits;
+    uint32_t sign = negative << 31, out_bits;
     memcpy(&out_bits, &f, sizeof out_bits);
     out_bits |= sign;
     memcpy(out, &out_bits, sizeof out_bits);

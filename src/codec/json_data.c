@@ -154,11 +154,12 @@ OT_ALWAYS_INLINE bool store_usual(ot_dtype dt, char *dst, usual u)
     }
     if (dt == OT_DT_FP64) {
         double x = (double)(int64_t)u.mantissa / ot_pow10_f64[-u.exp10];
-        x = u.negative ? -x : x;
+        x = u.negative != 0 ? -x : x;
         memcpy(dst, &x, sizeof x);
         return u.mantissa <= UINT64_C(1) << 53;
     }
-    return !ot_dtype_is_float(dt) && u.exp10 == 0 && store_whole(dt, dst, u.mantissa, u.negative);
+    return !ot_dtype_is_float(dt) && u.exp10 == 0 &&
+           store_whole(dt, dst, u.mantissa, u.negative != 0);
 }
 
 /* Any number, exactly. False: out of the type's range. */
@@ -211,12 +212,18 @@ static ot_rc any_value(reader *r, bool first, int depth, ot_error *err)
     return wrong_kind(r, err);
 }
 
-OT_ALWAYS_INLINE const char *space(const char *p, const char *end)
+static __attribute__((noinline)) const char *space_skip(const char *p, const char *end)
 {
     while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) {
         p++;
     }
     return p;
+}
+
+/* The loop stays out of line: most arrays have no white space or one after each comma. */
+OT_ALWAYS_INLINE const char *space(const char *p, const char *end)
+{
+    return __builtin_expect(p < end && (unsigned char)*p > ' ', 1) ? p : space_skip(p, end);
 }
 
 /* n values of a constant type, separated by commas; the position is left behind the last one. */
@@ -269,7 +276,8 @@ static ot_rc row_strings(reader *r, int64_t n, int depth, ot_error *err)
         }
         size_t len;
         OT_TRY(json_string_into(s, r->dst + 4, &len, err));
-        for (int b = 0; b < 4; b++) { /* an element is shorter than its body, which is below 4 GiB */
+        for (int b = 0; b < 4;
+             b++) { /* an element is shorter than its body, which is below 4 GiB */
             r->dst[b] = (char)(len >> (8 * b));
         }
         r->dst += 4 + len;
@@ -279,8 +287,8 @@ static ot_rc row_strings(reader *r, int64_t n, int depth, ot_error *err)
 
 /* One function a type, not inlined into each other: the loops need the registers. */
 #define ROW_FUNCTION(dt)                                                                           \
-    static __attribute__((noinline)) ot_rc row_##dt(reader *r, int64_t n, int depth,               \
-                                                    ot_error *err)                                 \
+    static __attribute__((noinline))                                                               \
+    ot_rc row_##dt(reader *r, int64_t n, int depth, ot_error *err)                                 \
     {                                                                                              \
         return row_of(r, OT_DT_##dt, n, depth, err);                                               \
     }
@@ -303,20 +311,11 @@ static ot_rc row(reader *r, int64_t n, int depth, ot_error *err)
 {
     typedef ot_rc row_fn(reader * r, int64_t n, int depth, ot_error *err);
     static row_fn *const rows[OT_DT_COUNT_] = {
-        [OT_DT_BOOL] = row_BOOL,
-        [OT_DT_UINT8] = row_UINT8,
-        [OT_DT_UINT16] = row_UINT16,
-        [OT_DT_UINT32] = row_UINT32,
-        [OT_DT_UINT64] = row_UINT64,
-        [OT_DT_INT8] = row_INT8,
-        [OT_DT_INT16] = row_INT16,
-        [OT_DT_INT32] = row_INT32,
-        [OT_DT_INT64] = row_INT64,
-        [OT_DT_FP16] = row_FP16,
-        [OT_DT_BF16] = row_BF16,
-        [OT_DT_FP32] = row_FP32,
-        [OT_DT_FP64] = row_FP64,
-        [OT_DT_BYTES] = row_strings,
+        [OT_DT_BOOL] = row_BOOL,     [OT_DT_UINT8] = row_UINT8,   [OT_DT_UINT16] = row_UINT16,
+        [OT_DT_UINT32] = row_UINT32, [OT_DT_UINT64] = row_UINT64, [OT_DT_INT8] = row_INT8,
+        [OT_DT_INT16] = row_INT16,   [OT_DT_INT32] = row_INT32,   [OT_DT_INT64] = row_INT64,
+        [OT_DT_FP16] = row_FP16,     [OT_DT_BF16] = row_BF16,     [OT_DT_FP32] = row_FP32,
+        [OT_DT_FP64] = row_FP64,     [OT_DT_BYTES] = row_strings,
     };
     if ((int)r->dtype <= OT_DT_INVALID || (int)r->dtype >= OT_DT_COUNT_) {
         return ot_fail(err, OT_INVALID, "%s has no valid data type", r->what);
@@ -324,7 +323,8 @@ static ot_rc row(reader *r, int64_t n, int depth, ot_error *err)
     return rows[r->dtype](r, n, depth, err);
 }
 
-/* One array at nesting `level`; the innermost level holds values. Levels are at most OT_RANK_MAX. */
+/* One array at nesting `level`; the innermost level holds values. Levels are at most OT_RANK_MAX.
+ */
 static ot_rc level_read(reader *r, int level, int64_t flat, int depth, ot_error *err)
 {
     OT_TRY(ot_json_enter_array(r->s, err));

@@ -62,10 +62,14 @@ ot_json_kind ot_json_peek(ot_json_scan *s)
 const char *ot_json_kind_name(ot_json_kind k)
 {
     static const char *const names[] = {
-        [OT_JSON_END] = "the end of the text", [OT_JSON_OBJECT] = "an object",
-        [OT_JSON_ARRAY] = "an array",          [OT_JSON_STRING] = "a string",
-        [OT_JSON_NUMBER] = "a number",         [OT_JSON_BOOL] = "true or false",
-        [OT_JSON_NULL] = "null",               [OT_JSON_BAD] = "something that is no JSON value",
+        [OT_JSON_END] = "the end of the text",
+        [OT_JSON_OBJECT] = "an object",
+        [OT_JSON_ARRAY] = "an array",
+        [OT_JSON_STRING] = "a string",
+        [OT_JSON_NUMBER] = "a number",
+        [OT_JSON_BOOL] = "true or false",
+        [OT_JSON_NULL] = "null",
+        [OT_JSON_BAD] = "something that is no JSON value",
     };
     return names[k];
 }
@@ -426,9 +430,8 @@ ot_rc ot_json_bool_read(ot_json_scan *s, bool *out, ot_error *err)
         *out = false;
         return OT_OK;
     }
-    return ot_json_peek(s) == OT_JSON_BOOL
-               ? ot_json_fail(s, err, "this is neither true nor false")
-               : unexpected(s, "true or false", err);
+    return ot_json_peek(s) == OT_JSON_BOOL ? ot_json_fail(s, err, "this is neither true nor false")
+                                           : unexpected(s, "true or false", err);
 }
 
 ot_rc ot_json_null_read(ot_json_scan *s, ot_error *err)

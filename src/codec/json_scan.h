@@ -58,8 +58,8 @@ ot_rc ot_json_fail(const ot_json_scan *s, ot_error *err, const char *fmt, ...)
 ot_json_kind ot_json_peek(ot_json_scan *s);
 const char *ot_json_kind_name(ot_json_kind k); /* "an object", "a string", ... */
 
-/* Objects: enter, then next_key until *more_out is false (which takes the closing brace); after each
- * key exactly one value must be read or skipped. Keys are unescaped like strings. */
+/* Objects: enter, then next_key until *more_out is false (which takes the closing brace); after
+ * each key exactly one value must be read or skipped. Keys are unescaped like strings. */
 ot_rc ot_json_enter_object(ot_json_scan *s, ot_error *err) OT_CHECKED;
 ot_rc ot_json_next_key(ot_json_scan *s, ot_arena *arena, ot_text *key_out, bool *more_out,
                        ot_error *err) OT_CHECKED;
@@ -81,7 +81,8 @@ ot_rc ot_json_skip(ot_json_scan *s, ot_error *err) OT_CHECKED;
 /* Nothing but white space is left. */
 ot_rc ot_json_finish(ot_json_scan *s, ot_error *err) OT_CHECKED;
 
-/* The most values an array in the rest of the text can hold (each takes two bytes, but the last). */
+/* The most values an array in the rest of the text can hold (each takes two bytes, but the last).
+ */
 static inline int64_t ot_json_values_max(const ot_json_scan *s)
 {
     return (s->end - s->at) / 2 + 1;
@@ -90,9 +91,9 @@ static inline int64_t ot_json_values_max(const ot_json_scan *s)
  * has room for exactly the shape's product of elements of `dtype` (any but BYTES); it may be NULL
  * when that product is above ot_json_values_max: such an array is refused unread. `what` names the
  * tensor in errors ("input 'x'"). Refused, each by name: a count that is not the shape's product,
- * nesting that contradicts the shape, a string, null or object anywhere, a bool in a numeric tensor,
- * a fraction or a value out of range in an integer tensor, a finite number that overflows the float
- * type. BOOL takes true, false, 0 and 1. Integers accept 3.0 and 3e2. */
+ * nesting that contradicts the shape, a string, null or object anywhere, a bool in a numeric
+ * tensor, a fraction or a value out of range in an integer tensor, a finite number that overflows
+ * the float type. BOOL takes true, false, 0 and 1. Integers accept 3.0 and 3e2. */
 ot_rc ot_json_tensor_data(ot_json_scan *s, const char *what, ot_dtype dtype, const int64_t *dims,
                           int rank, void *dst, ot_error *err) OT_CHECKED;
 /* The same for BYTES: JSON strings become u32-length-prefixed elements in the arena. */

@@ -10,10 +10,10 @@ static const struct {
     char size;
     ot_dtype dtype;
 } descrs[] = {
-    {'b', '1', OT_DT_BOOL},  {'u', '1', OT_DT_UINT8},  {'u', '2', OT_DT_UINT16},
+    {'b', '1', OT_DT_BOOL},   {'u', '1', OT_DT_UINT8},  {'u', '2', OT_DT_UINT16},
     {'u', '4', OT_DT_UINT32}, {'u', '8', OT_DT_UINT64}, {'i', '1', OT_DT_INT8},
-    {'i', '2', OT_DT_INT16}, {'i', '4', OT_DT_INT32},  {'i', '8', OT_DT_INT64},
-    {'f', '2', OT_DT_FP16},  {'f', '4', OT_DT_FP32},   {'f', '8', OT_DT_FP64},
+    {'i', '2', OT_DT_INT16},  {'i', '4', OT_DT_INT32},  {'i', '8', OT_DT_INT64},
+    {'f', '2', OT_DT_FP16},   {'f', '4', OT_DT_FP32},   {'f', '8', OT_DT_FP64},
 };
 
 #define N_DESCRS (sizeof descrs / sizeof *descrs)
@@ -71,8 +71,9 @@ static ot_rc read_descr(header *h, ot_tensor *t, ot_error *err)
     size_t n;
     space(h);
     if (h->at < h->end && *h->at == '[') {
-        return ot_fail(err, OT_INVALID, "the .npy array has a structured type; only plain numbers "
-                                        "and booleans can be read");
+        return ot_fail(err, OT_INVALID,
+                       "the .npy array has a structured type; only plain numbers "
+                       "and booleans can be read");
     }
     if (!quoted(h, &p, &n)) {
         return broken(h, "a type", err);
@@ -151,8 +152,9 @@ static ot_rc read_header(header *h, ot_tensor *t, ot_error *err)
             seen |= DESCR;
         } else if (n == 13 && memcmp(key, "fortran_order", 13) == 0) {
             if (take(h, "True")) {
-                return ot_fail(err, OT_INVALID, "the .npy array is in Fortran order; save it with "
-                                                "numpy.ascontiguousarray(a)");
+                return ot_fail(err, OT_INVALID,
+                               "the .npy array is in Fortran order; save it with "
+                               "numpy.ascontiguousarray(a)");
             }
             if (!take(h, "False")) {
                 return broken(h, "True or False", err);
@@ -197,7 +199,8 @@ ot_rc ot_npy_parse(const void *p, size_t n, ot_tensor *out, ot_error *err)
     size_t bytes, have = n - start - size;
     char shape[OT_SHAPE_TEXT];
     if (!ot_shape_bytes(t.dtype, t.dims, t.rank, &bytes) || bytes != have) {
-        return ot_fail(err, OT_INVALID, "the .npy array is %s %s; %zu bytes of data do not fit that",
+        return ot_fail(err, OT_INVALID,
+                       "the .npy array is %s %s; %zu bytes of data do not fit that",
                        ot_dtype_name(t.dtype), ot_shape_format(t.dims, t.rank, shape), have);
     }
     t.data = b + start + size;

@@ -40,9 +40,9 @@ const double ot_pow10_near[2 * OT_POW10_NEAR + 1] = {
     1e-5,  1e-4,  1e-3,  1e-2,  1e-1,  1e0,   1e1,   1e2,   1e3,   1e4,  1e5,  1e6,  1e7,
     1e8,   1e9,   1e10,  1e11,  1e12,  1e13,  1e14,  1e15,  1e16,  1e17, 1e18};
 
-const uint8_t ot_last_bytes[32] = {
-    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,
-    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+const uint8_t ot_last_bytes[32] = {0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,
+                                   0,    0,    0,    0,    0,    0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                   0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 
 /* A binary format: bits of the significand with the hidden one, least and greatest exponent. */
 typedef struct format {
@@ -62,7 +62,8 @@ const char *ot_decimal_scan(const char *p, const char *end, ot_decimal *out)
     return q;
 }
 
-/* More than 19 digits were written and the mantissa wrapped: reads the first 19 significant ones. */
+/* More than 19 digits were written and the mantissa wrapped: reads the first 19 significant ones.
+ */
 void ot_decimal_recount(ot_decimal *d)
 {
     uint64_t m = 0;

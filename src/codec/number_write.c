@@ -5,9 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Schubfach (Raffaello Giulietti, "The Schubfach way to render doubles", 2020): the shortest decimal
- * in the rounding interval, the closest one when several are shortest. Names follow the paper:
- * value c * 2^q, interval ends and middle scaled by 4 * 10^-k. */
+/* Schubfach (Raffaello Giulietti, "The Schubfach way to render doubles", 2020): the shortest
+ * decimal in the rounding interval, the closest one when several are shortest. Names follow the
+ * paper: value c * 2^q, interval ends and middle scaled by 4 * 10^-k. */
 
 __extension__ typedef unsigned __int128 u128;
 

@@ -1,6 +1,6 @@
 /* Open Inference Protocol v2 bodies: infer requests and responses, as JSON and with the binary
- * tensor extension (Inference-Header-Content-Length: N; N bytes of JSON, then little-endian blobs in
- * tensor order). Both directions of both messages: the server decodes requests and encodes
+ * tensor extension (Inference-Header-Content-Length: N; N bytes of JSON, then little-endian blobs
+ * in tensor order). Both directions of both messages: the server decodes requests and encodes
  * responses, clients (golden checks, evaluation, load generators) do the opposite.
  *
  * Pure: no I/O. Everything decoded lies in the caller's arena or points into the body, so both must
@@ -65,7 +65,7 @@ typedef struct ot_oip_output_ask {
 } ot_oip_output_ask;
 
 typedef struct ot_oip_request {
-    const char *id; /* NULL: not sent, and then not to be echoed */
+    const char *id;   /* NULL: not sent, and then not to be echoed */
     ot_params params; /* without binary_data_output */
     ot_oip_tensor *inputs;
     int n_inputs;

@@ -66,7 +66,8 @@ static ot_rc read_asks(oip_reader *d, ask *asks, int *n_out, ot_error *err)
         OT_TRY(read_ask(d, &asks[n], err));
         for (int i = 0; i < n; i++) {
             if (strcmp(asks[i].o.name, asks[n].o.name) == 0) {
-                return ot_json_fail(&d->s, err, "output '%.80s' is asked for twice", asks[n].o.name);
+                return ot_json_fail(&d->s, err, "output '%.80s' is asked for twice",
+                                    asks[n].o.name);
             }
         }
         n++;
@@ -121,8 +122,7 @@ static ot_rc request_finish(oip_reader *d, request_state *q, ot_oip_request *out
     }
     for (int i = 0; i < q->r.n_outputs; i++) {
         q->r.outputs[i] = q->asks[i].o;
-        q->r.outputs[i].binary =
-            q->asks[i].binary_set ? q->asks[i].o.binary : q->r.binary_default;
+        q->r.outputs[i].binary = q->asks[i].binary_set ? q->asks[i].o.binary : q->r.binary_default;
     }
     *out = q->r;
     return OT_OK;

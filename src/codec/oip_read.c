@@ -87,8 +87,8 @@ static ot_rc wants_bool(oip_reader *d, const ot_param *p, bool keep, bool *has, 
 }
 
 /* Parameters of the binary extension go to `x`. */
-static ot_rc extension_param(oip_reader *d, const ot_param *p, bool keep, oip_extension *x, bool *taken_out,
-                             ot_error *err)
+static ot_rc extension_param(oip_reader *d, const ot_param *p, bool keep, oip_extension *x,
+                             bool *taken_out, ot_error *err)
 {
     *taken_out = true;
     if (strcmp(p->name, "binary_data_size") == 0) {
@@ -166,7 +166,8 @@ static ot_rc read_shape(oip_reader *d, pending *p, ot_error *err)
         ot_json_number v;
         OT_TRY(ot_json_number_read(&d->s, &v, err));
         if (!v.is_int || v.negative || v.u64 > INT64_MAX) {
-            return ot_json_fail(&d->s, err, "%s: a dimension must be a whole number >= 0, not %.17g",
+            return ot_json_fail(&d->s, err,
+                                "%s: a dimension must be a whole number >= 0, not %.17g",
                                 what(p, w), v.f64);
         }
         if (rank == OT_RANK_MAX) {
@@ -181,8 +182,8 @@ static ot_rc read_shape(oip_reader *d, pending *p, ot_error *err)
     char shape[OT_SHAPE_TEXT];
     return ot_shape_count(p->t.tensor.dims, rank, &count)
                ? OT_OK
-               : ot_json_fail(&d->s, err, "%s: the product of shape %s is over 2^63 - 1", what(p, w),
-                              ot_shape_format(p->t.tensor.dims, rank, shape));
+               : ot_json_fail(&d->s, err, "%s: the product of shape %s is over 2^63 - 1",
+                              what(p, w), ot_shape_format(p->t.tensor.dims, rank, shape));
 }
 
 static ot_rc read_type(oip_reader *d, pending *p, ot_error *err)
@@ -222,8 +223,8 @@ static ot_rc read_data(oip_reader *d, ot_json_scan *s, pending *p, ot_error *err
     if (ot_tensor_count(t) <= ot_json_values_max(s)) {
         dst = ot_arena_alloc(d->arena, bytes);
         if (dst == NULL) {
-            return ot_fail(err, OT_EXHAUSTED, "%s: %zu bytes are over the memory limit of a message",
-                           w, bytes);
+            return ot_fail(err, OT_EXHAUSTED,
+                           "%s: %zu bytes are over the memory limit of a message", w, bytes);
         }
     }
     OT_TRY(ot_json_tensor_data(s, w, t->dtype, t->dims, t->rank, dst, err));
@@ -296,8 +297,8 @@ static ot_rc tensor_finish(oip_reader *d, pending *p, ot_error *err)
         return ot_json_fail(&d->s, err, "%s has neither data nor binary_data_size", what(p, w));
     }
     if (p->blob_size >= 0 && !d->framed) {
-        return ot_json_fail(&d->s, err, "%s has binary_data_size, but there is no " OT_OIP_HEADER_NAME,
-                            what(p, w));
+        return ot_json_fail(
+            &d->s, err, "%s has binary_data_size, but there is no " OT_OIP_HEADER_NAME, what(p, w));
     }
     p->t.binary = p->blob_size >= 0;
     return p->data_later ? read_data(d, &p->data_at, p, err) : OT_OK;
@@ -334,16 +335,16 @@ static ot_rc take_blob(oip_reader *d, pending *p, ot_error *err)
     size_t want;
     if (t->dtype != OT_DT_BYTES &&
         (!ot_shape_bytes(t->dtype, t->dims, t->rank, &want) || want != t->size_bytes)) {
-        return ot_fail(err, OT_INVALID,
-                       "%s is %s %s, %lld values of %zu bytes; its binary_data_size is %zu",
-                       what(p, w), ot_dtype_name(t->dtype), ot_shape_format(t->dims, t->rank, shape),
-                       (long long)ot_tensor_count(t), ot_dtype_size(t->dtype), t->size_bytes);
+        return ot_fail(
+            err, OT_INVALID, "%s is %s %s, %lld values of %zu bytes; its binary_data_size is %zu",
+            what(p, w), ot_dtype_name(t->dtype), ot_shape_format(t->dims, t->rank, shape),
+            (long long)ot_tensor_count(t), ot_dtype_size(t->dtype), t->size_bytes);
     }
     return t->dtype == OT_DT_BYTES ? ot_tensor_check(t, err) : OT_OK;
 }
 
 ot_rc oip_read_tensors(oip_reader *d, const char *role, ot_oip_tensor **out, int *n_out,
-                          ot_error *err)
+                       ot_error *err)
 {
     pending one;
     ot_oip_tensor items[OT_OIP_TENSORS_MAX];
@@ -384,7 +385,7 @@ ot_rc oip_read_string(oip_reader *d, const char **out, ot_error *err)
 }
 
 ot_rc oip_reader_init(oip_reader *d, const void *body, size_t len, int64_t header_len,
-                          ot_arena *arena, ot_error *err)
+                      ot_arena *arena, ot_error *err)
 {
     if (header_len < -1 || (header_len >= 0 && (uint64_t)header_len > len)) {
         return ot_fail(err, OT_INVALID, OT_OIP_HEADER_NAME " is %lld; the body has %zu bytes",

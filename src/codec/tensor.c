@@ -8,11 +8,14 @@ static const struct {
     const char *name;
     uint8_t size;
 } types[OT_DT_COUNT_] = {
-    [OT_DT_INVALID] = {"INVALID", 0}, [OT_DT_BOOL] = {"BOOL", 1},     [OT_DT_UINT8] = {"UINT8", 1},
-    [OT_DT_UINT16] = {"UINT16", 2},   [OT_DT_UINT32] = {"UINT32", 4}, [OT_DT_UINT64] = {"UINT64", 8},
-    [OT_DT_INT8] = {"INT8", 1},       [OT_DT_INT16] = {"INT16", 2},   [OT_DT_INT32] = {"INT32", 4},
-    [OT_DT_INT64] = {"INT64", 8},     [OT_DT_FP16] = {"FP16", 2},     [OT_DT_BF16] = {"BF16", 2},
-    [OT_DT_FP32] = {"FP32", 4},       [OT_DT_FP64] = {"FP64", 8},     [OT_DT_BYTES] = {"BYTES", 0},
+    [OT_DT_INVALID] = {"INVALID", 0}, [OT_DT_BOOL] = {"BOOL", 1},
+    [OT_DT_UINT8] = {"UINT8", 1},     [OT_DT_UINT16] = {"UINT16", 2},
+    [OT_DT_UINT32] = {"UINT32", 4},   [OT_DT_UINT64] = {"UINT64", 8},
+    [OT_DT_INT8] = {"INT8", 1},       [OT_DT_INT16] = {"INT16", 2},
+    [OT_DT_INT32] = {"INT32", 4},     [OT_DT_INT64] = {"INT64", 8},
+    [OT_DT_FP16] = {"FP16", 2},       [OT_DT_BF16] = {"BF16", 2},
+    [OT_DT_FP32] = {"FP32", 4},       [OT_DT_FP64] = {"FP64", 8},
+    [OT_DT_BYTES] = {"BYTES", 0},
 };
 
 static bool valid_type(ot_dtype dt)
@@ -166,8 +169,9 @@ ot_rc ot_tensor_check(const ot_tensor *t, ot_error *err)
     }
     size_t want;
     if (!ot_shape_bytes(t->dtype, t->dims, t->rank, &want) || want != t->size_bytes) {
-        return ot_fail(err, OT_INVALID, "tensor '%s' is %s %s: %lld values of %zu bytes; it has %zu bytes",
-                       name, ot_dtype_name(t->dtype), ot_shape_format(t->dims, t->rank, shape),
+        return ot_fail(err, OT_INVALID,
+                       "tensor '%s' is %s %s: %lld values of %zu bytes; it has %zu bytes", name,
+                       ot_dtype_name(t->dtype), ot_shape_format(t->dims, t->rank, shape),
                        (long long)count, ot_dtype_size(t->dtype), t->size_bytes);
     }
     return OT_OK;

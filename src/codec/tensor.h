@@ -1,11 +1,11 @@
 /* Tensors as every part of the product sees them: element types, views, specifications.
  *
  * An ot_tensor is a view: it owns nothing. Data are contiguous, row-major (C order), little-endian.
- * The data pointer is NOT promised to be aligned to the element's size when it points into a request
- * body (binary extension); use memcpy or ot_tensor_f64_at there.
- * Threads: any; views are plain values. Lifetime: name and data belong to whoever made the view
- * (usually the request's arena or the request's body).
- * Source of the names: Open Inference Protocol v2, "Tensor Data Types". */
+ * The data pointer is NOT promised to be aligned to the element's size when it points into a
+ * request body (binary extension); use memcpy or ot_tensor_f64_at there. Threads: any; views are
+ * plain values. Lifetime: name and data belong to whoever made the view (usually the request's
+ * arena or the request's body). Source of the names: Open Inference Protocol v2, "Tensor Data
+ * Types". */
 #ifndef OT_CODEC_TENSOR_H
 #define OT_CODEC_TENSOR_H
 

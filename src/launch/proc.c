@@ -170,8 +170,8 @@ static bool has_mark(pid_t pid, const char *entry, char *buf)
     return at != NULL && (at == buf || at[-1] == 0);
 }
 
-ot_rc ot_launch_procs_left(ot_launch_procs *s, pid_t session, uint64_t start_time, const char *mark,
-                           ot_error *err)
+ot_rc ot_launch_procs_left(ot_launch_procs *s, pid_t session, uint64_t start_time,
+                           const char *entry, ot_error *err)
 {
     char *buf = ot_alloc(ENVIRON_MAX);
     if (buf == NULL) {
@@ -189,7 +189,7 @@ ot_rc ot_launch_procs_left(ot_launch_procs *s, pid_t session, uint64_t start_tim
         ot_launch_proc p = s->v[i];
         bool ours = by_session && p.session == session && p.start_time >= start_time;
         if (p.pid != getpid() && p.state != 'Z' && p.state != 'X' &&
-            (ours || has_mark(p.pid, mark, buf))) {
+            (ours || has_mark(p.pid, entry, buf))) {
             s->v[kept++] = p;
         }
     }

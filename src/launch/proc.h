@@ -32,9 +32,9 @@ void ot_launch_boot_id(char out[40]);
 /* The living descendants of `root`, without itself; replaces the set. */
 ot_rc ot_launch_procs_tree(ot_launch_procs *s, pid_t root, ot_error *err) OT_CHECKED;
 /* What a dead shim left: the living members of its session (as long as no new process has its pid)
- * and whoever carries `mark` in its environment. */
-ot_rc ot_launch_procs_left(ot_launch_procs *s, pid_t session, uint64_t start_time, const char *mark,
-                           ot_error *err) OT_CHECKED;
+ * and whoever carries the variable `entry` ("NAME=value") in its environment. */
+ot_rc ot_launch_procs_left(ot_launch_procs *s, pid_t session, uint64_t start_time,
+                           const char *entry, ot_error *err) OT_CHECKED;
 
 /* Proportional share of memory of one process; its resident size when that can't be read. */
 uint64_t ot_launch_proc_pss(const ot_launch_proc *p);

@@ -293,11 +293,13 @@ static ot_rc kill_left(const char *rundir, const ot_launch_shim_record *r, size_
                        ot_error *err)
 {
     ot_launch_procs procs = {0};
+    char entry[sizeof r->mark + sizeof OT_LAUNCH_MARK + 1];
     size_t killed = 0;
     ot_rc rc = OT_OK;
-    (void)ot_launch_cgroup_kill(r->cgroup);
+    snprintf(entry, sizeof entry, OT_LAUNCH_MARK "=%s", r->mark);
     for (int round = 0; rc == OT_OK && round < SETTLE_ROUNDS; round++) {
-        rc = ot_launch_procs_left(&procs, r->pid, r->start_time, r->mark, err);
+        rc = ot_launch_procs_left(&procs, r->pid, r->start_time, entry, err);
+        (void)ot_launch_cgroup_kill(r->cgroup); /* also who changed session and environment */
         if (rc != OT_OK || procs.n == 0) {
             break;
         }

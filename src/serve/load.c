@@ -318,7 +318,7 @@ void ot_loader_add(ot_loader *l, ot_load *load)
 
 void ot_loader_unload(ot_loader *l, ot_variant *v)
 {
-    ot_load *load = l->running ? ot_calloc(1, sizeof *load) : NULL;
+    ot_load *load = l != NULL && l->running ? ot_calloc(1, sizeof *load) : NULL;
     if (load == NULL) {
         ot_variant_destroy(v);
         return;

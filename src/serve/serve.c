@@ -186,6 +186,8 @@ ot_rc ot_serve_run(ot_serve *s, ot_error *err)
         rc = ot_loop_run(s->loop, err);
     }
     stop_threads(s);
+    ot_rc ignored = ot_loop_turn(s->loop, 0, NULL); /* what the threads had still to tell */
+    (void)ignored;
     return rc;
 }
 

@@ -81,8 +81,10 @@ static double homogeneity(const uint32_t *p, const uint32_t *q, size_t k, bool l
         used++;
         double ep = both * np / (np + nq), eq = both * nq / (np + nq);
         if (likelihood) {
-            sum += p[i] > 0 ? 2 * p[i] * log(p[i] / ep) : 0;
-            sum += q[i] > 0 ? 2 * q[i] * log(q[i] / eq) : 0;
+            /* The differences add to nothing over a row; with them no term is negative, so that
+             * large counts don't cancel. */
+            sum += 2 * ((p[i] > 0 ? p[i] * log(p[i] / ep) : 0) - (p[i] - ep));
+            sum += 2 * ((q[i] > 0 ? q[i] * log(q[i] / eq) : 0) - (q[i] - eq));
         } else {
             sum += (p[i] - ep) * (p[i] - ep) / ep + (q[i] - eq) * (q[i] - eq) / eq;
         }

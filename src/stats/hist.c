@@ -57,9 +57,9 @@ ot_rc ot_hist_table_merge(ot_hist_table *into, const ot_hist_table *from, ot_err
 static inline void quantise_vec(vec_f m, vec_f lo, vec_f scale, int32_t *q)
 {
     vec_f t = (m - lo) * scale;
-    t = (vec_f)(~(vec_all(0) > t) & (vec_i)t);
-    t = vec_select(vec_all(255.5f) < t, vec_all(255.5f), t);
-    t = vec_select(t < vec_all(256), t, vec_all(256));
+    t = vec_max(vec_all(0), t);
+    t = vec_min(vec_all(255.5f), t);
+    t = vec_min(t, vec_all(256));
     vec_i i = __builtin_convertvector(t, vec_i);
     memcpy(q, &i, sizeof i);
 }
@@ -145,7 +145,7 @@ static void count_classes(const ot_hist_schema *s, ot_hist_table *t, const float
 void ot_hist_add_rows(const ot_hist_schema *s, ot_hist_table *t, const float *rows, size_t n,
                       size_t stride)
 {
-    enum { BLOCK = 64 };
+    enum { BLOCK = 32 }; /* rows whose chunk stays in the L1 cache with it */
     if (n > UINT32_MAX - t->rows) { /* every cell is at most `rows`, so no counter can wrap */
         t->dropped += n;
         return;

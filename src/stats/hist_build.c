@@ -149,17 +149,28 @@ static axis_choice choose_robust(const sorted_column *c)
     return ch;
 }
 
+/* Where the tails start and how wide the part between them is differs: tails on both sides want the
+ * centre in the middle, one tail wants it at the other end. A few are tried. */
 static axis_choice choose_log(const sorted_column *c)
 {
-    axis_choice ch = {.axis = {.map = OT_HIST_LOG, .centre = quantile_of(c, 0.5)}};
+    const float centres[] = {quantile_of(c, 0.5), c->x[0], c->x[c->n - 1]};
+    static const double shares[] = {1, 1.0 / 16, 1.0 / 256};
     double spread = (double)quantile_of(c, 0.75) - (double)quantile_of(c, 0.25);
     if (!(spread > 0)) {
         spread = ((double)c->x[c->n - 1] - (double)c->x[0]) * 1e-3;
     }
-    ch.axis.inverse_spread = (float)fmin(1 / fmax(spread, 1e-30), 1e30);
-    fit_axis(&ch.axis, c->x[0], c->x[c->n - 1]);
-    evaluate(&ch, c);
-    return ch;
+    axis_choice best = {.entropy = -1};
+    for (size_t i = 0; i < OT_COUNT(centres) * OT_COUNT(shares); i++) {
+        axis_choice ch = {.axis = {.map = OT_HIST_LOG, .centre = centres[i / OT_COUNT(shares)]}};
+        double unit = spread * shares[i % OT_COUNT(shares)];
+        ch.axis.inverse_spread = (float)fmin(1 / fmax(unit, 1e-30), 1e30);
+        fit_axis(&ch.axis, c->x[0], c->x[c->n - 1]);
+        evaluate(&ch, c);
+        if (ch.entropy > best.entropy) {
+            best = ch;
+        }
+    }
+    return best;
 }
 
 ot_rc hist_build_numeric(ot_hist_schema *s, size_t j, const hist_column_source *src, float *scratch,

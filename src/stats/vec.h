@@ -7,6 +7,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 enum { VEC = 4 };
 typedef float vec_f __attribute__((vector_size(16)));
@@ -30,6 +33,23 @@ static inline vec_f vec_all(float x)
 static inline vec_f vec_select(vec_i mask, vec_f a, vec_f b)
 {
     return (vec_f)((mask & (vec_i)a) | (~mask & (vec_i)b));
+}
+/* a > b ? a : b and a < b ? a : b: b where one is NaN, which is what SSE's instructions do. */
+static inline vec_f vec_max(vec_f a, vec_f b)
+{
+#ifdef __SSE2__
+    return (vec_f)_mm_max_ps((__m128)a, (__m128)b);
+#else
+    return vec_select(a > b, a, b);
+#endif
+}
+static inline vec_f vec_min(vec_f a, vec_f b)
+{
+#ifdef __SSE2__
+    return (vec_f)_mm_min_ps((__m128)a, (__m128)b);
+#else
+    return vec_select(a < b, a, b);
+#endif
 }
 /* Bits of x where the mask is set, +0 elsewhere. */
 static inline vec_f vec_keep(vec_i mask, vec_f x)

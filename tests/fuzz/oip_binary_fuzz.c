@@ -1,7 +1,7 @@
 /* links: codec base */
-/* Framed bodies, raw bodies and .npy files. The first two bytes are the header length, little-endian
- * (0xffff: absent); the rest is the body. Every view that comes out lies inside the body or the
- * arena and is consistent. */
+/* Framed bodies, raw bodies and .npy files. The first two bytes are the header length,
+ * little-endian (0xffff: absent); the rest is the body. Every view that comes out lies inside the
+ * body or the arena and is consistent. */
 #include "codec/npy.h"
 #include "codec/oip.h"
 

@@ -1,5 +1,6 @@
-#include "codec/json_scan.h"
+#include "base/random.h"
 #include "base/str.h"
+#include "codec/json_scan.h"
 #include "tap.h"
 
 #include <stdlib.h>
@@ -15,19 +16,77 @@ static bool skips(const char *text, ot_error *err)
 
 static void test_grammar(void)
 {
-    static const char *const good[] = {
-        "0", "-1.5e+3", "\"\"", "true", "false", "null", "NaN", "-Infinity", "Infinity", "[]", "{}",
-        " [ 1 , [ ] , { } ] ", "{\"a\":{\"b\":[1,{\"c\":null}]},\"a\":2}",
-        "\"\\u0000\\ud83d\\ude00\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\xc3\xa9\xf0\x9f\x98\x80\"",
-        "[[[[]]],[]]", "[{\"a\":[]},[{\"b\":{}}]]"};
-    static const char *const bad[] = {
-        "", " ", "[", "]", "{", "}", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "{\"a\"}", "{\"a\":}",
-        "{\"a\":1,}", "{,}", "{1:2}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "[1}", "{\"a\":1]", "tru",
-        "nul", "nan", "inf", "-NaN", "+1", "01", "1.", ".5", "1e", "--1", "'a'", "\"", "\"\\\"",
-        "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"",
-        "\"\\ud800\\ud800\"", "\"\t\"", "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"",
-        "\"\xf4\x90\x80\x80\"", "\"\xe2\x82\"", "\"\\\xc3\"", "1 1", "[] []", "{\"\\ud800\":1}",
-        "[1,2]]", "\x01", "[\"a\",\"\\q\"]"};
+    static const char *const good[] = {"0",
+                                       "-1.5e+3",
+                                       "\"\"",
+                                       "true",
+                                       "false",
+                                       "null",
+                                       "NaN",
+                                       "-Infinity",
+                                       "Infinity",
+                                       "[]",
+                                       "{}",
+                                       " [ 1 , [ ] , { } ] ",
+                                       "{\"a\":{\"b\":[1,{\"c\":null}]},\"a\":2}",
+                                       "\"\\u0000\\ud83d\\ude00\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
+                                       "\"\xc3\xa9\xf0\x9f\x98\x80\"",
+                                       "[[[[]]],[]]",
+                                       "[{\"a\":[]},[{\"b\":{}}]]"};
+    static const char *const bad[] = {"",
+                                      " ",
+                                      "[",
+                                      "]",
+                                      "{",
+                                      "}",
+                                      "[1",
+                                      "[1,",
+                                      "[1,]",
+                                      "[,1]",
+                                      "[1 2]",
+                                      "{\"a\"}",
+                                      "{\"a\":}",
+                                      "{\"a\":1,}",
+                                      "{,}",
+                                      "{1:2}",
+                                      "{\"a\" 1}",
+                                      "{\"a\":1 \"b\":2}",
+                                      "[1}",
+                                      "{\"a\":1]",
+                                      "tru",
+                                      "nul",
+                                      "nan",
+                                      "inf",
+                                      "-NaN",
+                                      "+1",
+                                      "01",
+                                      "1.",
+                                      ".5",
+                                      "1e",
+                                      "--1",
+                                      "'a'",
+                                      "\"",
+                                      "\"\\\"",
+                                      "\"\\x\"",
+                                      "\"\\u12\"",
+                                      "\"\\u12g4\"",
+                                      "\"\\ud800\"",
+                                      "\"\\udc00\"",
+                                      "\"\\ud800\\u0041\"",
+                                      "\"\\ud800\\ud800\"",
+                                      "\"\t\"",
+                                      "\"\xff\"",
+                                      "\"\xc0\x80\"",
+                                      "\"\xed\xa0\x80\"",
+                                      "\"\xf4\x90\x80\x80\"",
+                                      "\"\xe2\x82\"",
+                                      "\"\\\xc3\"",
+                                      "1 1",
+                                      "[] []",
+                                      "{\"\\ud800\":1}",
+                                      "[1,2]]",
+                                      "\x01",
+                                      "[\"a\",\"\\q\"]"};
     for (size_t i = 0; i < OT_COUNT(good); i++) {
         ot_error err = {0};
         ok(skips(good[i], &err), "accepted: %s %s", good[i], err.msg);
@@ -197,15 +256,13 @@ static void test_types(void)
         {OT_DT_UINT32, "[0,4294967295]", "[0,-1]", "[0,4294967296]", 0, 4294967295.0},
         {OT_DT_INT32, "[-2147483648,2147483647]", "[0,-2147483649]", "[0,2147483648]",
          -2147483648.0, 2147483647},
-        {OT_DT_UINT64, "[0,18446744073709551615]", "[0,-1]", "[0,18446744073709551616]", 0,
-         0x1p64},
+        {OT_DT_UINT64, "[0,18446744073709551615]", "[0,-1]", "[0,18446744073709551616]", 0, 0x1p64},
         {OT_DT_INT64, "[-9223372036854775808,9223372036854775807]", "[0,-9223372036854775809]",
          "[0,9223372036854775808]", -0x1p63, 0x1p63},
         {OT_DT_BOOL, "[false,1]", "[0,-1]", "[0,2]", 0, 1},
         {OT_DT_FP16, "[-65504,65519.99]", "[0,-65520]", "[0,65520]", -65504, 65504},
         {OT_DT_BF16, "[-1.5,3.3895e38]", "[0,-1e39]", "[0,3.4e38]", -1.5, 0x1.fep127},
-        {OT_DT_FP32, "[-1.5,3.4028235e38]", "[0,-1e39]", "[0,3.4028236e38]", -1.5,
-         0x1.fffffep127},
+        {OT_DT_FP32, "[-1.5,3.4028235e38]", "[0,-1e39]", "[0,3.4028236e38]", -1.5, 0x1.fffffep127},
         {OT_DT_FP64, "[-1.5,1.7976931348623157e308]", "[0,-1e309]", "[0,1e309]", -1.5,
          0x1.fffffffffffffp1023},
     };
@@ -233,9 +290,18 @@ static void test_types(void)
  * the C library. */
 static void test_long_arrays(void)
 {
-    static const char *const forms[] = {"0.5", "-0.25", "12345678", "123456789", "1e-3", "0",
-                                        "-0.123456789012345678", "0.12345678901234567890123",
-                                        "99999999.999999999", "3.4e-39", "  7 ", "-1.0E+5"};
+    static const char *const forms[] = {"0.5",
+                                        "-0.25",
+                                        "12345678",
+                                        "123456789",
+                                        "1e-3",
+                                        "0",
+                                        "-0.123456789012345678",
+                                        "0.12345678901234567890123",
+                                        "99999999.999999999",
+                                        "3.4e-39",
+                                        "  7 ",
+                                        "-1.0E+5"};
     char text[8192];
     float got[400];
     for (int n = 1; n < 400; n += 13) {
@@ -257,6 +323,49 @@ static void test_long_arrays(void)
     }
 }
 
+/* The readers of arrays against the C library, at every number of digits. */
+static void test_random_arrays(void)
+{
+    static char text[1 << 16];
+    enum { N = 500 };
+    float f32[N], want32[N];
+    double f64[N], want64[N];
+    ot_rng r;
+    ot_rng_seed(&r, 3);
+    bool right = true;
+    for (int round = 0; round < 100 && right; round++) {
+        size_t at = 0;
+        text[at++] = '[';
+        for (int i = 0; i < N; i++) {
+            at += (size_t)snprintf(text + at, sizeof text - at, i == 0 ? "" : i % 3 ? "," : ", ");
+            double x = ot_rng_normal(&r) * pow(10, (double)ot_rng_below(&r, 14) - 7);
+            float near = (float)x;
+            if (i % 7 == 0) { /* the middle between two floats, exactly */
+                x = ((double)near + (double)nextafterf(near, INFINITY)) / 2;
+            }
+            char *start = text + at;
+            at += (size_t)snprintf(start, sizeof text - at, i % 2 ? "%.*f" : "%.*g",
+                                   (int)ot_rng_below(&r, 24), x);
+            want32[i] = strtof(start, NULL);
+            want64[i] = strtod(start, NULL);
+        }
+        text[at++] = ']';
+        text[at] = 0;
+        ot_error err = {0};
+        right = data(text, OT_DT_FP32, (int64_t[]){N}, 1, f32, &err) == OT_OK &&
+                data(text, OT_DT_FP64, (int64_t[]){N}, 1, f64, &err) == OT_OK &&
+                memcmp(f32, want32, sizeof f32) == 0 && memcmp(f64, want64, sizeof f64) == 0;
+        for (int i = 0; i < N && !right; i++) {
+            if (memcmp(&f32[i], &want32[i], 4) != 0 || memcmp(&f64[i], &want64[i], 8) != 0) {
+                printf("# value %d: %a %a, C library %a %a %s\n", i, (double)f32[i], f64[i],
+                       (double)want32[i], want64[i], err.msg);
+                break;
+            }
+        }
+    }
+    ok(right, "50,000 random numbers in arrays agree with the C library");
+}
+
 static void test_bytes(void)
 {
     const void *p;
@@ -267,11 +376,11 @@ static void test_bytes(void)
     ot_json_scan_init(&s, json, strlen(json));
     ok(ot_json_tensor_strings(&s, "input 's'", (int64_t[]){2, 2}, 2, &arena, &p, &n, &err) ==
                OT_OK &&
-           n == 23 &&
-           memcmp(p, "\1\0\0\0a\3\0\0\0\xe2\x82\xac\0\0\0\0\3\0\0\0xyz", 23) == 0,
+           n == 23 && memcmp(p, "\1\0\0\0a\3\0\0\0\xe2\x82\xac\0\0\0\0\3\0\0\0xyz", 23) == 0,
        "strings become elements");
-    static const char *const bad[] = {"[\"a\"]", "[\"a\",\"b\",\"c\"]", "[\"a\",1]", "[\"a\",null]",
-                                      "[\"a\",\"\\q\"]", "[\"a\",[\"b\"]]", "\"a\"", "[\"a\",\"b\""};
+    static const char *const bad[] = {"[\"a\"]",      "[\"a\",\"b\",\"c\"]", "[\"a\",1]",
+                                      "[\"a\",null]", "[\"a\",\"\\q\"]",     "[\"a\",[\"b\"]]",
+                                      "\"a\"",        "[\"a\",\"b\""};
     for (size_t i = 0; i < OT_COUNT(bad); i++) {
         ot_json_scan_init(&s, bad[i], strlen(bad[i]));
         ok(ot_json_tensor_strings(&s, "input 's'", (int64_t[]){2}, 1, &arena, &p, &n, &err) ==
@@ -290,6 +399,7 @@ int main(void)
     test_data();
     test_types();
     test_long_arrays();
+    test_random_arrays();
     test_bytes();
     ot_arena_done(&arena);
     return tap_done();

@@ -1,5 +1,5 @@
-#include "codec/npy.h"
 #include "base/mem.h"
+#include "codec/npy.h"
 #include "golden.h"
 #include "tap.h"
 
@@ -8,8 +8,8 @@ static void test_types(void)
     static const struct {
         const char *file;
         ot_dtype dtype;
-    } t[] = {{"f2", OT_DT_FP16},  {"f4", OT_DT_FP32},   {"f8", OT_DT_FP64},   {"i1", OT_DT_INT8},
-             {"i2", OT_DT_INT16}, {"i4", OT_DT_INT32},  {"i8", OT_DT_INT64},  {"u1", OT_DT_UINT8},
+    } t[] = {{"f2", OT_DT_FP16},   {"f4", OT_DT_FP32},   {"f8", OT_DT_FP64},   {"i1", OT_DT_INT8},
+             {"i2", OT_DT_INT16},  {"i4", OT_DT_INT32},  {"i8", OT_DT_INT64},  {"u1", OT_DT_UINT8},
              {"u2", OT_DT_UINT16}, {"u4", OT_DT_UINT32}, {"u8", OT_DT_UINT64}, {"b1", OT_DT_BOOL}};
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         char name[32];
@@ -25,8 +25,8 @@ static void test_types(void)
             good = fabs(ot_tensor_f64_at(&x, k) - want) < 1e-9;
         }
         ok(good, "%s has its values", name);
-        ok(good && ot_npy_header(&x, &again, &err) == OT_OK &&
-               again.len + x.size_bytes == s.len && memcmp(again.data, s.data, again.len) == 0,
+        ok(good && ot_npy_header(&x, &again, &err) == OT_OK && again.len + x.size_bytes == s.len &&
+               memcmp(again.data, s.data, again.len) == 0,
            "%s: our header is NumPy's, byte for byte", name);
         for (size_t n = 0; good && n < s.len; n++) {
             char *cut = ot_alloc(n); /* of its own, so that ASan sees a byte too far */
@@ -68,8 +68,7 @@ static void test_others(void)
                                              {"record.npy", "structured"}};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         err.msg[0] = 0;
-        ok(golden_read(refused[i][0], &s) &&
-               ot_npy_parse(s.data, s.len, &x, &err) == OT_INVALID &&
+        ok(golden_read(refused[i][0], &s) && ot_npy_parse(s.data, s.len, &x, &err) == OT_INVALID &&
                strstr(err.msg, refused[i][1]) != NULL,
            "%s: %s", refused[i][0], err.msg);
     }
@@ -90,7 +89,11 @@ static ot_rc parse_header(const char *text, ot_error *err)
 static void test_hostile(void)
 {
     static const char *const bad[] = {
-        "", "{", "{}", "{'descr': '<f4'}", "{'descr': '<f4', 'fortran_order': False, 'shape': (",
+        "",
+        "{",
+        "{}",
+        "{'descr': '<f4'}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)} x",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }",

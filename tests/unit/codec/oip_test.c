@@ -16,8 +16,7 @@ static ot_rc decode(const char *json, ot_oip_request *r, ot_error *err)
 static void test_accepted(void)
 {
     static const char *const good[] = {
-        "{\"inputs\":[" X "]}",
-        " {\"inputs\" : [ " X " ] , \"unknown\":{\"a\":[1,null]}}\n",
+        "{\"inputs\":[" X "]}", " {\"inputs\" : [ " X " ] , \"unknown\":{\"a\":[1,null]}}\n",
         "{\"id\":null,\"parameters\":null,\"outputs\":null,\"inputs\":[" X "]}",
         "{\"inputs\":[{\"data\":[1,2],\"parameters\":{},\"datatype\":\"FP32\",\"shape\":[2],"
         "\"name\":\"x\",\"extra\":1}]}",
@@ -71,7 +70,8 @@ static void test_refused(void)
          "inputs[0] needs a name"},
         {"{\"inputs\":[{\"name\":\"\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":[1]}]}",
          "needs a name"},
-        {"{\"inputs\":[{\"name\":\"x\",\"shape\":[1],\"data\":[1]}]}", "input 'x' needs a datatype"},
+        {"{\"inputs\":[{\"name\":\"x\",\"shape\":[1],\"data\":[1]}]}",
+         "input 'x' needs a datatype"},
         {"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"data\":[1]}]}",
          "input 'x' needs a shape"},
         {"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[1]}]}",
@@ -90,7 +90,8 @@ static void test_refused(void)
          "input 'x' is FP32 [3], which needs 3 values; the data have 2"},
         {"{\"inputs\":[{\"data\":[1,2],\"name\":\"x\",\"shape\":[3],\"datatype\":\"FP32\"}]}",
          "needs 3 values; the data have 2"},
-        {"{\"inputs\":[{\"name\":\"x\",\"shape\":[9999999999],\"datatype\":\"FP32\",\"data\":[1,2]}]}",
+        {"{\"inputs\":[{\"name\":\"x\",\"shape\":[9999999999],\"datatype\":\"FP32\",\"data\":[1,2]}"
+         "]}",
          "needs 9999999999 values; the data have 2"},
         {"{\"inputs\":[{\"name\":\"x\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":[\"1\"]}]}",
          "input 'x' is FP32; its data hold a string"},
@@ -100,7 +101,8 @@ static void test_refused(void)
          "its data hold true or false"},
         {"{\"inputs\":[{\"name\":\"x\",\"shape\":[1],\"datatype\":\"INT8\",\"data\":[300]}]}",
          "300 is no whole number from -128 to 127 (INT8)"},
-        {"{\"inputs\":[{\"name\":\"x\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":[1],\"data\":[1]}]}",
+        {"{\"inputs\":[{\"name\":\"x\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":[1],\"data\":["
+         "1]}]}",
          "data appear twice"},
         {"{\"inputs\":[{\"name\":\"x\",\"shape\":[1],\"datatype\":\"FP32\",\"parameters\":"
          "{\"binary_data_size\":4}}]}",
@@ -142,20 +144,21 @@ static void test_caps(void)
         ot_str_clear(&s);
         ot_str_adds(&s, "{\"inputs\":[");
         for (int i = 0; i < n; i++) {
-            ot_str_addf(&s, "%s{\"name\":\"x%d\",\"shape\":[1],\"datatype\":\"INT8\",\"data\":[%d]}",
+            ot_str_addf(&s,
+                        "%s{\"name\":\"x%d\",\"shape\":[1],\"datatype\":\"INT8\",\"data\":[%d]}",
                         i ? "," : "", i, i);
         }
         ot_str_adds(&s, "]}");
-        is_int(decode(s.data, &r, &err), n > OT_OIP_TENSORS_MAX ? OT_INVALID : OT_OK,
-               "%d inputs", n);
+        is_int(decode(s.data, &r, &err), n > OT_OIP_TENSORS_MAX ? OT_INVALID : OT_OK, "%d inputs",
+               n);
         ot_str_clear(&s);
         ot_str_adds(&s, "{\"inputs\":[" X "],\"outputs\":[");
         for (int i = 0; i < n; i++) {
             ot_str_addf(&s, "%s{\"name\":\"y%d\"}", i ? "," : "", i);
         }
         ot_str_adds(&s, "]}");
-        is_int(decode(s.data, &r, &err), n > OT_OIP_TENSORS_MAX ? OT_INVALID : OT_OK,
-               "%d outputs", n);
+        is_int(decode(s.data, &r, &err), n > OT_OIP_TENSORS_MAX ? OT_INVALID : OT_OK, "%d outputs",
+               n);
         ot_str_clear(&s);
         ot_str_adds(&s, "{\"inputs\":[" X "],\"parameters\":{");
         for (int i = 0; i < n; i++) {
@@ -189,7 +192,8 @@ static void check_triton(const char *name, bool binary)
     snprintf(file, sizeof file, "%s.body", name);
     good = good && golden_read(file, &body);
     int64_t header = strtoll(len.data, NULL, 10);
-    ok(good && ot_oip_request_decode(body.data, body.len, header, NULL, &arena, &r, &err) == OT_OK &&
+    ok(good &&
+           ot_oip_request_decode(body.data, body.len, header, NULL, &arena, &r, &err) == OT_OK &&
            r.n_inputs == 3 && r.n_outputs == 2,
        "%s, written by tritonclient: %s", name, err.msg);
     if (r.n_inputs != 3) {
@@ -255,7 +259,8 @@ static void test_binary(void)
         const char *message;
     } t[] = {
         {"FP32", "[2]", 8, 8, NULL},
-        {"FP32", "[2]", 4, 4, "input 'x' is FP32 [2], 2 values of 4 bytes; its binary_data_size is 4"},
+        {"FP32", "[2]", 4, 4,
+         "input 'x' is FP32 [2], 2 values of 4 bytes; its binary_data_size is 4"},
         {"FP32", "[2]", 8, 7, "the body has 7 bytes left for it"},
         {"FP32", "[2]", 8, 9, "1 bytes of binary data are left over"},
         {"FP32", "[0,5]", 0, 0, NULL},
@@ -332,16 +337,16 @@ static void test_response(void)
     ot_str head = OT_STR_INIT;
     ot_oip_encoded e;
     ot_error err = {0};
-    ok(ot_oip_response_encode(&r, &head, &e, &err) == OT_OK && e.header_len == -1 &&
-           e.n_blobs == 0,
+    ok(ot_oip_response_encode(&r, &head, &e, &err) == OT_OK && e.header_len == -1 && e.n_blobs == 0,
        "encoded as JSON %s", err.msg);
-    is_str(head.data,
-           "{\"model_name\":\"m\",\"model_version\":\"7\",\"id\":\"id-1\",\"outputs\":["
-           "{\"name\":\"y\",\"datatype\":\"FP32\",\"shape\":[1,4],\"data\":[0.1,-1.0,NaN,Infinity]},"
-           "{\"name\":\"flags\",\"datatype\":\"BOOL\",\"shape\":[2],\"data\":[true,false]},"
-           "{\"name\":\"s\",\"datatype\":\"BYTES\",\"shape\":[2],\"data\":[\"a\",\"\xc3\xa9\"]}],"
-           "\"parameters\":{\"k\\\"\":\"v\\u000a\",\"n\":5}}",
-           "the JSON");
+    is_str(
+        head.data,
+        "{\"model_name\":\"m\",\"model_version\":\"7\",\"id\":\"id-1\",\"outputs\":["
+        "{\"name\":\"y\",\"datatype\":\"FP32\",\"shape\":[1,4],\"data\":[0.1,-1.0,NaN,Infinity]},"
+        "{\"name\":\"flags\",\"datatype\":\"BOOL\",\"shape\":[2],\"data\":[true,false]},"
+        "{\"name\":\"s\",\"datatype\":\"BYTES\",\"shape\":[2],\"data\":[\"a\",\"\xc3\xa9\"]}],"
+        "\"parameters\":{\"k\\\"\":\"v\\u000a\",\"n\":5}}",
+        "the JSON");
     for (int binary = 0; binary < 8; binary++) {
         for (int i = 0; i < 3; i++) {
             out[i].binary = (binary >> i & 1) != 0;
@@ -402,14 +407,15 @@ static void test_request_round(void)
         ot_error err = {0};
         bool good = ot_oip_request_encode(&r, &head, &e, &err) == OT_OK;
         ot_str body = whole(&head, &e);
-        good = good && ot_oip_request_decode(body.data, body.len, e.header_len, NULL, &arena, &back,
-                                             &err) == OT_OK &&
+        good = good &&
+               ot_oip_request_decode(body.data, body.len, e.header_len, NULL, &arena, &back,
+                                     &err) == OT_OK &&
                back.n_inputs == 3 && back.n_outputs == 2 && back.outputs[0].binary &&
                !back.outputs[1].binary && back.binary_default == r.binary_default;
         for (int k = 0; good && k < 3; k++) {
-            good = back.inputs[k].tensor.size_bytes == in[k].tensor.size_bytes &&
-                   memcmp(back.inputs[k].tensor.data, in[k].tensor.data,
-                          in[k].tensor.size_bytes) == 0;
+            good =
+                back.inputs[k].tensor.size_bytes == in[k].tensor.size_bytes &&
+                memcmp(back.inputs[k].tensor.data, in[k].tensor.data, in[k].tensor.size_bytes) == 0;
         }
         ok(good, "request there and back, bit for bit, mask %d %s", binary, err.msg);
         ot_str_done(&head);
@@ -431,9 +437,10 @@ static void test_errors(void)
 /* Every allocation of a decode and an encode fails once. */
 static void test_memory(void)
 {
-    static const char json[] = "{\"id\":\"q\",\"parameters\":{\"a\":\"b\"},\"outputs\":[{\"name\":"
-                               "\"y\"}],\"inputs\":[" X ",{\"name\":\"s\",\"shape\":[1],\"datatype\":"
-                               "\"BYTES\",\"data\":[\"t\"]}]}";
+    static const char json[] =
+        "{\"id\":\"q\",\"parameters\":{\"a\":\"b\"},\"outputs\":[{\"name\":"
+        "\"y\"}],\"inputs\":[" X ",{\"name\":\"s\",\"shape\":[1],\"datatype\":"
+        "\"BYTES\",\"data\":[\"t\"]}]}";
     bool clean = true;
     int failed = 0;
     for (uint64_t nth = 1; nth < 60; nth++) {

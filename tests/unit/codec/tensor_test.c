@@ -6,12 +6,8 @@
 
 static ot_tensor f32(const char *name, int64_t a, int64_t b, const void *p, size_t n)
 {
-    return (ot_tensor){.name = name,
-                       .dtype = OT_DT_FP32,
-                       .rank = 2,
-                       .dims = {a, b},
-                       .data = p,
-                       .size_bytes = n};
+    return (ot_tensor){
+        .name = name, .dtype = OT_DT_FP32, .rank = 2, .dims = {a, b}, .data = p, .size_bytes = n};
 }
 
 static void test_types(void)
@@ -76,8 +72,8 @@ static void test_check(void)
     is_int(ot_tensor_check(&t, &err), OT_INVALID, "too few bytes");
     is_str(err.msg, "tensor 'x' is FP32 [2,3]: 6 values of 4 bytes; it has 20 bytes", "named");
     char b[] = "\1\0\0\0a\0\0\0\0\2\0\0\0bc";
-    ot_tensor s = {.name = "s", .dtype = OT_DT_BYTES, .rank = 1, .dims = {3}, .data = b,
-                   .size_bytes = 15};
+    ot_tensor s = {
+        .name = "s", .dtype = OT_DT_BYTES, .rank = 1, .dims = {3}, .data = b, .size_bytes = 15};
     ok(ot_tensor_check(&s, &err) == OT_OK, "three strings");
     for (size_t n = 0; n < 15; n++) {
         s.size_bytes = n;
@@ -110,10 +106,8 @@ static void test_halves(void)
     bool fp = true, bf = true;
     for (uint32_t h = 0; h < 0x10000; h++) {
         float a = ot_fp16_to_f32((uint16_t)h), b = ot_bf16_to_f32((uint16_t)h);
-        fp &= isnan(a) ? isnan(ot_fp16_to_f32(ot_fp16_from_f32(a))) != 0
-                       : ot_fp16_from_f32(a) == h;
-        bf &= isnan(b) ? isnan(ot_bf16_to_f32(ot_bf16_from_f32(b))) != 0
-                       : ot_bf16_from_f32(b) == h;
+        fp &= isnan(a) ? isnan(ot_fp16_to_f32(ot_fp16_from_f32(a))) != 0 : ot_fp16_from_f32(a) == h;
+        bf &= isnan(b) ? isnan(ot_bf16_to_f32(ot_bf16_from_f32(b))) != 0 : ot_bf16_from_f32(b) == h;
     }
     ok(fp, "every FP16 value survives float and back");
     ok(bf, "every BF16 value survives float and back");

@@ -1,0 +1,206 @@
+/* `overtake serve`: a replica, alone on a directory or under a control plane. */
+#include "base/disk.h"
+#include "base/mem.h"
+#include "base/sock.h"
+#include "cli/commands.h"
+#include "serve/serve.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BACKLOG 4096
+#define DEFAULT_LISTEN "127.0.0.1:8000"
+
+static void on_signal(void *arg)
+{
+    ot_serve_stop(arg);
+}
+
+static unsigned processors(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > OT_SERVE_WORKERS_MAX ? OT_SERVE_WORKERS_MAX : (unsigned)n;
+}
+
+static ot_rc open_listener(const ot_args *args, int *fd_out, bool *own_out, ot_error *err)
+{
+    if (ot_args_given(args, "listen-fd")) {
+        int64_t fd = ot_args_int(args, "listen-fd");
+        ot_sock_nonblock((int)fd, true);
+        *fd_out = (int)fd;
+        *own_out = false;
+        return OT_OK;
+    }
+    const ot_addr *addr = ot_args_addr(args, "listen");
+    OT_TRY(ot_sock_listen(addr, BACKLOG, fd_out, err));
+    ot_sock_nonblock(*fd_out, true);
+    *own_out = true;
+    return OT_OK;
+}
+
+static void announce(const ot_args *args, int fd)
+{
+    char text[300];
+    ot_addr addr = *ot_args_addr(args, "listen");
+    if (!addr.is_unix) {
+        addr.port = ot_sock_port(fd);
+    }
+    ot_addr_format(&addr, text);
+    if (ot_args_json(args)) {
+        printf("{\"listening\": \"%s\"}\n", text);
+    } else {
+        printf("listening on %s%s\n", addr.is_unix ? "" : "http://", text);
+    }
+    fflush(stdout);
+}
+
+static void fill_options(const ot_args *args, ot_serve_options *o)
+{
+    o->dir = ot_args_pos(args, "DIR");
+    o->agent = ot_args_str(args, "agent");
+    o->data = o->agent != NULL ? ot_args_str(args, "data") : NULL;
+    o->id = ot_args_str(args, "id");
+    o->workers = ot_args_set(args, "workers") ? (unsigned)ot_args_int(args, "workers")
+                                              : processors();
+    o->pool_threads = ot_args_set(args, "pool-threads") ? (unsigned)ot_args_int(args, "pool-threads")
+                                                        : processors();
+    o->explicit_models = strcmp(ot_args_str(args, "model-control"), "explicit") == 0;
+    o->print_drift = ot_args_bool(args, "watch-drift");
+    o->window_us = ot_args_us(args, "window");
+    o->count_budget = ot_args_fraction(args, "count-budget");
+    o->inline_us = (uint32_t)ot_args_us(args, "inline");
+    o->queue_max = (uint32_t)ot_args_int(args, "queue");
+    o->drain_ms = (uint32_t)(ot_args_us(args, "drain") / 1000);
+    o->body_max = ot_args_size(args, "body-max");
+    o->plugin_path = ot_args_str(args, "plugin-path");
+}
+
+static ot_rc serve(ot_serve *s, ot_error *err)
+{
+    /* Before other threads start, so that they inherit the mask. */
+    OT_TRY(ot_loop_signal(ot_serve_loop(s), SIGTERM, on_signal, s, err));
+    OT_TRY(ot_loop_signal(ot_serve_loop(s), SIGINT, on_signal, s, err));
+    return ot_serve_run(s, err);
+}
+
+static int run_serve(const ot_args *args)
+{
+    ot_error err = {0};
+    ot_serve_options o;
+    ot_serve *s = NULL;
+    int fd = -1;
+    bool own = false;
+    ot_serve_options_init(&o);
+    fill_options(args, &o);
+    if ((o.dir == NULL) == (o.agent == NULL)) {
+        return ot_cli_usage(args, "it needs DIR, a directory with models, or --agent, the control "
+                                  "plane's address; not both");
+    }
+    ot_rc rc = open_listener(args, &fd, &own, &err);
+    if (rc == OT_OK) {
+        o.listen_fds = &fd;
+        o.n_listen_fds = 1;
+        rc = ot_serve_create(&o, &s, &err);
+    }
+    if (rc == OT_OK) {
+        if (own) {
+            announce(args, fd);
+        }
+        rc = serve(s, &err);
+    }
+    ot_serve_destroy(s);
+    if (own) {
+        ot_fd_close(&fd);
+    }
+    return rc == OT_OK ? 0 : ot_cli_fail(args, &err);
+}
+
+static const char *const control_choices[] = {"all", "explicit", NULL};
+
+static const ot_opt serve_opts[] = {
+    {.name = "listen", .type = OT_OPT_ADDRESS, .def = DEFAULT_LISTEN, .help = "where to listen"},
+    {.name = "listen-fd",
+     .type = OT_OPT_INT,
+     .min = "0",
+     .help = "a listening socket that was handed over, instead of --listen",
+     .hidden = true},
+    {.name = "workers",
+     .letter = 'w',
+     .type = OT_OPT_INT,
+     .min = "1",
+     .max = "64",
+     .help = "worker threads (default: one a processor)"},
+    {.name = "pool-threads",
+     .type = OT_OPT_INT,
+     .min = "1",
+     .max = "64",
+     .help = "threads for long runs (default: one a processor)"},
+    {.name = "model-control",
+     .type = OT_OPT_STRING,
+     .choices = control_choices,
+     .def = "all",
+     .help = "load all models at the start, or only when asked"},
+    {.name = "watch-drift",
+     .type = OT_OPT_BOOL,
+     .help = "print what moved against the reference, a line a window"},
+    {.name = "window",
+     .type = OT_OPT_DURATION,
+     .def = "60s",
+     .min = "100ms",
+     .max = "1d",
+     .help = "length of a window of counts (alone)"},
+    {.name = "count-budget",
+     .type = OT_OPT_FRACTION,
+     .def = "2%",
+     .help = "share of a worker's time for counting rows; beyond it they are thinned"},
+    {.name = "inline",
+     .type = OT_OPT_DURATION,
+     .def = "300us",
+     .min = "0s",
+     .max = "1h",
+     .help = "runs predicted to take longer go to the pool"},
+    {.name = "queue",
+     .type = OT_OPT_INT,
+     .def = "1024",
+     .min = "1",
+     .max = "1000000",
+     .help = "requests of a model that may wait for the pool"},
+    {.name = "drain",
+     .type = OT_OPT_DURATION,
+     .def = "10s",
+     .min = "0s",
+     .max = "1h",
+     .help = "how long requests in flight may take at the end"},
+    {.name = "body-max",
+     .type = OT_OPT_SIZE,
+     .def = "64MiB",
+     .min = "1k",
+     .max = "1GiB",
+     .help = "largest body of a request"},
+    {.name = "agent",
+     .type = OT_OPT_STRING,
+     .value = "ADDRESS",
+     .help = "follow the control plane at this address (unix:PATH)"},
+    {.name = "id", .type = OT_OPT_STRING, .def = "replica-0", .help = "name of this replica"},
+    {.name = "plugin-path",
+     .type = OT_OPT_STRING,
+     .value = "DIRS",
+     .help = "folders with plug-ins, colon-separated"},
+    OT_OPT_DATA_DIR,
+};
+
+static const ot_pos serve_pos[] = {
+    {.name = "DIR", .help = "a model, or a folder of models", .optional = true}};
+
+const ot_command ot_cli_serve_command = {
+    .name = "serve",
+    .summary = "serve models over HTTP (Open Inference Protocol)",
+    .detail = "Alone: every sub-folder of DIR that is a bundle or a model (.onnx, SavedModel) is "
+              "served under its name; DIR itself may be one. Under a control plane (--agent) it "
+              "serves what that one says.\n\nSIGTERM drains: nothing new is accepted, what is in "
+              "flight is answered.",
+    OT_OPTS(serve_opts),
+    OT_POS(serve_pos),
+    .run = run_serve};

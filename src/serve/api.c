@@ -1,0 +1,318 @@
+/* Dispatch of requests: the Open Inference Protocol's paths, repository, statistics, metrics. */
+#include "serve/control.h"
+#include "serve/describe.h"
+
+#include <string.h>
+
+#define SEGMENTS_MAX 8
+
+typedef struct target {
+    ot_slice model; /* p NULL: the path names none */
+    uint64_t version;
+} target;
+
+static void not_found(ot_worker *w, ot_http_req *req)
+{
+    ot_worker_error(w, req, 404, "there is nothing at %.*s", (int)OT_MIN(req->path.n, 200u),
+                    req->path.p);
+}
+
+static bool allow(ot_worker *w, ot_http_req *req, bool post)
+{
+    bool is_get = req->method == OT_HTTP_GET || req->method == OT_HTTP_HEAD;
+    if (post ? req->method == OT_HTTP_POST : is_get) {
+        return true;
+    }
+    ot_http_field field = {"Allow", post ? "POST" : "GET, HEAD"};
+    OT_AUTO(ot_str_done) ot_str body = OT_STR_INIT;
+    ot_oip_error_body(&body, post ? "this takes POST" : "this takes GET");
+    struct iovec iov = {body.data, body.len};
+    ot_worker_count_answer(w, 405);
+    ot_http_respond(req, &(ot_http_answer){.status = 405,
+                                           .type = "application/json",
+                                           .fields = &field,
+                                           .n_fields = 1,
+                                           .body = &iov,
+                                           .n_body = 1});
+    return false;
+}
+
+static const ot_route *route_of(const ot_worker *w)
+{
+    return atomic_load_explicit(&w->serve->route, memory_order_acquire);
+}
+
+/* The deployment and the variant that speaks for it: the version asked for, else the champion.
+ * Answers 404 or 503 itself. */
+static const ot_dep *find(ot_worker *w, ot_http_req *req, const target *t, const ot_variant **v_out)
+{
+    const ot_dep *d = ot_route_find(route_of(w), t->model.p, t->model.n);
+    if (d == NULL) {
+        ot_worker_error(w, req, 404, "model '%.*s' is not known", (int)OT_MIN(t->model.n, 80u),
+                        t->model.p);
+        return NULL;
+    }
+    const ot_arm *arm = t->version != 0 ? ot_dep_version(d, t->version)
+                        : d->n_live > 0 ? &d->arms[d->n_live - 1]
+                                        : NULL;
+    if (arm == NULL && t->version != 0) {
+        ot_worker_error(w, req, 404, "model '%s' has no version %llu loaded", d->name,
+                        (unsigned long long)t->version);
+        return NULL;
+    }
+    if (arm == NULL) {
+        ot_worker_error(w, req, 503, "model '%s' is not ready: %s", d->name,
+                        d->state[0] != '\0' ? d->state : "it is being loaded");
+        return NULL;
+    }
+    *v_out = arm->variant;
+    return d;
+}
+
+/* ---- what is at a model's path */
+
+typedef enum leaf { LEAF_MODEL, LEAF_READY, LEAF_STATS, LEAF_CONFIG, LEAF_DRIFT } leaf;
+
+static void add_drift(const ot_dep *d, ot_str *out)
+{
+    ot_str_addf(out, "{\"name\":\"%s\",\"variants\":[", d->name);
+    for (size_t i = 0; i < d->n_arms; i++) {
+        if (i > 0) {
+            ot_str_addc(out, ',');
+        }
+        ot_drift_json(d->arms[i].variant, out);
+    }
+    ot_str_adds(out, "]}");
+}
+
+static void get_leaf(ot_worker *w, ot_http_req *req, const target *t, leaf what)
+{
+    const ot_variant *v;
+    if (!allow(w, req, false)) {
+        return;
+    }
+    const ot_dep *d = find(w, req, t, &v);
+    if (d == NULL) {
+        return;
+    }
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    switch (what) {
+    case LEAF_MODEL:
+        ot_describe_model(d, v, &out);
+        break;
+    case LEAF_READY:
+        ot_str_addf(&out, "{\"name\":\"%s\",\"ready\":true}", d->name);
+        break;
+    case LEAF_STATS:
+        ot_describe_stats(d, t->version != 0 ? v : NULL, &out);
+        break;
+    case LEAF_CONFIG:
+        ot_describe_config(d, v, &out);
+        break;
+    case LEAF_DRIFT:
+        add_drift(d, &out);
+        break;
+    }
+    ot_worker_json(w, req, 200, &out);
+}
+
+static void all_stats(ot_worker *w, ot_http_req *req)
+{
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    const ot_route *r = route_of(w);
+    if (!allow(w, req, false)) {
+        return;
+    }
+    ot_str_adds(&out, "{\"model_stats\":[");
+    for (size_t i = 0; i < r->n_deps; i++) {
+        OT_AUTO(ot_str_done) ot_str one = OT_STR_INIT;
+        ot_describe_stats(r->deps[i], NULL, &one);
+        size_t head = strlen("{\"model_stats\":["), tail = strlen("]}");
+        if (one.len > head + tail) {
+            if (out.data[out.len - 1] != '[') {
+                ot_str_addc(&out, ',');
+            }
+            ot_str_add(&out, one.data + head, one.len - head - tail);
+        }
+    }
+    ot_str_adds(&out, "]}");
+    ot_worker_json(w, req, 200, &out);
+}
+
+static bool parse_version(ot_slice s, uint64_t *out)
+{
+    uint64_t x = 0;
+    for (size_t i = 0; i < s.n && s.n <= 18; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9') {
+            return false;
+        }
+        x = x * 10 + (uint64_t)(s.p[i] - '0');
+    }
+    *out = x;
+    return s.n > 0 && s.n <= 18 && x > 0;
+}
+
+/* Below /v2/models/: NAME [versions/V] [LEAF]. */
+static void models(ot_worker *w, ot_http_req *req, const ot_slice *seg, size_t n)
+{
+    target t = {.model = seg[0]};
+    size_t at = 1;
+    if (n >= 3 && ot_slice_eq(seg[1], "versions")) {
+        if (!parse_version(seg[2], &t.version)) {
+            ot_worker_error(w, req, 404, "'%.*s' is not a version", (int)OT_MIN(seg[2].n, 40u),
+                            seg[2].p);
+            return;
+        }
+        at = 3;
+    }
+    if (at == n) {
+        get_leaf(w, req, &t, LEAF_MODEL);
+        return;
+    }
+    if (at + 1 != n) {
+        not_found(w, req);
+        return;
+    }
+    static const struct {
+        const char *name;
+        leaf what;
+    } leaves[] = {{"ready", LEAF_READY},
+                  {"stats", LEAF_STATS},
+                  {"config", LEAF_CONFIG},
+                  {"drift", LEAF_DRIFT}};
+    if (ot_slice_eq(seg[at], "infer")) {
+        if (allow(w, req, true)) {
+            ot_worker_infer(w, req, t.model.p, t.model.n, t.version);
+        }
+        return;
+    }
+    for (size_t i = 0; i < OT_COUNT(leaves); i++) {
+        if (ot_slice_eq(seg[at], leaves[i].name)) {
+            get_leaf(w, req, &t, leaves[i].what);
+            return;
+        }
+    }
+    not_found(w, req);
+}
+
+/* ---- the rest of /v2 */
+
+static void health(ot_worker *w, ot_http_req *req, ot_slice what)
+{
+    bool is_ready = ot_slice_eq(what, "ready");
+    if (!is_ready && !ot_slice_eq(what, "live")) {
+        not_found(w, req);
+        return;
+    }
+    if (!allow(w, req, false)) {
+        return;
+    }
+    bool draining = atomic_load_explicit(&w->serve->draining, memory_order_relaxed);
+    if (is_ready && (draining || !route_of(w)->ready)) {
+        ot_worker_error(w, req, 503, draining ? "the server is going down"
+                                              : "not everything that is wanted is loaded");
+        return;
+    }
+    const char *body = is_ready ? "{\"ready\":true}" : "{\"live\":true}";
+    ot_worker_count_answer(w, 200);
+    ot_http_respond_bytes(req, 200, "application/json", body, strlen(body));
+}
+
+/* Below /v2/repository/: index, models/NAME/load, models/NAME/unload. */
+static void repository(ot_worker *w, ot_http_req *req, const ot_slice *seg, size_t n)
+{
+    if (n == 1 && ot_slice_eq(seg[0], "index")) {
+        if (allow(w, req, true)) {
+            ot_control_repo(w, req, OT_REPO_INDEX, "", 0);
+        }
+        return;
+    }
+    bool load = n == 3 && ot_slice_eq(seg[0], "models") && ot_slice_eq(seg[2], "load");
+    bool unload = n == 3 && ot_slice_eq(seg[0], "models") && ot_slice_eq(seg[2], "unload");
+    if (!load && !unload) {
+        not_found(w, req);
+        return;
+    }
+    if (allow(w, req, true)) {
+        ot_control_repo(w, req, load ? OT_REPO_LOAD : OT_REPO_UNLOAD, seg[1].p, seg[1].n);
+    }
+}
+
+static void metrics(ot_worker *w, ot_http_req *req)
+{
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    if (!allow(w, req, false)) {
+        return;
+    }
+    ot_describe_metrics(w->serve, route_of(w), &out);
+    if (out.failed) {
+        ot_worker_error(w, req, 503, "out of memory for the answer");
+        return;
+    }
+    ot_worker_count_answer(w, 200);
+    ot_http_respond_bytes(req, 200, "text/plain; version=0.0.4; charset=utf-8", out.data, out.len);
+}
+
+static void dispatch(ot_worker *w, ot_http_req *req, const ot_slice *seg, size_t n)
+{
+    if (n == 1 && ot_slice_eq(seg[0], "metrics")) {
+        metrics(w, req);
+    } else if (n == 0 || !ot_slice_eq(seg[0], "v2")) {
+        not_found(w, req);
+    } else if (n == 1) {
+        OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+        if (allow(w, req, false)) {
+            ot_describe_server(&out);
+            ot_worker_json(w, req, 200, &out);
+        }
+    } else if (n == 3 && ot_slice_eq(seg[1], "models") && ot_slice_eq(seg[2], "stats") &&
+               ot_route_find(route_of(w), "stats", 5) == NULL) {
+        all_stats(w, req);
+    } else if (n >= 3 && ot_slice_eq(seg[1], "models")) {
+        models(w, req, seg + 2, n - 2);
+    } else if (n >= 3 && ot_slice_eq(seg[1], "repository")) {
+        repository(w, req, seg + 2, n - 2);
+    } else if (n == 3 && ot_slice_eq(seg[1], "health")) {
+        health(w, req, seg[2]);
+    } else {
+        not_found(w, req);
+    }
+}
+
+/* The path that nearly all requests have: "/v2/models/NAME/infer". */
+static bool infer_fast(ot_worker *w, ot_http_req *req)
+{
+    static const char head[] = "/v2/models/", tail[] = "/infer";
+    size_t h = sizeof head - 1, t = sizeof tail - 1, n = req->path.n;
+    if (req->method != OT_HTTP_POST || n <= h + t || memcmp(req->path.p, head, h) != 0 ||
+        memcmp(req->path.p + n - t, tail, t) != 0) {
+        return false;
+    }
+    const char *name = req->path.p + h;
+    size_t len = n - h - t;
+    if (memchr(name, '/', len) != NULL || memchr(name, '%', len) != NULL) {
+        return false;
+    }
+    ot_worker_infer(w, req, name, len, 0);
+    return true;
+}
+
+void ot_worker_request(void *arg, ot_http_req *req)
+{
+    ot_worker *w = arg;
+    if (infer_fast(w, req)) {
+        return;
+    }
+    ot_slice seg[SEGMENTS_MAX];
+    size_t n;
+    ot_error err;
+    ot_rc rc = ot_http_path_split(req->path, req->arena, seg, SEGMENTS_MAX, &n, &err);
+    if (rc != OT_OK) {
+        ot_worker_error(w, req, rc == OT_RANGE ? 404 : 400, "%s", err.msg);
+        return;
+    }
+    if (n > 1 && seg[n - 1].n == 0) { /* "/v2/" is "/v2" */
+        n--;
+    }
+    dispatch(w, req, seg, n);
+}

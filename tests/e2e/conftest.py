@@ -1,0 +1,46 @@
+"""Fixtures of the end-to-end tests. The build folder is $BUILD (build/release)."""
+
+import subprocess
+import sys
+
+import pytest
+
+from replica import BUILD, ROOT, ControlPlane, Replica
+
+
+@pytest.fixture(scope="session")
+def models():
+    """The models that tests/golden/make_models.py writes."""
+    folder = BUILD / "models"
+    done = subprocess.run([sys.executable, ROOT / "tests/golden/make_models.py", folder, "onnx", "null"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """serve(DIR, ...) starts a replica; those still running at the end are killed."""
+    running = []
+
+    def start(*args, ready=True):
+        r = Replica(*args, log=tmp_path / f"serve{len(running)}.log")
+        running.append(r)
+        return r.wait_ready() if ready else r
+    yield start
+    for r in running:
+        r.kill()
+
+
+@pytest.fixture
+def control(tmp_path):
+    """A control plane at tmp_path/agent.sock with a content store at tmp_path/blobs."""
+    (tmp_path / "blobs").mkdir()
+    planes = []
+
+    def start(acks=True):
+        planes.append(ControlPlane(tmp_path / "agent.sock", tmp_path / "blobs", acks))
+        return planes[-1]
+    yield start
+    for p in planes:
+        p.close()
