@@ -79,7 +79,7 @@ $(BUILD)/overtake: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/*.c)) $(ARCHIVES)
 define plugin_rule
 $(BUILD)/plugins/overtake_$(1).so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c))
 	@mkdir -p $$(@D)
-	$(CC) $(ALL_CFLAGS) -shared -o $$@ $$^ $(if $(filter null,$(1)),-ljansson) -ldl -lm -pthread
+	$(CC) $(ALL_CFLAGS) -shared -o $$@ $$^ -ldl -lm -pthread
 endef
 $(foreach p,$(PLUGINS),$(eval $(call plugin_rule,$(p))))
 
@@ -107,7 +107,7 @@ $(BUILD)/tests/fuzz/$(1)_fuzz: tests/fuzz/$(1)_fuzz.c $(foreach m,$(shell sed -n
 endef
 $(foreach f,$(FUZZ_SRC:tests/fuzz/%_fuzz.c=%),$(eval $(call fuzz_rule,$(f))))
 
--include $(OBJ:.o=.d) $(UNIT_BIN:=.d)
+-include $(OBJ:.o=.d) $(UNIT_BIN:=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard plugins/*/*.c))
 
 # --- set-up ------------------------------------------------------------------------------------
 .PHONY: deps deps-debian deps-python

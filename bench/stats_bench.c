@@ -1,9 +1,9 @@
 /* links: stats base */
-/* Counting 100 float features a row: in blocks of 64 rows, a row at a time, and by plain binary search
- * over float edges; the e-detector's block; a label.
+/* Counting 100 float features a row: in blocks of 64 rows, a row at a time, and by plain binary
+ * search over float edges; the e-detector's block; a label.
  *
- * One JSON line a case: medians of the rounds and their spread (10th and 90th percentile), rounds of
- * all cases interleaved so that a busy moment touches each of them. One thread. */
+ * One JSON line a case: medians of the rounds and their spread (10th and 90th percentile), rounds
+ * of all cases interleaved so that a busy moment touches each of them. One thread. */
 #include "base/clock.h"
 #include "base/random.h"
 #include "stats/edetect.h"
@@ -147,8 +147,8 @@ static void setup(bench *b)
     must(ot_hist_schema_build(columns, F, b->rows, ROWS * 8, F, &b->heavy, &err), &err);
     must(ot_hist_table_init(&b->heavy_table, b->heavy, &err), &err);
     for (size_t i = 0; i < F * SCORES; i++) {
-        series[i] = (ot_score_series){(uint32_t)(i / SCORES), kinds[i % SCORES], 0,
-                                      1.0 / (F * SCORES)};
+        series[i] =
+            (ot_score_series){(uint32_t)(i / SCORES), kinds[i % SCORES], 0, 1.0 / (F * SCORES)};
     }
     ot_edetect_options o = {.struct_size = sizeof o, .cycles = OT_EDETECT_WEEKLY};
     must(ot_edetect_create(&o, series, F * SCORES, &b->detector, &err), &err);

@@ -15,4 +15,5 @@ for b in "$build"/bench/*_bench; do
         *) timeout 300 "$b" || status=1 ;;
     esac
 done
+"${PYTHON:-.deps/venv/bin/python}" bench/serve_bench.py "$build" || status=1
 exit $status

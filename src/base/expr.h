@@ -8,8 +8,8 @@
  * through a callback). Logic has three values: a comparison with NULL is unknown. MLflow's search
  * filters parse as a subset.
  *
- * Threads: a tree is constant once checked; evaluate from any thread. Lifetime: the tree lies in the
- * arena given to parse; it copies what it needs of the text. Nothing here recurses deeper than
+ * Threads: a tree is constant once checked; evaluate from any thread. Lifetime: the tree lies in
+ * the arena given to parse; it copies what it needs of the text. Nothing here recurses deeper than
  * OT_EXPR_DEPTH_MAX. */
 #ifndef OT_BASE_EXPR_H
 #define OT_BASE_EXPR_H
@@ -75,8 +75,8 @@ typedef enum ot_expr_op {
     OT_EXPR_LITERAL, /* value */
     OT_EXPR_NAME,    /* name */
     OT_EXPR_NOT,     /* kid[0] */
-    OT_EXPR_NEG, /* kid[0] */
-    OT_EXPR_AND, /* kid[0], kid[1], and so below */
+    OT_EXPR_NEG,     /* kid[0] */
+    OT_EXPR_AND,     /* kid[0], kid[1], and so below */
     OT_EXPR_OR,
     OT_EXPR_EQ,
     OT_EXPR_NE,
@@ -130,8 +130,8 @@ typedef ot_rc ot_expr_lookup_fn(void *arg, const ot_expr_name *name, ot_expr_val
                                 ot_error *err);
 /* Evaluates a checked tree. A division by zero and a result that is not finite are NULL. A lookup
  * that answers with a type other than the one it was resolved to is OT_INTERNAL. */
-ot_rc ot_expr_eval(const ot_expr *e, ot_expr_lookup_fn *lookup, void *arg,
-                   ot_expr_value *value_out, ot_error *err) OT_CHECKED;
+ot_rc ot_expr_eval(const ot_expr *e, ot_expr_lookup_fn *lookup, void *arg, ot_expr_value *value_out,
+                   ot_error *err) OT_CHECKED;
 /* True only when the condition is known to hold. */
 static inline bool ot_expr_holds(const ot_expr_value *v)
 {

@@ -14,12 +14,15 @@ const char *ot_expr_type_name(ot_expr_type t)
 static const char *op_name(ot_expr_op op)
 {
     static const char *const names[] = {
-        [OT_EXPR_LITERAL] = "value", [OT_EXPR_NAME] = "name", [OT_EXPR_NOT] = "NOT",
-        [OT_EXPR_NEG] = "-",         [OT_EXPR_AND] = "AND",   [OT_EXPR_OR] = "OR",
-        [OT_EXPR_EQ] = "=",          [OT_EXPR_NE] = "!=",     [OT_EXPR_LT] = "<",
-        [OT_EXPR_LE] = "<=",         [OT_EXPR_GT] = ">",      [OT_EXPR_GE] = ">=",
-        [OT_EXPR_ADD] = "+",         [OT_EXPR_SUB] = "-",     [OT_EXPR_MUL] = "*",
-        [OT_EXPR_DIV] = "/",         [OT_EXPR_LIKE] = "LIKE", [OT_EXPR_ILIKE] = "ILIKE",
+        [OT_EXPR_LITERAL] = "value", [OT_EXPR_NAME] = "name",
+        [OT_EXPR_NOT] = "NOT",       [OT_EXPR_NEG] = "-",
+        [OT_EXPR_AND] = "AND",       [OT_EXPR_OR] = "OR",
+        [OT_EXPR_EQ] = "=",          [OT_EXPR_NE] = "!=",
+        [OT_EXPR_LT] = "<",          [OT_EXPR_LE] = "<=",
+        [OT_EXPR_GT] = ">",          [OT_EXPR_GE] = ">=",
+        [OT_EXPR_ADD] = "+",         [OT_EXPR_SUB] = "-",
+        [OT_EXPR_MUL] = "*",         [OT_EXPR_DIV] = "/",
+        [OT_EXPR_LIKE] = "LIKE",     [OT_EXPR_ILIKE] = "ILIKE",
         [OT_EXPR_IN] = "IN",         [OT_EXPR_IS_NULL] = "IS NULL",
     };
     return names[op];
@@ -36,8 +39,8 @@ static ot_rc mismatch(const struct checker *c, const ot_expr *e, ot_expr_type a,
 {
     bool time = (a == OT_EXPR_DURATION && b == OT_EXPR_NUMBER) ||
                 (a == OT_EXPR_NUMBER && b == OT_EXPR_DURATION);
-    return ot_expr_fail(c->file, e->line, e->col, err, "'%s' can't join %s and %s%s", op_name(e->op),
-                        ot_expr_type_name(a), ot_expr_type_name(b),
+    return ot_expr_fail(c->file, e->line, e->col, err, "'%s' can't join %s and %s%s",
+                        op_name(e->op), ot_expr_type_name(a), ot_expr_type_name(b),
                         time ? "; write durations with a unit: 90s, 2h" : "");
 }
 
@@ -327,8 +330,8 @@ static ot_rc eval(const struct evaluator *ev, const ot_expr *e, ot_expr_value *o
     }
 }
 
-ot_rc ot_expr_eval(const ot_expr *e, ot_expr_lookup_fn *lookup, void *arg,
-                   ot_expr_value *value_out, ot_error *err)
+ot_rc ot_expr_eval(const ot_expr *e, ot_expr_lookup_fn *lookup, void *arg, ot_expr_value *value_out,
+                   ot_error *err)
 {
     struct evaluator ev = {.lookup = lookup, .arg = arg};
     return eval(&ev, e, value_out, err);

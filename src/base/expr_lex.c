@@ -210,11 +210,11 @@ static ot_rc lex_operator(ot_expr_lexer *lx, ot_expr_token *t, ot_error *err)
         ot_expr_token_kind kind;
         ot_expr_op op;
     } table[] = {
-        {"==", TOK_OP, OT_EXPR_EQ}, {"!=", TOK_OP, OT_EXPR_NE},  {"<>", TOK_OP, OT_EXPR_NE},
-        {"<=", TOK_OP, OT_EXPR_LE}, {">=", TOK_OP, OT_EXPR_GE},  {"=", TOK_OP, OT_EXPR_EQ},
-        {"<", TOK_OP, OT_EXPR_LT},  {">", TOK_OP, OT_EXPR_GT},   {"+", TOK_OP, OT_EXPR_ADD},
-        {"-", TOK_OP, OT_EXPR_SUB}, {"*", TOK_OP, OT_EXPR_MUL},  {"/", TOK_OP, OT_EXPR_DIV},
-        {"(", TOK_OPEN, 0},         {")", TOK_CLOSE, 0},         {",", TOK_COMMA, 0},
+        {"==", TOK_OP, OT_EXPR_EQ}, {"!=", TOK_OP, OT_EXPR_NE}, {"<>", TOK_OP, OT_EXPR_NE},
+        {"<=", TOK_OP, OT_EXPR_LE}, {">=", TOK_OP, OT_EXPR_GE}, {"=", TOK_OP, OT_EXPR_EQ},
+        {"<", TOK_OP, OT_EXPR_LT},  {">", TOK_OP, OT_EXPR_GT},  {"+", TOK_OP, OT_EXPR_ADD},
+        {"-", TOK_OP, OT_EXPR_SUB}, {"*", TOK_OP, OT_EXPR_MUL}, {"/", TOK_OP, OT_EXPR_DIV},
+        {"(", TOK_OPEN, 0},         {")", TOK_CLOSE, 0},        {",", TOK_COMMA, 0},
     };
     for (size_t i = 0; i < OT_COUNT(table); i++) {
         size_t k = strlen(table[i].text);

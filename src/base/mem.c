@@ -35,7 +35,11 @@ void *ot_alloc(size_t size)
 
 void *ot_calloc(size_t n, size_t size)
 {
-    return must_fail() ? NULL : calloc(n ? n : 1, size ? size : 1);
+    size_t bytes;
+    if (must_fail() || __builtin_mul_overflow(n, size, &bytes)) {
+        return NULL;
+    }
+    return calloc(n ? n : 1, size ? size : 1);
 }
 
 void *ot_realloc(void *p, size_t size)

@@ -1,9 +1,10 @@
 /* Commands and their options: one table drives parsing, dispatch, --help and completion.
  *
- * A command is a constant (ot_command) with a table of typed options and named positional arguments.
- * Options are written `--name value` or `--name=value`, switches `--name` or `--no-name`; an option
- * that is not given takes the environment variable OVERTAKE_<NAME> ('-' becomes '_') and then its
- * default. `--` ends the options. Errors name the option, the value, the limit and the near match.
+ * A command is a constant (ot_command) with a table of typed options and named positional
+ * arguments. Options are written `--name value` or `--name=value`, switches `--name` or
+ * `--no-name`; an option that is not given takes the environment variable OVERTAKE_<NAME> ('-'
+ * becomes '_') and then its default. `--` ends the options. Errors name the option, the value, the
+ * limit and the near match.
  *
  * Threads: tables are constant; an ot_args belongs to one thread at a time. Lifetime: an ot_args
  * copies nothing from argv and the environment: both must outlive it. */
@@ -30,12 +31,12 @@ typedef enum ot_opt_type {
 } ot_opt_type;
 
 typedef struct ot_opt {
-    const char *name;           /* "listen-fd": without dashes */
-    char letter;                /* also -X; 0 for none */
+    const char *name; /* "listen-fd": without dashes */
+    char letter;      /* also -X; 0 for none */
     ot_opt_type type;
-    const char *value;          /* what --help calls the value ("DIR"); NULL takes the type's name */
-    const char *def;            /* default, written as a user would; NULL: unset (a switch: off) */
-    const char *min, *max;      /* INT, DURATION, SIZE, FRACTION; written as a user would; or NULL */
+    const char *value;     /* what --help calls the value ("DIR"); NULL takes the type's name */
+    const char *def;       /* default, written as a user would; NULL: unset (a switch: off) */
+    const char *min, *max; /* INT, DURATION, SIZE, FRACTION; written as a user would; or NULL */
     const char *const *choices; /* STRING: the allowed values, NULL at the end; or NULL */
     const char *help;           /* one line */
     bool required;
@@ -60,8 +61,8 @@ typedef struct ot_command {
     size_t n_opts;
     const ot_pos *pos;
     size_t n_pos;
-    bool rest;   /* accepts `-- ARGS...`, see ot_args_rest */
-    bool hidden; /* left out of the list of commands and completion */
+    bool rest;                       /* accepts `-- ARGS...`, see ot_args_rest */
+    bool hidden;                     /* left out of the list of commands and completion */
     int (*run)(const ot_args *args); /* the exit code: 0 success, 1 failed, 2 usage */
 } ot_command;
 
@@ -96,10 +97,10 @@ void ot_args_destroy(ot_args *a);
 /* The values. A name that the command does not declare, or one of another type, is our own bug
  * (assert). Strings are borrowed from argv, the environment or the table. */
 const ot_command *ot_args_command(const ot_args *a);
-bool ot_args_help(const ot_args *a); /* --help was given */
-bool ot_args_json(const ot_args *a); /* --output json */
-bool ot_args_given(const ot_args *a, const char *name); /* on the line or in the environment */
-bool ot_args_set(const ot_args *a, const char *name);   /* given or by default */
+bool ot_args_help(const ot_args *a);                         /* --help was given */
+bool ot_args_json(const ot_args *a);                         /* --output json */
+bool ot_args_given(const ot_args *a, const char *name);      /* on the line or in the environment */
+bool ot_args_set(const ot_args *a, const char *name);        /* given or by default */
 const char *ot_args_str(const ot_args *a, const char *name); /* NULL when unset */
 int64_t ot_args_int(const ot_args *a, const char *name);     /* 0 when unset, and so below */
 bool ot_args_bool(const ot_args *a, const char *name);

@@ -162,8 +162,9 @@ void ot_command_help(const ot_command *cmd, const char *program, ot_str *out)
     }
     help_options("Options", cmd->opts, cmd->n_opts, out);
     help_options("Options of every command", ot_opts_global, ot_opts_global_n, out);
-    ot_str_adds(out, "\nAn option that is not given is taken from the environment: --log-level from "
-                     "OVERTAKE_LOG_LEVEL.\n");
+    ot_str_adds(out,
+                "\nAn option that is not given is taken from the environment: --log-level from "
+                "OVERTAKE_LOG_LEVEL.\n");
 }
 
 void ot_command_list(const ot_command *const *table, size_t n, const char *program, ot_str *out)

@@ -160,8 +160,9 @@ static ot_rc request(ot_cli_client *c, const ot_http_call *call, ot_http_reply *
 {
     ot_rc rc = ot_http_client_request(c->http, call, reply, err);
     if (rc == OT_UNAVAILABLE) {
-        return ot_error_prefix(err, rc, "control plane at %s does not answer (is `overtake up` "
-                                        "running?)",
+        return ot_error_prefix(err, rc,
+                               "control plane at %s does not answer (is `overtake up` "
+                               "running?)",
                                c->address);
     }
     OT_TRY(rc);
@@ -218,11 +219,8 @@ ot_rc ot_cli_client_stream(ot_cli_client *c, const char *target, ot_cli_data_fn 
                            ot_error *err)
 {
     ot_http_reply reply;
-    ot_http_call call = {.method = "GET",
-                         .target = target,
-                         .headers = c->headers.data,
-                         .on_data = fn,
-                         .arg = arg};
+    ot_http_call call = {
+        .method = "GET", .target = target, .headers = c->headers.data, .on_data = fn, .arg = arg};
     ot_http_reply_init(&reply);
     ot_rc rc = request(c, &call, &reply, err);
     ot_http_reply_done(&reply);

@@ -17,10 +17,10 @@
          .type = OT_OPT_STRING,                                                                    \
          .value = "URL",                                                                           \
          .help = "control plane, http://HOST:PORT [what `up` wrote into the data directory]"},     \
-        {.name = "token",                                                                          \
-         .type = OT_OPT_STRING,                                                                    \
-         .help = "token of the control API [the data directory's]",                                \
-         .hidden = true}                                                                           \
+    {                                                                                              \
+        .name = "token", .type = OT_OPT_STRING,                                                    \
+        .help = "token of the control API [the data directory's]", .hidden = true                  \
+    }                                                                                              \
     /* A token on the command line shows in `ps`; the environment is the place for it. */
 
 typedef struct ot_cli_client ot_cli_client;

@@ -18,17 +18,17 @@
 #define OT_SUPERVISE_FDS_MAX 4
 
 typedef struct ot_supervise_child {
-    const char *name;        /* for log lines */
-    const char *exe;         /* path */
-    const char *const *argv; /* NULL at the end */
+    const char *name;              /* for log lines */
+    const char *exe;               /* path */
+    const char *const *argv;       /* NULL at the end */
     int fds[OT_SUPERVISE_FDS_MAX]; /* kept open across exec under the same number */
     size_t n_fds;
 } ot_supervise_child;
 
 typedef struct ot_supervise_options {
-    int64_t drain_us;       /* between SIGTERM and SIGKILL at the end; default 30 s */
-    int64_t pause_max_us;   /* of the back-off; default 5 s */
-    int64_t stable_us;      /* who ran this long is restarted at once; default 10 s */
+    int64_t drain_us;     /* between SIGTERM and SIGKILL at the end; default 30 s */
+    int64_t pause_max_us; /* of the back-off; default 5 s */
+    int64_t stable_us;    /* who ran this long is restarted at once; default 10 s */
     void (*started)(void *arg, size_t child, pid_t pid); /* may be NULL */
     void *arg;
 } ot_supervise_options;

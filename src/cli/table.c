@@ -103,8 +103,7 @@ void ot_cli_table_print(const ot_cli_table *t, ot_str *out)
     }
     for (size_t i = 0; i < t->n_cells; i++) {
         size_t c = i % t->n_columns;
-        put(out, t->cells[i], width[c], right[c],
-            c + 1 == t->n_columns || i + 1 == t->n_cells);
+        put(out, t->cells[i], width[c], right[c], c + 1 == t->n_columns || i + 1 == t->n_cells);
     }
     if (t->failed) {
         out->failed = true;

@@ -1,5 +1,5 @@
-/* `overtake up`: a data directory, two listeners and two children. The supervisor does nothing else:
- * see cli/supervise.h. */
+/* `overtake up`: a data directory, two listeners and two children. The supervisor does nothing
+ * else: see cli/supervise.h. */
 #include "base/disk.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -151,14 +151,23 @@ static ot_rc supervise(struct up *u, ot_error *err)
 {
     const char *level = ot_args_str(u->args, "log-level");
     const char *form = ot_args_str(u->args, "log-format");
-    const char *serve[ARGS_MAX] = {"overtake",     "serve",         "--agent",    u->agent,
-                                   "--data",       u->data,         "--listen-fd", u->inference_fd,
-                                   "--log-level",  level,           "--log-format", form,
+    const char *serve[ARGS_MAX] = {"overtake",
+                                   "serve",
+                                   "--agent",
+                                   u->agent,
+                                   "--data",
+                                   u->data,
+                                   "--listen-fd",
+                                   u->inference_fd,
+                                   "--log-level",
+                                   level,
+                                   "--log-format",
+                                   form,
                                    ot_args_given(u->args, "workers") ? "--workers" : NULL,
                                    u->workers};
-    const char *control[ARGS_MAX] = {"overtake",    "control",   "--data",       u->data,
-                                     "--listen-fd", u->control_fd, "--lock-fd",  u->lock_fd,
-                                     "--log-level", level,       "--log-format", form};
+    const char *control[ARGS_MAX] = {"overtake",    "control",     "--data",       u->data,
+                                     "--listen-fd", u->control_fd, "--lock-fd",    u->lock_fd,
+                                     "--log-level", level,         "--log-format", form};
     ot_supervise_child children[] = {
         {.name = "serve", .exe = u->exe, .argv = serve, .fds = {u->inference}, .n_fds = 1},
         {.name = "control",

@@ -76,8 +76,8 @@ static bool own_group(char out[OT_PATH_MAX])
            has(out, "cgroup.procs");
 }
 
-static bool make_in(const char *parent, const char *name, uint64_t memory_limit,
-                    unsigned cpu_weight, ot_launch_cgroup *out)
+static bool make_in(const char *parent, const char *name, const ot_launch_cgroup_limits *limits,
+                    ot_launch_cgroup *out)
 {
     ot_launch_cgroup g = {0};
     ot_disk *d = ot_disk_posix();
@@ -85,22 +85,25 @@ static bool make_in(const char *parent, const char *name, uint64_t memory_limit,
     if (!join(g.path, parent, name) || d->ops->mkdir(d, g.path, 0755, NULL) != OT_OK) {
         return false;
     }
-    if (memory_limit > 0) {
-        snprintf(text, sizeof text, "%" PRIu64, memory_limit);
+    if (limits->memory > 0) {
+        snprintf(text, sizeof text, "%" PRIu64, limits->memory);
         g.memory = write_value(g.path, "memory.max", text);
         /* Without these a program would swap for minutes, or lose a child and go on half dead. */
         (void)write_value(g.path, "memory.swap.max", "0");
         (void)write_value(g.path, "memory.oom.group", "1");
     }
-    if (cpu_weight > 0) {
-        snprintf(text, sizeof text, "%u", cpu_weight);
+    /* A group has a weight of its own, whatever the class of the processes in it. */
+    if (limits->cpu_weight > 0) {
+        snprintf(text, sizeof text, "%u", limits->cpu_weight);
         g.cpu = write_value(g.path, "cpu.weight", text);
+    } else if (limits->background) {
+        g.cpu = write_value(g.path, "cpu.idle", "1") || write_value(g.path, "cpu.weight", "1");
     }
     *out = g;
     return true;
 }
 
-void ot_launch_cgroup_create(const char *name, uint64_t memory_limit, unsigned cpu_weight,
+void ot_launch_cgroup_create(const char *name, const ot_launch_cgroup_limits *limits,
                              ot_launch_cgroup *out)
 {
     char own[OT_PATH_MAX];
@@ -112,14 +115,14 @@ void ot_launch_cgroup_create(const char *name, uint64_t memory_limit, unsigned c
      * where its owner has enabled the controllers, can give limits. */
     (void)write_value(own, "cgroup.subtree_control", "+memory");
     (void)write_value(own, "cgroup.subtree_control", "+cpu");
-    bool made = make_in(own, name, memory_limit, cpu_weight, out);
+    bool made = make_in(own, name, limits, out);
     char *slash = strrchr(own, '/');
-    if ((made && (memory_limit == 0 || out->memory)) || slash == NULL) {
+    if ((made && (limits->memory == 0 || out->memory)) || slash == NULL) {
         return;
     }
     ot_launch_cgroup beside = {0};
     *slash = 0;
-    if (has(own, "cgroup.procs") && make_in(own, name, memory_limit, cpu_weight, &beside)) {
+    if (has(own, "cgroup.procs") && make_in(own, name, limits, &beside)) {
         if (made && !beside.memory) {
             ot_launch_cgroup_remove(beside.path);
             return;

@@ -40,6 +40,9 @@ ot_rc ot_launch_procs_left(ot_launch_procs *s, pid_t session, uint64_t start_tim
 uint64_t ot_launch_proc_pss(const ot_launch_proc *p);
 /* A descriptor of exactly this process, or -1 when it is gone. */
 int ot_launch_proc_open(pid_t pid, uint64_t start_time);
+/* Gives the process's whole session the least weight, where the kernel groups tasks by session
+ * (sched(7), autogroup). */
+void ot_launch_proc_background(pid_t pid);
 /* Signals exactly this process; nothing when it is gone. */
 void ot_launch_proc_signal(const ot_launch_proc *p, int signo);
 

@@ -8,10 +8,14 @@
 #include <string.h>
 
 static const char *const state_names[] = {
-    [OT_LAUNCH_SUCCEEDED] = "succeeded",   [OT_LAUNCH_FAILED] = "failed",
-    [OT_LAUNCH_TIMED_OUT] = "timed_out",   [OT_LAUNCH_OUT_OF_MEMORY] = "out_of_memory",
-    [OT_LAUNCH_KILLED] = "killed",         [OT_LAUNCH_CANCELLED] = "cancelled",
-    [OT_LAUNCH_DISK_QUOTA] = "disk_quota", [OT_LAUNCH_SPAWN_FAILED] = "spawn_failed",
+    [OT_LAUNCH_SUCCEEDED] = "succeeded",
+    [OT_LAUNCH_FAILED] = "failed",
+    [OT_LAUNCH_TIMED_OUT] = "timed_out",
+    [OT_LAUNCH_OUT_OF_MEMORY] = "out_of_memory",
+    [OT_LAUNCH_KILLED] = "killed",
+    [OT_LAUNCH_CANCELLED] = "cancelled",
+    [OT_LAUNCH_DISK_QUOTA] = "disk_quota",
+    [OT_LAUNCH_SPAWN_FAILED] = "spawn_failed",
     [OT_LAUNCH_LOST] = "lost",
 };
 
@@ -274,10 +278,10 @@ ot_rc ot_launch_spec_parse(const char *text, size_t n, ot_launch_spec_doc *out, 
 {
     json_error_t je;
     ot_launch_spec_doc d = {.root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &je)};
-    ot_rc rc = json_is_object(d.root)
-                   ? spec_from_json(&d, err)
-                   : ot_fail(err, OT_INVALID, "spec.json:%d: not a JSON object: %s", je.line,
-                             je.text);
+    ot_rc rc =
+        json_is_object(d.root)
+            ? spec_from_json(&d, err)
+            : ot_fail(err, OT_INVALID, "spec.json:%d: not a JSON object: %s", je.line, je.text);
     if (rc != OT_OK) {
         ot_launch_spec_done(&d);
         return rc;

@@ -183,7 +183,8 @@ ot_rc ot_launch_start(const char *rundir, const ot_launch_spec *spec, const char
             char path[OT_PATH_MAX];
             ot_disk *d = ot_disk_posix();
             if (ot_launch_path(path, s.dir, "spec.json", NULL) == OT_OK) {
-                (void)d->ops->unlink(d, path, NULL); /* nothing was started: it may be tried again */
+                (void)d->ops->unlink(d, path,
+                                     NULL); /* nothing was started: it may be tried again */
             }
         }
     }
@@ -310,8 +311,9 @@ static ot_rc kill_left(const char *rundir, const ot_launch_shim_record *r, size_
         ot_clock_sleep_us(2000);
     }
     if (rc == OT_OK && procs.n > 0) {
-        rc = ot_fail(err, OT_UNAVAILABLE, "%s: %zu processes of the lost run do not end (first: %d)",
-                     rundir, procs.n, (int)procs.v[0].pid);
+        rc =
+            ot_fail(err, OT_UNAVAILABLE, "%s: %zu processes of the lost run do not end (first: %d)",
+                    rundir, procs.n, (int)procs.v[0].pid);
     }
     ot_launch_procs_done(&procs);
     ot_launch_cgroup_remove(r->cgroup);
@@ -331,7 +333,8 @@ ot_rc ot_launch_settle(const char *rundir, ot_launch_exit *exit_out, ot_error *e
     }
     if (st.phase != OT_LAUNCH_GONE) {
         return ot_fail(err, OT_PRECONDITION, "%s: %s", rundir,
-                       st.phase == OT_LAUNCH_RUNNING ? "its shim lives" : "no run was started here");
+                       st.phase == OT_LAUNCH_RUNNING ? "its shim lives"
+                                                     : "no run was started here");
     }
     ot_launch_shim_record r;
     ot_launch_exit e = {.state = OT_LAUNCH_LOST, .exit_code = -1};

@@ -1,7 +1,7 @@
 /* Runs of programs: started, watched, cancelled and found again by the control plane.
  *
- * Each run has a directory and a shim process (`overtake shim DIR`) that outlives the control plane.
- * The directory is the whole interface between the two:
+ * Each run has a directory and a shim process (`overtake shim DIR`) that outlives the control
+ * plane. The directory is the whole interface between the two:
  *
  *     spec.json   what to run; written by ot_launch_start
  *     lock        flock held from before the shim starts until it has ended

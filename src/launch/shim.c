@@ -40,9 +40,9 @@ struct shim {
     pid_t child;
     bool ended; /* the program itself; `status` is valid */
     int status;
-    bool stopping;          /* we are ending it, `exit.state` says why */
-    uint64_t deadline_ns;   /* of the time limit; 0: none */
-    uint64_t kill_at_ns;    /* of the grace; 0: not stopping */
+    bool stopping;        /* we are ending it, `exit.state` says why */
+    uint64_t deadline_ns; /* of the time limit; 0: none */
+    uint64_t kill_at_ns;  /* of the grace; 0: not stopping */
     ot_launch_exit exit;
 };
 
@@ -56,7 +56,8 @@ static void stop(struct shim *s, ot_launch_state why)
     int64_t grace = s->doc.spec.grace_us;
     s->stopping = true;
     s->exit.state = why;
-    s->kill_at_ns = ot_clock_mono_ns() + (uint64_t)(grace > 0 ? grace : OT_LAUNCH_GRACE_DEFAULT_US) * 1000;
+    s->kill_at_ns =
+        ot_clock_mono_ns() + (uint64_t)(grace > 0 ? grace : OT_LAUNCH_GRACE_DEFAULT_US) * 1000;
     if (why == OT_LAUNCH_OUT_OF_MEMORY) {
         s->kill_at_ns = ot_clock_mono_ns(); /* every moment of grace makes it worse */
     }
@@ -149,8 +150,7 @@ static void tick(struct shim *s)
         stop(s, OT_LAUNCH_TIMED_OUT);
     }
     ot_launch_usage_poll(&s->usage, now);
-    if (spec->memory_limit_bytes > 0 && !s->cgroup.memory &&
-        s->usage.memory_over) {
+    if (spec->memory_limit_bytes > 0 && !s->cgroup.memory && s->usage.memory_over) {
         stop(s, OT_LAUNCH_OUT_OF_MEMORY);
     }
     if (s->usage.disk_over) {
@@ -201,7 +201,8 @@ static void explain_stop(struct shim *s)
                  ot_format_duration(spec->time_limit_us, a));
         break;
     case OT_LAUNCH_OUT_OF_MEMORY:
-        snprintf(m, n, "used %s of memory, its limit is %s; raise resources.memory if it needs more",
+        snprintf(m, n,
+                 "used %s of memory, its limit is %s; raise resources.memory if it needs more",
                  ot_format_size(OT_MAX(s->usage.memory_peak, s->usage.memory), a),
                  ot_format_size(spec->memory_limit_bytes, b));
         break;
@@ -224,9 +225,8 @@ static void explain_exit(struct shim *s)
     ot_format_duration(s->exit.ended_us - s->exit.started_us, took);
     const char *quote = line[0] != 0 ? "; its last line: " : "; it printed nothing";
     if (s->exit.signal != 0) {
-        const char *hint = s->exit.signal == SIGKILL
-                               ? " (somebody, or the system for lack of memory)"
-                               : "";
+        const char *hint =
+            s->exit.signal == SIGKILL ? " (somebody, or the system for lack of memory)" : "";
         snprintf(m, n, "ended by signal %d, %s%s, after %s%s%s", s->exit.signal,
                  strsignal(s->exit.signal), hint, took, quote, line);
     } else if (s->exit.exit_code == 0) {
@@ -340,8 +340,11 @@ static ot_rc write_shim_record(struct shim *s, ot_error *err)
     ot_hex(mark, sizeof mark, r->mark);
     char name[64];
     snprintf(name, sizeof name, "overtake-%" PRId64 "-%.8s", s->doc.spec.run, r->mark);
-    ot_launch_cgroup_create(name, s->doc.spec.memory_limit_bytes, s->doc.spec.cpu_weight,
-                            &s->cgroup);
+    const ot_launch_spec *spec = &s->doc.spec;
+    ot_launch_cgroup_limits limits = {.memory = spec->memory_limit_bytes,
+                                      .cpu_weight = spec->cpu_weight,
+                                      .background = spec->background};
+    ot_launch_cgroup_create(name, &limits, &s->cgroup);
     snprintf(r->cgroup, sizeof r->cgroup, "%s", s->cgroup.path);
     return ot_launch_shim_write(s->rundir, r, err);
 }
@@ -371,10 +374,11 @@ static ot_rc launch(struct shim *s, ot_error *err)
     }
     const ot_launch_spec *spec = &s->doc.spec;
     const char *cwd = spec->cwd != NULL ? spec->cwd : s->rundir;
-    OT_TRY(ot_launch_spawn(spec, s->rundir, s->record.mark, &s->cgroup, &s->child, &s->output,
-                           err));
+    OT_TRY(
+        ot_launch_spawn(spec, s->rundir, s->record.mark, &s->cgroup, &s->child, &s->output, err));
     (void)fcntl(s->output, F_SETFL, O_NONBLOCK);
     s->usage = (ot_launch_usage){.root = getpid(),
+                                 .session = spec->background ? getpid() : 0,
                                  .memory_limit = spec->memory_limit_bytes,
                                  .disk_limit = spec->disk_limit_bytes,
                                  .disk_dir = spec->disk_dir != NULL ? spec->disk_dir : cwd};

@@ -1,8 +1,8 @@
 /* The shim: one process a run (`overtake shim RUNDIR`), see run.h for the directory.
  *
- * Owns the program's session, process group, limits and log, and writes exit.json. It is a subreaper:
- * whatever the program forks, daemons included, ends with the run. SIGTERM or a file `cancel`
- * stops the run. One thread; does nothing else. */
+ * Owns the program's session, process group, limits and log, and writes exit.json. It is a
+ * subreaper: whatever the program forks, daemons included, ends with the run. SIGTERM or a file
+ * `cancel` stops the run. One thread; does nothing else. */
 #ifndef OT_LAUNCH_SHIM_H
 #define OT_LAUNCH_SHIM_H
 

@@ -62,12 +62,17 @@ static void poll_memory(ot_launch_usage *u, uint64_t now_ns)
             u->procs.n = 0; /* too many to list: what is not seen is not counted */
         }
         u->scan_at_ns = now_ns + SCAN_NS;
+        for (size_t i = 0; i < u->procs.n; i++) {
+            if (u->session != 0 && u->procs.v[i].session != u->session) {
+                ot_launch_proc_background(u->procs.v[i].pid);
+            }
+        }
     }
     uint64_t sum = 0;
     for (size_t i = 0; i < u->procs.n; i++) {
         ot_launch_proc *p = &u->procs.v[i], now;
-        bool same = ot_launch_proc_read(p->pid, &now, NULL) == OT_OK &&
-                    now.start_time == p->start_time;
+        bool same =
+            ot_launch_proc_read(p->pid, &now, NULL) == OT_OK && now.start_time == p->start_time;
         p->rss_bytes = same ? now.rss_bytes : 0;
         sum += p->rss_bytes;
     }

@@ -1,4 +1,5 @@
-/* What a run uses, by polling: memory of its tree and bytes under a directory.
+/* What a run uses, by polling: memory of its tree and bytes under a directory; and sessions that it
+ * opens, which leave the weight that its own was given.
  *
  * The list of processes is made anew twice a second, their memory is read at every poll. Resident
  * sizes count shared pages once a process, so a limit that they seem to pass is confirmed with the
@@ -11,7 +12,8 @@
 
 typedef struct ot_launch_usage {
     /* Set by the owner; limits of 0 are none. */
-    pid_t root; /* its descendants are measured */
+    pid_t root;    /* its descendants are measured */
+    pid_t session; /* of a background run: others that it opens are made background too; or 0 */
     uint64_t memory_limit, disk_limit;
     const char *disk_dir;
     /* Results. */

@@ -105,6 +105,18 @@ static ot_rc read_info(ot_model *m, const char *format, const char *version, ot_
                                          : ot_fail(err, OT_EXHAUSTED, "model: out of memory");
 }
 
+static overtake_load load_of(const ot_model_place *place, const ot_model_options *opts)
+{
+    return (overtake_load){
+        .struct_size = sizeof(overtake_load),
+        .format = place->format->name,
+        .path = place->path,
+        .options_json = opts != NULL && opts->options_json != NULL ? opts->options_json : "{}",
+        .threads = opts != NULL ? OT_MIN(OT_MAX(opts->threads, 1u), THREADS_MAX) : 1,
+        .device_kind = OVERTAKE_MEM_HOST,
+    };
+}
+
 static ot_rc load_with(ot_model *m, const ot_model_place *place, const ot_model_options *opts,
                        ot_error *err)
 {
@@ -114,14 +126,7 @@ static ot_rc load_with(ot_model *m, const ot_model_place *place, const ot_model_
     if (rc != OVERTAKE_OK) {
         return plugin_failed(m->plugin, rc, &why, "runtime", err);
     }
-    overtake_load load = {
-        .struct_size = sizeof load,
-        .format = place->format->name,
-        .path = place->path,
-        .options_json = opts != NULL && opts->options_json != NULL ? opts->options_json : "{}",
-        .threads = opts != NULL ? OT_MIN(OT_MAX(opts->threads, 1u), THREADS_MAX) : 1,
-        .device_kind = OVERTAKE_MEM_HOST,
-    };
+    overtake_load load = load_of(place, opts);
     rc = m->plugin->model_load(&load, &m->model, &why);
     if (rc != OVERTAKE_OK) {
         m->model = NULL;
@@ -153,6 +158,24 @@ ot_rc ot_model_load(ot_runtime *rt, const char *format, const char *path,
     }
     *model_out = m;
     return OT_OK;
+}
+
+ot_rc ot_model_estimate(ot_runtime *rt, const char *format, const char *path, uint64_t *bytes_out,
+                        ot_error *err)
+{
+    OT_AUTO(ot_free_ptr) ot_model_place *place = ot_calloc(1, sizeof *place);
+    if (place == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "%s: out of memory", path);
+    }
+    OT_TRY(ot_runtime_locate(rt, format, path, place, err));
+    const overtake_plugin *t = place->plugin->table;
+    if (t->model_estimate == NULL) {
+        return ot_fail(err, OT_UNIMPLEMENTED, "%s: gives no estimate of memory", t->name);
+    }
+    overtake_load load = load_of(place, NULL);
+    overtake_error why = {""};
+    int32_t rc = t->model_estimate(&load, bytes_out, &why);
+    return rc == OVERTAKE_OK ? OT_OK : plugin_failed(t, rc, &why, place->path, err);
 }
 
 ot_model *ot_model_ref(ot_model *m)

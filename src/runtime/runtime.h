@@ -88,6 +88,10 @@ typedef struct ot_model_info {
  * caller owns one reference. */
 ot_rc ot_model_load(ot_runtime *rt, const char *format, const char *path,
                     const ot_model_options *opts, ot_model **model_out, ot_error *err) OT_CHECKED;
+/* Memory that loading would take, without loading: for a budget that is checked first.
+ * OT_UNIMPLEMENTED: the plug-in doesn't know. */
+ot_rc ot_model_estimate(ot_runtime *rt, const char *format, const char *path, uint64_t *bytes_out,
+                        ot_error *err) OT_CHECKED;
 ot_model *ot_model_ref(ot_model *m);
 void ot_model_unref(ot_model *m); /* the last one unloads, in the calling thread; NULL is fine */
 const ot_model_info *ot_model_info_of(const ot_model *m); /* lives as long as the model */

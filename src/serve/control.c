@@ -189,12 +189,26 @@ static ot_dep *make_dep(ot_control *c, const ot_target_deployment *t)
     return d;
 }
 
+static bool in_route(const ot_control *c, const ot_variant *v)
+{
+    const ot_route *r = atomic_load_explicit(&c->serve->route, memory_order_relaxed);
+    for (size_t i = 0; v != NULL && i < r->n_deps; i++) {
+        for (size_t k = 0; k < r->deps[i]->n_arms; k++) {
+            if (r->deps[i]->arms[k].variant == v) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* What still answers stays known although it isn't wanted: the target may go back to it. */
 static void forget_unwanted(ot_control *c)
 {
     size_t kept = 0;
     for (size_t i = 0; i < c->n_entries; i++) {
         ot_entry *e = c->entries[i];
-        if (e->wanted || e->state == OT_ENTRY_LOADING) {
+        if (e->wanted || e->state == OT_ENTRY_LOADING || in_route(c, e->variant)) {
             c->entries[kept++] = e;
         } else {
             free_entry(e);

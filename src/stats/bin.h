@@ -173,9 +173,10 @@ static inline ot_rc bin_record_open(const void *p, size_t n, uint32_t magic, uin
     uint16_t got_version = (uint16_t)bin_get_u(&r, 2);
     uint32_t len = bin_get_u32(&r);
     if (r.failed || got_magic != magic) {
-        return ot_fail(err, OT_INVALID, "%s: these %zu bytes are not one (no '%c%c%c%c' at the start)",
-                       what, n, (int)(magic & 0xff), (int)(magic >> 8 & 0xff),
-                       (int)(magic >> 16 & 0xff), (int)(magic >> 24 & 0xff));
+        return ot_fail(err, OT_INVALID,
+                       "%s: these %zu bytes are not one (no '%c%c%c%c' at the start)", what, n,
+                       (int)(magic & 0xff), (int)(magic >> 8 & 0xff), (int)(magic >> 16 & 0xff),
+                       (int)(magic >> 24 & 0xff));
     }
     if (got_version != version) {
         return ot_fail(err, OT_INVALID, "%s: version %u; this program reads version %u", what,

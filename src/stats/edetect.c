@@ -40,8 +40,9 @@ static void tolerances(const ot_edetect *d, const edetect_series *s, double leve
 }
 
 /* All bets of a series on a standardised residual. A tolerated shift is taken off before clipping:
- * the clipped score rises with the residual, so what is fair for no shift stays fair for a tolerated
- * one; taken off after clipping it would hide any change once tolerance / sd passes the clip. */
+ * the clipped score rises with the residual, so what is fair for no shift stays fair for a
+ * tolerated one; taken off after clipping it would hide any change once tolerance / sd passes the
+ * clip. */
 static void bet(double *m, int64_t *since, int64_t begun, double credit, double up, double down,
                 const double *cost)
 {
@@ -50,7 +51,8 @@ static void bet(double *m, int64_t *since, int64_t begun, double credit, double 
         if (m[k] < credit) {
             since[k] = begun;
         }
-        m[k] = fmin((credit + m[k]) * growth(l * (k < SIDES ? up : -down)) * cost[k % SIDES], M_MAX);
+        m[k] =
+            fmin((credit + m[k]) * growth(l * (k < SIDES ? up : -down)) * cost[k % SIDES], M_MAX);
     }
 }
 

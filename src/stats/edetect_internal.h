@@ -41,7 +41,8 @@ typedef struct edetect_series {
     bool active; /* false: the warm-up saw too little of it */
     /* baseline */
     double xwy[REGRESSORS_MAX], beta[REGRESSORS_MAX];
-    float state[LANES], side[LANES]; /* side: the block before exceeded the cap below (-1), above (1) */
+    float state[LANES],
+        side[LANES]; /* side: the block before exceeded the cap below (-1), above (1) */
     double sse[LANES], fit[FIT_SUMS];
     uint32_t filter;
     double phi, tau2, b, k2;
@@ -64,7 +65,7 @@ typedef struct edetect_series {
 typedef struct edetect_feature {
     uint32_t feature;
     uint32_t n_series, first; /* into `order` */
-    int64_t hot_day;          /* the last day with much evidence or latched; such days aren't learnt */
+    int64_t hot_day; /* the last day with much evidence or latched; such days aren't learnt */
     bool latched;
     int64_t since; /* of the alarm that latched it: where its change began */
 } edetect_feature;
@@ -83,14 +84,15 @@ struct ot_edetect {
     size_t n;          /* series */
     edetect_series *s; /* (n) */
     size_t n_features;
-    edetect_feature *f;    /* (n_features), by rising feature */
-    uint32_t *feature_of;  /* (n) index into f */
-    uint32_t *order;       /* (n) series grouped by feature */
-    edetect_warmup warm;   /* arrays NULL once it is over */
+    edetect_feature *f;   /* (n_features), by rising feature */
+    uint32_t *feature_of; /* (n) index into f */
+    uint32_t *order;      /* (n) series grouped by feature */
+    edetect_warmup warm;  /* arrays NULL once it is over */
     bool live;
     double n_median;
     double xwx[REGRESSORS_MAX * REGRESSORS_MAX], p_matrix[REGRESSORS_MAX * REGRESSORS_MAX];
-    /* The last hold_days + 1 days: a block's place is (day % ring_days) * blocks_per_day + phase. */
+    /* The last hold_days + 1 days: a block's place is (day % ring_days) * blocks_per_day + phase.
+     */
     uint32_t ring_days;
     int64_t *ring_index; /* (ring_days * blocks_per_day); -1: no block */
     float *ring_w;       /* the same */
@@ -146,8 +148,8 @@ void edetect_regressors(const ot_edetect *d, int64_t index, double *x_out);
 void edetect_block_init(const ot_edetect *d, int64_t index, double rows, edetect_block *out);
 double edetect_quadratic(const ot_edetect *d, const double *x); /* x' P x */
 void edetect_xwx_add(ot_edetect *d, const double *x, double w);
-void edetect_solve(ot_edetect *d);                          /* P from X'WX */
-void edetect_beta(const ot_edetect *d, edetect_series *s);  /* beta = P X'Wy */
+void edetect_solve(ot_edetect *d);                         /* P from X'WX */
+void edetect_beta(const ot_edetect *d, edetect_series *s); /* beta = P X'Wy */
 double edetect_variance(const edetect_series *s, double n, double h);
 /* Steps all filters; `sse` gains w * clip(v)^2; returns the selected filter's innovation. */
 double edetect_filters_step(edetect_series *s, float *sse, double e, double d, double w);

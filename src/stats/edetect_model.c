@@ -12,10 +12,12 @@ enum { CAP = 4 };
 static const double K2_LEAST = 1.2, B_LEAST = 0.25, ABSORB = 0.03, RIDGE = 1e-3;
 static const double FLOOR_SHARE = 1.0, FLOOR_MEAN = 0.01; /* least d, times 1/n */
 
-const float edetect_filter_a[LANES] = {0,    .5f, .5f, .5f, .5f,  .8f,  .8f,  .8f,  .8f,  .9f, .9f, .9f,
-                                       .9f, .95f, .95f, .95f, .95f, .98f, .98f, .98f, .98f, .3f, .6f, 0};
-const float edetect_filter_g[LANES] = {0,    .1f, .25f, .5f, .75f, .1f, .25f, .5f, .75f, .1f, .25f, .5f,
-                                       .75f, .1f, .25f, .5f, .75f, .1f, .25f, .5f, .75f, 1,   1,    0};
+const float edetect_filter_a[LANES] = {0,    .5f,  .5f,  .5f,  .5f,  .8f,  .8f,  .8f,
+                                       .8f,  .9f,  .9f,  .9f,  .9f,  .95f, .95f, .95f,
+                                       .95f, .98f, .98f, .98f, .98f, .3f,  .6f,  0};
+const float edetect_filter_g[LANES] = {0,    .1f, .25f, .5f, .75f, .1f, .25f, .5f,
+                                       .75f, .1f, .25f, .5f, .75f, .1f, .25f, .5f,
+                                       .75f, .1f, .25f, .5f, .75f, 1,   1,    0};
 
 /* ---- regression ---- */
 

@@ -71,8 +71,8 @@ ot_rc edetect_check_options(const ot_edetect_options *given, ot_edetect_options 
     o.tolerance = or_default(o.tolerance, 0.1);
     o.tolerance_share = or_default(o.tolerance_share, 0.01);
     OT_TRY(check_ranges(&o, err));
-    /* Places in day and week are all that matters: a phase of less than a week, and never negative, so
-     * that no day is. */
+    /* Places in day and week are all that matters: a phase of less than a week, and never negative,
+     * so that no day is. */
     int64_t week = 7 * (int64_t)o.blocks_per_day;
     o.phase_blocks = (int32_t)((o.phase_blocks % week + week) % week);
     *out = o;
@@ -166,10 +166,11 @@ ot_rc edetect_alloc(const ot_edetect_options *checked, const ot_score_series *se
     OT_TRY(check_series(series, n, err));
     uint64_t days = OT_MAX(checked->warmup_days, checked->hold_days) + 1u;
     if (days * checked->blocks_per_day * n > VALUES_MAX) {
-        return ot_fail(err, OT_INVALID,
-                       "detector: %zu series over %llu days of %u blocks are more than the %d values "
-                       "it may keep; watch fewer features or use longer blocks",
-                       n, (unsigned long long)days, checked->blocks_per_day, VALUES_MAX);
+        return ot_fail(
+            err, OT_INVALID,
+            "detector: %zu series over %llu days of %u blocks are more than the %d values "
+            "it may keep; watch fewer features or use longer blocks",
+            n, (unsigned long long)days, checked->blocks_per_day, VALUES_MAX);
     }
     ot_edetect *d = ot_calloc(1, sizeof *d);
     if (d == NULL) {

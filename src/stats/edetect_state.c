@@ -1,8 +1,8 @@
 /* The written form of an e-detector. See edetect.h and edetect_internal.h.
  *
- * One list of fields serves writing and reading, so that the two cannot part: each field is passed to
- * a function of `io`, which either appends it or takes it from the bytes. What can be computed from
- * other fields (P, costs of bets, the grouping by feature) is computed again. */
+ * One list of fields serves writing and reading, so that the two cannot part: each field is passed
+ * to a function of `io`, which either appends it or takes it from the bytes. What can be computed
+ * from other fields (P, costs of bets, the grouping by feature) is computed again. */
 #include "stats/edetect_internal.h"
 
 #include "base/mem.h"
@@ -237,8 +237,8 @@ static ot_rc check_kept(ot_edetect_options *o, ot_error *err)
     return edetect_check_options(&given, o, err);
 }
 
-/* Bytes that a live detector's record must have at least, so that a short record cannot ask for much
- * memory. */
+/* Bytes that a live detector's record must have at least, so that a short record cannot ask for
+ * much memory. */
 static size_t least_bytes(const ot_edetect_options *o, size_t n)
 {
     size_t ring_days = o->hold_days + 1u;
@@ -259,8 +259,8 @@ static bool sane(const ot_edetect *d)
     }
     for (size_t i = 0; i < d->n; i++) {
         const edetect_series *s = &d->s[i];
-        good &= s->phi >= 0 && s->b >= 0 && s->k2 >= 0 && s->tau2 >= 0 && s->sum_e2 >= 0 && s->day_w >= 0 &&
-                (s->moments == MOMENT_DAYS || s->moment_at == s->moments) &&
+        good &= s->phi >= 0 && s->b >= 0 && s->k2 >= 0 && s->tau2 >= 0 && s->sum_e2 >= 0 &&
+                s->day_w >= 0 && (s->moments == MOMENT_DAYS || s->moment_at == s->moments) &&
                 (s->day_w > 0) == (s->day_blocks > 0);
         for (size_t k = 0; k < BETS; k++) {
             good &= s->m[k] >= 0 && s->m_day[k] >= 0;

@@ -21,8 +21,8 @@ ot_rc edetect_warmup_alloc(ot_edetect *d, ot_error *err)
     w->y = ot_calloc((size_t)cap * d->n, sizeof *w->y);
     w->n_y = ot_calloc((size_t)cap * d->n, sizeof *w->n_y);
     if (!w->index || !w->rows || !w->y || !w->n_y) {
-        return ot_fail(err, OT_EXHAUSTED, "detector: no memory for a warm-up of %u blocks x %zu series",
-                       cap, d->n);
+        return ot_fail(err, OT_EXHAUSTED,
+                       "detector: no memory for a warm-up of %u blocks x %zu series", cap, d->n);
     }
     return OT_OK;
 }
@@ -57,7 +57,7 @@ typedef struct warm_fit {
     size_t n;
     edetect_block *block; /* (n) */
     double *hat;          /* (n) w x' P x, at most .5 */
-    double *e, *n_y;      /* (n) of the series at hand: leave-one-out residual, rows (0: no value) */
+    double *e, *n_y; /* (n) of the series at hand: leave-one-out residual, rows (0: no value) */
 } warm_fit;
 
 static int by_value(const void *a, const void *b)
@@ -86,8 +86,8 @@ static void fit_design(ot_edetect *d, warm_fit *fit)
     }
 }
 
-/* The regression of series i. Blocks without a value enter at the mean of the others, so that P can be
- * shared by all. */
+/* The regression of series i. Blocks without a value enter at the mean of the others, so that P can
+ * be shared by all. */
 static void fit_baseline(ot_edetect *d, size_t i, warm_fit *fit)
 {
     edetect_series *s = &d->s[i];
@@ -155,7 +155,8 @@ static void run_filters(edetect_series *s, const warm_fit *fit, bool capped, boo
     memcpy(s->fit, sums, sizeof sums);
 }
 
-/* Losses of all series, the choice of filters, then the variances of the chosen ones' innovations. */
+/* Losses of all series, the choice of filters, then the variances of the chosen ones' innovations.
+ */
 static void pass(ot_edetect *d, warm_fit *fit, bool capped)
 {
     for (size_t i = 0; i < d->n; i++) {
@@ -184,7 +185,8 @@ static void close_warm_day(edetect_series *s)
     s->day_blocks = 0;
 }
 
-/* Day residuals and moments of r, with the final parameters; leaves the filters where they live on. */
+/* Day residuals and moments of r, with the final parameters; leaves the filters where they live on.
+ */
 static void run_days(ot_edetect *d, size_t i, const warm_fit *fit, edetect_draws *draws)
 {
     edetect_series *s = &d->s[i];

@@ -145,7 +145,7 @@ static void count_classes(const ot_hist_schema *s, ot_hist_table *t, const float
 void ot_hist_add_rows(const ot_hist_schema *s, ot_hist_table *t, const float *rows, size_t n,
                       size_t stride)
 {
-    enum { BLOCK = 32 }; /* rows whose chunk stays in the L1 cache with it */
+    enum { BLOCK = 32 };            /* rows whose chunk stays in the L1 cache with it */
     if (n > UINT32_MAX - t->rows) { /* every cell is at most `rows`, so no counter can wrap */
         t->dropped += n;
         return;

@@ -62,8 +62,8 @@ static double mapped(const hist_axis *a, float x)
     return a->map == OT_HIST_LOG ? (double)log_map(x, a->centre, a->inverse_spread) : (double)x;
 }
 
-/* Sets lo and scale so that [lo, hi] takes the indexes 1..254. Rounding can push an end out when the
- * range is narrow for floats of that size: then it is widened until both are in. */
+/* Sets lo and scale so that [lo, hi] takes the indexes 1..254. Rounding can push an end out when
+ * the range is narrow for floats of that size: then it is widened until both are in. */
 static void fit_axis(hist_axis *a, float lo, float hi)
 {
     double from = mapped(a, lo), to = mapped(a, hi), middle = (from + to) / 2;

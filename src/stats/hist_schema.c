@@ -371,9 +371,9 @@ ot_rc ot_hist_schema_read(const void *p, size_t n, ot_hist_schema **schema_out, 
                            features);
         }
     }
-    ot_rc rc = r.at == r.n ? hist_schema_seal(s, err)
-                           : ot_fail(err, OT_INVALID, "histogram schema: %zu bytes too many",
-                                     r.n - r.at);
+    ot_rc rc = r.at == r.n
+                   ? hist_schema_seal(s, err)
+                   : ot_fail(err, OT_INVALID, "histogram schema: %zu bytes too many", r.n - r.at);
     if (rc != OT_OK) {
         ot_hist_schema_destroy(s);
         return rc;

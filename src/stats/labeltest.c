@@ -5,7 +5,11 @@
 #include "stats/bin.h"
 #include "stats/special.h"
 
-enum { DEGRADE_MAGIC = 0x4444544f /* "OTDD" */, MEANSEQ_MAGIC = 0x534d544f /* "OTMS" */, VERSION = 1 };
+enum {
+    DEGRADE_MAGIC = 0x4444544f /* "OTDD" */,
+    MEANSEQ_MAGIC = 0x534d544f /* "OTMS" */,
+    VERSION = 1
+};
 
 /* Bets as shares of the largest legal one. */
 static const double bet_share[OT_DEGRADE_BETS] = {.005, .01, .02, .04, .08, .12, .2, .32, .5, .8};
@@ -37,8 +41,8 @@ ot_rc ot_degrade_init(ot_degrade *d, double theta0, double pi_min, double thresh
 {
     OT_TRY(check_pi(pi_min, err));
     if (!(theta0 >= 0 && theta0 < 1)) {
-        return ot_fail(err, OT_INVALID, "labels: an accepted mean loss of %g; it takes 0 to below 1",
-                       theta0);
+        return ot_fail(err, OT_INVALID,
+                       "labels: an accepted mean loss of %g; it takes 0 to below 1", theta0);
     }
     if (!(threshold >= 1 && threshold <= 1e15)) {
         return ot_fail(err, OT_INVALID,
@@ -68,17 +72,21 @@ bool ot_degrade_add(ot_degrade *d, double z)
     if (isnan(z)) {
         return false;
     }
-    double x = clamp_z(z, d->pi_min) - d->theta0, most = largest_bet(d);
-    if (ot_degrade_evidence(d) < 1) {
-        d->since = 0;
-        d->sum_since = 0;
+    z = clamp_z(z, d->pi_min);
+    double x = z - d->theta0, most = largest_bet(d);
+    size_t best = 0;
+    for (size_t k = 0; k < OT_DEGRADE_BETS; k++) {
+        if (d->m[k] < 1) {
+            d->begun_n[k] = d->n;
+            d->begun_sum[k] = d->sum;
+        }
+        d->m[k] = fmin((1 + d->m[k]) * (1 + bet_share[k] * most * x), M_MAX);
+        best = d->m[k] > d->m[best] ? k : best;
     }
     d->n++;
-    d->since++;
-    d->sum_since += clamp_z(z, d->pi_min);
-    for (size_t k = 0; k < OT_DEGRADE_BETS; k++) {
-        d->m[k] = fmin((1 + d->m[k]) * (1 + bet_share[k] * most * x), M_MAX);
-    }
+    d->sum += z;
+    d->since = d->n - d->begun_n[best];
+    d->sum_since = d->sum - d->begun_sum[best];
     if (ot_degrade_evidence(d) < d->threshold) {
         return false;
     }
@@ -100,10 +108,13 @@ void ot_degrade_write(const ot_degrade *d, ot_str *out)
     bin_put_f64(out, d->threshold);
     bin_put_u64(out, d->n);
     bin_put_u64(out, d->alarms);
+    bin_put_f64(out, d->sum);
     bin_put_u64(out, d->since);
     bin_put_f64(out, d->sum_since);
     for (size_t k = 0; k < OT_DEGRADE_BETS; k++) {
         bin_put_f64(out, d->m[k]);
+        bin_put_u64(out, d->begun_n[k]);
+        bin_put_f64(out, d->begun_sum[k]);
     }
     bin_record_end(out, body);
 }
@@ -118,11 +129,14 @@ ot_rc ot_degrade_read(ot_degrade *d, const void *p, size_t n, ot_error *err)
     OT_TRY(ot_degrade_init(&x, theta0, pi_min, threshold, err));
     x.n = bin_get_u64(&r);
     x.alarms = bin_get_u64(&r);
+    x.sum = bin_get_finite(&r);
     x.since = bin_get_u64(&r);
     x.sum_since = bin_get_finite(&r);
     for (size_t k = 0; k < OT_DEGRADE_BETS; k++) {
         x.m[k] = bin_get_finite(&r);
-        r.failed |= x.m[k] < 0;
+        x.begun_n[k] = bin_get_u64(&r);
+        x.begun_sum[k] = bin_get_finite(&r);
+        r.failed |= x.m[k] < 0 || x.begun_n[k] > x.n;
     }
     if (r.failed || r.at != r.n || used != n) {
         return ot_fail(err, OT_INVALID, "label test: malformed state of %zu bytes", n);
@@ -153,9 +167,9 @@ void ot_meanseq_add(ot_meanseq *m, double z)
     m->n++;
 }
 
-/* The smallest s with log sum_k w_k exp(l_k s - psi(l_k) v) >= need, psi(l) = -log(1 - l) - l: a sum of
- * deviations above s has probability at most e^-need, ever (Fan, Grama, Liu 2015). Bets are spread
- * geometrically and weighted by 1 / (k + 1)^2 towards the large ones, which matter early. */
+/* The smallest s with log sum_k w_k exp(l_k s - psi(l_k) v) >= need, psi(l) = -log(1 - l) - l: a
+ * sum of deviations above s has probability at most e^-need, ever (Fan, Grama, Liu 2015). Bets are
+ * spread geometrically and weighted by 1 / (k + 1)^2 towards the large ones, which matter early. */
 static double deviation_bound(double v, double need)
 {
     enum { GRID = 24, STEPS = 100 };

@@ -28,9 +28,13 @@ enum { OT_DEGRADE_BETS = 10 };
 typedef struct ot_degrade {
     double theta0, pi_min, threshold; /* threshold: T, labels per allowed false alarm */
     uint64_t n, alarms;
-    uint64_t since;   /* labels since the present evidence began to grow */
-    double sum_since; /* of z, since then */
+    double sum;     /* of z, over all labels */
+    uint64_t since; /* labels since the strongest bet began to grow: when it began, as seen now */
+    double
+        sum_since; /* of z, since then; both stay as they were at an alarm until the next label */
     double m[OT_DEGRADE_BETS];
+    uint64_t begun_n[OT_DEGRADE_BETS]; /* n and sum before each bet's present run */
+    double begun_sum[OT_DEGRADE_BETS];
 } ot_degrade;
 
 /* theta0 in [0,1) the mean loss that is still right (1 - an accuracy objective), pi_min in (0,1]

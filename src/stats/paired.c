@@ -21,8 +21,8 @@ static double grid_bet(size_t k)
 }
 
 /* ln e-value against "d >= m" (sign +1) or "d <= m" (sign -1): the mean over bets l of
- * prod (1 + l sign (m - D_i)), a function of the counts alone. Fair bets need 1 + l (m - D) >= 0 for
- * D = +-1: l is scaled by 1 / (1 - sign m). Rises with sign m. */
+ * prod (1 + l sign (m - D_i)), a function of the counts alone. Fair bets need 1 + l (m - D) >= 0
+ * for D = +-1: l is scaled by 1 / (1 - sign m). Rises with sign m. */
 static double log_evidence(const ot_paired *p, double m, double sign)
 {
     double against = sign > 0 ? (double)p->n10 : (double)p->n01;
@@ -32,7 +32,8 @@ static double log_evidence(const ot_paired *p, double m, double sign)
     for (size_t k = 0; k < GRID; k++) {
         /* Below m = 0 the largest bets would be illegal. */
         double l = fmin(grid_bet(k), 0.98 / (1 - m));
-        double x = against * log1p(l * (m - 1)) + towards * log1p(l * (m + 1)) + equal * log1p(l * m);
+        double x =
+            against * log1p(l * (m - 1)) + towards * log1p(l * (m + 1)) + equal * log1p(l * m);
         sum = ot_special_log_add(sum, x - log(GRID));
     }
     return sum;
@@ -79,8 +80,8 @@ ot_rc ot_paired_compare(const ot_paired *p, double margin, double alpha, ot_comp
                        (unsigned long long)p->n);
     }
     if (!(margin > 0 && margin < 1) || !(alpha > 0 && alpha < 1)) {
-        return ot_fail(err, OT_INVALID,
-                       "comparison: margin %g, alpha %g; both lie between 0 and 1", margin, alpha);
+        return ot_fail(err, OT_INVALID, "comparison: margin %g, alpha %g; both lie between 0 and 1",
+                       margin, alpha);
     }
     ot_comparison c = {.verdict = OT_VERDICT_UNDECIDED, .d_lo = -1, .d_hi = 1};
     double n = (double)p->n, discordant = (double)(p->n10 + p->n01);
@@ -136,7 +137,8 @@ ot_rc ot_shares_evidence(const uint64_t *counts, const double *shares, size_t ar
 
 /* ---- labels needed ---- */
 
-/* Growth of the best constant bet a label when D has mean 0 and variance `var`: both signs alike. */
+/* Growth of the best constant bet a label when D has mean 0 and variance `var`: both signs alike.
+ */
 static double best_growth(double margin, double var)
 {
     double best = 0, each = fmin(var / 2, 0.5);

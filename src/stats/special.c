@@ -85,7 +85,8 @@ double ot_special_log_beta(double a, double b)
     return lgamma(a) + lgamma(b) - lgamma(a + b);
 }
 
-/* The continued fraction of the incomplete beta function (Numerical Recipes 6.4), modified Lentz. */
+/* The continued fraction of the incomplete beta function (Numerical Recipes 6.4), modified Lentz.
+ */
 static double beta_fraction(double a, double b, double x)
 {
     const double tiny = 1e-300;

@@ -2,8 +2,8 @@
 #ifndef OT_STATS_SPECIAL_H
 #define OT_STATS_SPECIAL_H
 
-/* Quantile of the standard normal distribution, p in (0, 1), to about 1e-15 (Acklam's rational start,
- * one Halley step on erfc). */
+/* Quantile of the standard normal distribution, p in (0, 1), to about 1e-15 (Acklam's rational
+ * start, one Halley step on erfc). */
 double ot_special_normal_quantile(double p);
 /* Upper regularised incomplete gamma function Q(a, x), a > 0, x >= 0 (series below a + 1, continued
  * fraction above: Numerical Recipes 6.2). */

@@ -70,6 +70,7 @@ struct ot_store {
     size_t last_group;     /* its writes */
     uint64_t commit_ns;    /* what the last commit took */
     _Atomic uint32_t turn; /* changes when a group was answered or the baton passed on */
+    atomic_bool wake_due;  /* the first thread that wakes is to wake the others */
     pthread_mutex_t m;
     pthread_cond_t writer_cv;
     ot_write_req *queue_head, *queue_tail;

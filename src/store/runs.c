@@ -50,8 +50,9 @@ static ot_rc check_new(const ot_run *r, ot_error *err)
                        r->app, r->step);
     }
     if (r->spec == NULL || strlen(r->spec) > JSON_MAX) {
-        return ot_fail(err, OT_INVALID, "run of app '%s': its spec is missing or has more than %u "
-                                        "bytes",
+        return ot_fail(err, OT_INVALID,
+                       "run of app '%s': its spec is missing or has more than %u "
+                       "bytes",
                        r->app, JSON_MAX);
     }
     return check(r, err);

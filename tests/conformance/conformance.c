@@ -8,6 +8,7 @@
 #include "base/disk.h"
 #include "base/mem.h"
 #include "broken.h"
+#include "golden_file.h"
 #include "overtake/plugin.h"
 #include "runtime/golden.h"
 #include "runtime/runtime.h"
@@ -75,40 +76,6 @@ static double difference(const env *e, const void *a, const void *b, int64_t n)
     return most;
 }
 
-static bool read_golden(env *e, const char *file)
-{
-    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
-    ot_error err;
-    long n_in = 0, n_out = 0;
-    if (ot_disk_read_all(ot_disk_posix(), file, 64u << 20, &text, &err) != OT_OK) {
-        printf("# %s\n", err.msg);
-        return false;
-    }
-    char *at = text.data;
-    e->golden_rows = (int)strtol(at, &at, 10);
-    n_in = strtol(at, &at, 10);
-    n_out = strtol(at, &at, 10);
-    if (e->golden_rows < 1 || e->golden_rows > ROWS_MAX || n_out < 1 ||
-        (size_t)n_in * sizeof(float) != e->row_bytes) {
-        printf("# %s: doesn't fit the model\n", file);
-        return false;
-    }
-    e->golden_y = ot_calloc((size_t)e->golden_rows * (size_t)n_out, sizeof(float));
-    for (int r = 0; r < e->golden_rows; r++) {
-        for (long i = 0; i < n_in; i++) {
-            ((float *)(void *)(e->x + (size_t)r * e->row_bytes))[i] = strtof(at, &at);
-        }
-        for (long i = 0; i < n_out; i++) {
-            e->golden_y[r * n_out + i] = strtof(at, &at);
-        }
-    }
-    for (int r = e->golden_rows; r < ROWS_MAX; r++) {
-        memcpy(e->x + (size_t)r * e->row_bytes, e->x + (size_t)(r % e->golden_rows) * e->row_bytes,
-               e->row_bytes);
-    }
-    return true;
-}
-
 static void fill_feed(env *e, const char *golden)
 {
     const ot_tensor_spec *s = &e->info->inputs[0];
@@ -123,7 +90,13 @@ static void fill_feed(env *e, const char *golden)
         ((float *)(void *)e->x)[i] = (float)(i * 7919 % 1000) / 1000.f;
     }
     if (golden != NULL) {
-        ok(read_golden(e, golden), "golden file %s", golden);
+        float *x = (float *)(void *)e->x;
+        e->golden_rows = golden_read(golden, e->row_bytes / sizeof *x, ROWS_MAX, x, &e->golden_y);
+        ok(e->golden_rows > 0, "golden file %s", golden);
+        for (int r = e->golden_rows; r > 0 && r < ROWS_MAX; r++) {
+            memcpy(e->x + (size_t)r * e->row_bytes,
+                   e->x + (size_t)(r % e->golden_rows) * e->row_bytes, e->row_bytes);
+        }
     }
 }
 
@@ -131,21 +104,23 @@ static void fill_feed(env *e, const char *golden)
 
 static void check_info(env *e)
 {
+    uint64_t bytes = 0;
+    ot_error err;
+    ot_rc rc = ot_model_estimate(e->rt, NULL, e->path, &bytes, &err);
+    ok(rc == OT_OK ? bytes > 0 : rc == OT_UNIMPLEMENTED, "estimate: %llu bytes",
+       (unsigned long long)bytes);
     const ot_model_info *info = e->info;
     ok(info->n_inputs >= 1 && info->n_outputs >= 1, "signature: %d inputs, %d outputs",
        info->n_inputs, info->n_outputs);
     ok(info->inputs[0].name[0] != '\0' && info->outputs[0].name[0] != '\0', "tensors have names");
     ok(info->runtime_version[0] != '\0', "runtime version %s", info->runtime_version);
     ok(info->max_in_flight >= 1, "max_in_flight is %u", info->max_in_flight);
-    for (int i = 0; i < info->n_inputs; i++) {
+    for (int i = 0; i < info->n_inputs + info->n_outputs; i++) {
+        bool input = i < info->n_inputs;
+        const ot_tensor_spec *t = input ? &info->inputs[i] : &info->outputs[i - info->n_inputs];
         char shape[OT_SHAPE_TEXT];
-        printf("# input  %s %s %s\n", info->inputs[i].name, ot_dtype_name(info->inputs[i].dtype),
-               ot_shape_format(info->inputs[i].dims, info->inputs[i].rank, shape));
-    }
-    for (int i = 0; i < info->n_outputs; i++) {
-        char shape[OT_SHAPE_TEXT];
-        printf("# output %s %s %s\n", info->outputs[i].name, ot_dtype_name(info->outputs[i].dtype),
-               ot_shape_format(info->outputs[i].dims, info->outputs[i].rank, shape));
+        printf("# %s %s %s %s\n", input ? "input " : "output", t->name, ot_dtype_name(t->dtype),
+               ot_shape_format(t->dims, t->rank, shape));
     }
 }
 

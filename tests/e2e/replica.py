@@ -156,7 +156,7 @@ def siphash24(data, key):
     return v[0] ^ v[1] ^ v[2] ^ v[3]
 
 
-STABLE_KEY = b"overtake"  # and the salt after it: see src/base/hash.c
+STABLE_KEY = b"overtake"  # then the salt: src/base/hash.c
 
 
 def hash_stable(data, salt):
@@ -317,7 +317,6 @@ class ControlPlane:
         self.agents, self.hellos, self.observed, self.pushes = [], [], {}, []
         self.desired = None
         self.revision = 0
-        self.closed = False
         self.listener = socket.socket(socket.AF_UNIX)
         pathlib.Path(path).unlink(missing_ok=True)
         self.listener.bind(str(path))
@@ -408,6 +407,10 @@ class ControlPlane:
             return list(seen.values())
 
     def close(self):
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
+        except OSError:
+            pass
         self.listener.close()
         with self.lock:
             for s in self.agents:

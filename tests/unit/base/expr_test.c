@@ -98,11 +98,11 @@ static void is(const char *text, const char *want)
     ot_expr_value v = {0};
     ot_error err = {0};
     ot_rc rc = run(text, OT_EXPR_BOOL, &v, &err);
-    const char *got = rc != OT_OK                 ? err.msg
-                      : v.type == OT_EXPR_NULL    ? "null"
-                      : v.type != OT_EXPR_BOOL    ? "another type"
-                      : v.b                       ? "true"
-                                                  : "false";
+    const char *got = rc != OT_OK              ? err.msg
+                      : v.type == OT_EXPR_NULL ? "null"
+                      : v.type != OT_EXPR_BOOL ? "another type"
+                      : v.b                    ? "true"
+                                               : "false";
     is_str(got, want, "%s", shown(text));
 }
 
@@ -326,11 +326,13 @@ static void test_like(void)
         const char *s, *p;
         bool want;
     } t[] = {
-        {"", "", true},          {"", "%", true},        {"", "_", false},
-        {"abc", "a%c", true},    {"abc", "%b%", true},   {"abc", "a_c", true},
-        {"abc", "ab", false},    {"abc", "abcd", false}, {"abc", "%%%", true},
-        {"aXbXc", "a%Xc", true}, {"aaab", "%ab", true},  {"mississippi", "m%iss%ip%", true},
-        {"abc", "%d%", false},   {"caf\xc3\xa9", "caf_", true},
+        {"", "", true},        {"", "%", true},
+        {"", "_", false},      {"abc", "a%c", true},
+        {"abc", "%b%", true},  {"abc", "a_c", true},
+        {"abc", "ab", false},  {"abc", "abcd", false},
+        {"abc", "%%%", true},  {"aXbXc", "a%Xc", true},
+        {"aaab", "%ab", true}, {"mississippi", "m%iss%ip%", true},
+        {"abc", "%d%", false}, {"caf\xc3\xa9", "caf_", true},
     };
     for (size_t i = 0; i < OT_COUNT(t); i++) {
         ok(ot_expr_like(t[i].s, strlen(t[i].s), t[i].p, strlen(t[i].p), false) == t[i].want,

@@ -11,7 +11,8 @@ int main(void)
            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "SHA-256 of abc");
     d = ot_sha256_of("", 0);
     is_str(ot_digest_hex(&d, hex),
-           "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "SHA-256 of nothing");
+           "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+           "SHA-256 of nothing");
     ot_sha256 c;
     ot_sha256_init(&c);
     for (int i = 0; i < 1000000; i += 1000) {

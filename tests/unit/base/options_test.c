@@ -38,8 +38,8 @@ static const ot_command cmd = {.name = "do",
                                OT_POS(pos),
                                .rest = true,
                                .run = run_none};
-static const ot_opt must_opts[] = {{.name = "id", .type = OT_OPT_INT, .required = true,
-                                    .help = "a column"}};
+static const ot_opt must_opts[] = {
+    {.name = "id", .type = OT_OPT_INT, .required = true, .help = "a column"}};
 static const ot_command labels_import = {
     .name = "labels import", .summary = "import labels", OT_OPTS(must_opts), .run = run_none};
 static const ot_command labels_list = {.name = "labels list", .summary = "list", .run = run_none};
@@ -86,11 +86,11 @@ static int count(const char *const *argv)
 
 static void test_values(void)
 {
-    const char *const argv[] = {"app1",         "-n",   "x",       "--workers=8", "--drain", "90s",
-                                "--cache=1KiB", "-f",   "--share", "0.25",        "--label", "a",
-                                "f1",           "--no-compare",    "--label=b",   "--listen",
-                                ":80",          "-o",   "json",    "f2",          "--",      "-x",
-                                "--",           NULL};
+    const char *const argv[] = {
+        "app1",         "-n",           "x",         "--workers=8", "--drain", "90s",
+        "--cache=1KiB", "-f",           "--share",   "0.25",        "--label", "a",
+        "f1",           "--no-compare", "--label=b", "--listen",    ":80",     "-o",
+        "json",         "f2",           "--",        "-x",          "--",      NULL};
     ot_args *a = NULL;
     ot_error err = {0};
     if (!ok(ot_args_parse(&cmd, count(argv), argv, no_env, &a, &err) == OT_OK, "parse %s",

@@ -49,8 +49,7 @@ static void test_addresses(void)
         ok(ot_addr_parse(near[i], &a, NULL) == OT_OK && ot_addr_is_loopback(&a), "%s is loopback",
            near[i]);
     }
-    ok(ot_addr_parse("0.0.0.0:1", &a, NULL) == OT_OK && !ot_addr_is_loopback(&a),
-       "0.0.0.0 is not");
+    ok(ot_addr_parse("0.0.0.0:1", &a, NULL) == OT_OK && !ot_addr_is_loopback(&a), "0.0.0.0 is not");
 }
 
 static ssize_t one_byte(int fd, const struct iovec *iov, int n)

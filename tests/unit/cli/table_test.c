@@ -41,12 +41,9 @@ static void test_cells(void)
 static void test_json(void)
 {
     static const ot_cli_column columns[] = {
-        {"NAME", "name", OT_CLI_PLAIN},
-        {">VERSION", "champion.version", OT_CLI_PLAIN},
-        {"SHARE", "share", OT_CLI_PERCENT},
-        {"AGE", "age_us", OT_CLI_DURATION},
-        {"SIZE", "bytes", OT_CLI_SIZE},
-        {"AT", "at", OT_CLI_TIME},
+        {"NAME", "name", OT_CLI_PLAIN},     {">VERSION", "champion.version", OT_CLI_PLAIN},
+        {"SHARE", "share", OT_CLI_PERCENT}, {"AGE", "age_us", OT_CLI_DURATION},
+        {"SIZE", "bytes", OT_CLI_SIZE},     {"AT", "at", OT_CLI_TIME},
         {"ON", "on", OT_CLI_PLAIN},
     };
     json_t *a = json_loads("[{\"name\": \"d\", \"champion\": {\"version\": 3}, \"share\": 0.25,"

@@ -93,8 +93,7 @@ static void test_tree(void)
     wrong.start_time++;
     ot_launch_proc_signal(&wrong, SIGKILL);
     int fd = ot_launch_proc_open(g.pid, g.start_time + 1);
-    ok(fd < 0 && ot_launch_proc_alive(g.pid, g.start_time),
-       "a recycled number is not signalled");
+    ok(fd < 0 && ot_launch_proc_alive(g.pid, g.start_time), "a recycled number is not signalled");
     fd = ot_launch_proc_open(g.pid, g.start_time);
     ok(fd >= 0, "a descriptor of exactly it");
     close(fd);

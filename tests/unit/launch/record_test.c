@@ -113,7 +113,8 @@ static void test_exit(void)
            got.log_truncated && strcmp(got.message, "stopped") == 0,
        "everything comes back");
     memcpy(e.message, "\xff", 2);
-    ok(ot_launch_exit_write(dir, &e, &err) == OT_OK && ot_launch_exit_load(dir, &got, &err) == OT_OK,
+    ok(ot_launch_exit_write(dir, &e, &err) == OT_OK &&
+           ot_launch_exit_load(dir, &got, &err) == OT_OK,
        "a message that is not text does not lose the record");
     put("exit.json", "{\"state\": \"done\"}");
     ok(ot_launch_exit_load(dir, &got, &err) == OT_DATA_LOSS, "unknown state: %s", err.msg);
@@ -138,7 +139,8 @@ static void test_shim(void)
     strcpy(r.boot_id, "b");
     memset(r.mark, 'a', 32);
     strcpy(r.cgroup, "/sys/fs/cgroup/x");
-    ok(ot_launch_shim_write(dir, &r, &err) == OT_OK && ot_launch_shim_load(dir, &got, &err) == OT_OK,
+    ok(ot_launch_shim_write(dir, &r, &err) == OT_OK &&
+           ot_launch_shim_load(dir, &got, &err) == OT_OK,
        "write and load %s", err.msg);
     ok(got.pid == 5 && got.start_time == 6 && got.started_us == 7 &&
            strcmp(got.boot_id, "b") == 0 && strcmp(got.mark, r.mark) == 0 &&

@@ -51,7 +51,8 @@ static void golden_compare(void)
     static char line[4096], name[32];
     pair v = {0};
     int at, checks = 0;
-    while (f != NULL && fgets(line, sizeof line, f) != NULL && sscanf(line, "%31s%n", name, &at) == 1) {
+    while (f != NULL && fgets(line, sizeof line, f) != NULL &&
+           sscanf(line, "%31s%n", name, &at) == 1) {
         if (strcmp(name, "p") == 0) {
             v.k = read_counts(line + at, v.p);
         } else if (strcmp(name, "q") == 0) {

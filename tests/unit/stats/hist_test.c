@@ -103,9 +103,9 @@ static void odd_columns(void)
 {
     enum { N = 400, F = 9 };
     static float x[N][F];
-    static const char *const what[F] = {"constant 0", "constant 7e8", "digits 0..16", "missing",
-                                        "infinite",   "denormal",     "huge",         "binary",
-                                        "timestamps"};
+    static const char *const what[F] = {"constant 0", "constant 7e8", "digits 0..16",
+                                        "missing",    "infinite",     "denormal",
+                                        "huge",       "binary",       "timestamps"};
     for (int i = 0; i < N; i++) {
         float row[F] = {0,
                         7e8f,
@@ -316,8 +316,8 @@ static void bad_input(void)
     is_int(ot_hist_schema_build(col, 0, x, 1, 1, &s, &err), OT_INVALID, "no features");
     is_int(ot_hist_schema_build(col, 2, x, 0, 2, &s, &err), OT_INVALID, "no rows");
     is_int(ot_hist_schema_build(col, 2, x, 2, 1, &s, &err), OT_INVALID, "a stride too small");
-    is_int(ot_hist_schema_build(col, OT_HIST_FEATURES_MAX + 1, x, 1, SIZE_MAX, &s, &err), OT_INVALID,
-           "too many features");
+    is_int(ot_hist_schema_build(col, OT_HIST_FEATURES_MAX + 1, x, 1, SIZE_MAX, &s, &err),
+           OT_INVALID, "too many features");
     col[1].name = name;
     is_int(ot_hist_schema_build(col, 2, x, 2, 2, &s, &err), OT_INVALID, "a name too long");
     col[1] = (ot_hist_column){.kind = (ot_hist_kind)9};

@@ -29,7 +29,8 @@ static void quantiles(void)
     static const double qs[] = {0, 0.01, 0.5, 0.9, 0.99, 0.999, 1};
     for (size_t i = 0; i < sizeof qs / sizeof qs[0]; i++) {
         size_t rank = (size_t)ceil(qs[i] * N);
-        double want = (double)x[rank > 0 ? rank - 1 : 0], got = (double)ot_latency_quantile(&h, qs[i]);
+        double want = (double)x[rank > 0 ? rank - 1 : 0],
+               got = (double)ot_latency_quantile(&h, qs[i]);
         ok(got >= want && got <= want * 1.032 + 1, "quantile %g: %.0f is within 3.2%% above %.0f",
            qs[i], got, want);
     }

@@ -1,8 +1,8 @@
 /* Simulated traffic for the detector's tests: block means drawn directly, three scores a feature.
  *
- * Of n iid rows the mean normal score has variance 1/n; the mean scale score too, and is skewed as a
- * mean of squares; the share missing comes from a Poisson count. Dependence, cycles and heavy tails
- * are laid over those. One thread. */
+ * Of n iid rows the mean normal score has variance 1/n; the mean scale score too, and is skewed as
+ * a mean of squares; the share missing comes from a Poisson count. Dependence, cycles and heavy
+ * tails are laid over those. One thread. */
 #ifndef OT_TESTS_TRAFFIC_H
 #define OT_TESTS_TRAFFIC_H
 
@@ -16,19 +16,19 @@
 
 typedef struct traffic_law {
     const char *name;
-    double rows_ar;      /* AR(1) of rows within a block: variances are inflated */
-    double block_ar;     /* AR(1) of the block's level ... */
-    double tau;          /* ... with this stationary standard deviation */
-    bool t3;             /* the level's innovations are Student t with 3 degrees */
+    double rows_ar;       /* AR(1) of rows within a block: variances are inflated */
+    double block_ar;      /* AR(1) of the block's level ... */
+    double tau;           /* ... with this stationary standard deviation */
+    bool t3;              /* the level's innovations are Student t with 3 degrees */
     double daily, weekly; /* amplitude of cycles, sigmas */
-    double vary;         /* the amplitude of each day varies by this share */
-    double n_log_sd;     /* rows a block are lognormal */
-    double common;       /* share of the level's variance that all features have in common */
-    double season;       /* amplitude over a year */
+    double vary;          /* the amplitude of each day varies by this share */
+    double n_log_sd;      /* rows a block are lognormal */
+    double common;        /* share of the level's variance that all features have in common */
+    double season;        /* amplitude over a year */
 } traffic_law;
 
 typedef struct traffic_shift {
-    int64_t from; /* block; negative: never */
+    int64_t from;                    /* block; negative: never */
     double location, scale, missing; /* added to feature 0 */
 } traffic_shift;
 
@@ -97,8 +97,8 @@ __attribute__((unused)) static double traffic_level(traffic *t, size_t i)
     if (w->tau > 0) {
         double innovation = w->t3 ? traffic_t3(&t->rng) : ot_rng_normal(&t->rng);
         innovation = sqrt(1 - w->common) * innovation + sqrt(w->common) * t->common;
-        t->level[i] = w->block_ar * t->level[i] +
-                      sqrt(1 - w->block_ar * w->block_ar) * w->tau * innovation;
+        t->level[i] =
+            w->block_ar * t->level[i] + sqrt(1 - w->block_ar * w->block_ar) * w->tau * innovation;
         x += t->level[i];
     }
     double day = (double)t->t / 24;
@@ -140,7 +140,8 @@ __attribute__((unused)) static void traffic_next(traffic *t)
         double c = 1 - 2 / (9 * m) + z * sqrt(2 / (9 * m));
         y[1] = traffic_level(t, f * 3 + 1) + (c * c * c - 1) / sqrt(2.0) +
                (shifted ? t->shift.scale : 0);
-        double share = ot_score_share_inverse(2 * asin(sqrt(0.01)) + traffic_level(t, f * 3 + 2) / 4);
+        double share =
+            ot_score_share_inverse(2 * asin(sqrt(0.01)) + traffic_level(t, f * 3 + 2) / 4);
         share += shifted ? t->shift.missing : 0;
         double count = inflate * traffic_poisson(&t->rng, share * rows / inflate);
         y[2] = ot_score_share(fmin(count, rows), rows);
@@ -177,8 +178,8 @@ typedef struct traffic_result {
     bool suspended;
 } traffic_result;
 
-/* Runs `blocks` blocks. Latches are resolved at once (the traffic is as before), as somebody who found
- * nothing would. */
+/* Runs `blocks` blocks. Latches are resolved at once (the traffic is as before), as somebody who
+ * found nothing would. */
 __attribute__((unused)) static traffic_result traffic_run(traffic *t, ot_edetect *d, int64_t blocks,
                                                           bool stop_at_alarm)
 {
