@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <jansson.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +15,10 @@
 
 typedef struct entry {
     struct entry *next;
-    uint64_t incarnation, seq, bytes, rows;
-    char deployment[65];
+    uint64_t incarnation, seq, bytes;
+    uint64_t rows;       /* lost when this one is dropped: its own, and those it would have told of */
+    uint64_t carried;    /* of them those it would have told of, when dropped by this process */
+    char deployment[65]; /* "": from before a restart, not read yet */
     bool sent;
 } entry;
 
@@ -113,20 +116,46 @@ static uint64_t take_dropped_locked(ot_spool *s, const char *deployment)
     return 0;
 }
 
+static ot_rc read_file(ot_spool *s, ot_stream stream, const entry *e, ot_spooled *out,
+                       ot_error *err);
+
+/* What a file from before a restart holds: only looked at when it has to go. */
+static void learn_rows(ot_spool *s, ot_stream stream, entry *e)
+{
+    ot_spooled p;
+    if (e->deployment[0] != '\0' || read_file(s, stream, e, &p, NULL) != OT_OK) {
+        return;
+    }
+    json_t *j = json_loadb(p.json, p.json_len, 0, NULL);
+    const char *name = json_string_value(json_object_get(j, "deployment"));
+    if (name != NULL && ot_name_ok(name)) {
+        snprintf(e->deployment, sizeof e->deployment, "%s", name);
+        e->rows = (uint64_t)json_integer_value(json_object_get(j, "rows")) +
+                  (uint64_t)json_integer_value(json_object_get(j, "dropped_rows"));
+    }
+    json_decref(j);
+    ot_str_done(&p.bytes);
+}
+
+/* The total counts a row once, however often its count is carried on. */
+static void drop_first_locked(ot_spool *s, ot_stream stream)
+{
+    entry *e = s->streams[stream].head;
+    learn_rows(s, stream, e);
+    s->dropped_total -= OT_MIN(e->carried, s->dropped_total);
+    count_dropped_locked(s, e->deployment, e->rows);
+    remove_first_locked(s, stream);
+}
+
 static void make_room_locked(ot_spool *s)
 {
-    stream_list *samples = &s->streams[OT_STREAM_SAMPLE];
+    const stream_list *samples = &s->streams[OT_STREAM_SAMPLE];
     while (samples->bytes > s->max_bytes && samples->head != NULL &&
            samples->head->next != NULL) {
-        entry *e = samples->head;
-        count_dropped_locked(s, e->deployment, e->rows);
-        remove_first_locked(s, OT_STREAM_SAMPLE);
+        drop_first_locked(s, OT_STREAM_SAMPLE);
     }
-    stream_list *windows = &s->streams[OT_STREAM_WINDOW];
-    while (windows->files > OT_SPOOL_WINDOWS_MAX) {
-        entry *e = windows->head;
-        count_dropped_locked(s, e->deployment, e->rows);
-        remove_first_locked(s, OT_STREAM_WINDOW);
+    while (s->streams[OT_STREAM_WINDOW].files > OT_SPOOL_WINDOWS_MAX) {
+        drop_first_locked(s, OT_STREAM_WINDOW);
     }
 }
 
@@ -355,7 +384,8 @@ ot_rc ot_spool_add(ot_spool *s, ot_stream stream, const char *deployment, uint64
     uint64_t dropped = stream == OT_STREAM_SAMPLE ? take_dropped_locked(s, deployment) : 0;
     pthread_mutex_unlock(&s->lock);
     e->incarnation = s->incarnation;
-    e->rows = rows;
+    e->rows = rows + dropped;
+    e->carried = dropped;
     snprintf(e->deployment, sizeof e->deployment, "%s", deployment);
     OT_AUTO(ot_str_done) ot_str json = OT_STR_INIT;
     ot_str_addf(&json, "{\"stream\":\"%s\",\"seq\":%llu,\"incarnation\":\"%016llx\"",
@@ -373,7 +403,7 @@ ot_rc ot_spool_add(ot_spool *s, ot_stream stream, const char *deployment, uint64
         make_room_locked(s);
     } else {
         /* The sequence has a gap then; an acknowledgement is "up to", so a gap harms nothing. */
-        s->dropped_total -= dropped;
+        s->dropped_total -= OT_MIN(dropped, s->dropped_total); /* they were counted before */
         count_dropped_locked(s, deployment, rows + dropped);
         ot_free(e);
     }

@@ -151,8 +151,8 @@ def test_shares_by_key_are_stable_and_grow(managed, bundles):
     def share(x):
         plane.want(r.deployment(r.variant("champion", 1, one, 1 - x), r.variant("canary", 2, two, x)))
         plane.wait_observed()
+    s = start(ready=False)
     share(0.3)
-    s = start()
 
     def versions():
         return {k: r.prediction_id(s.infer("m", [[0, 0, 0, 0]], headers={"overtake-key": f"user{k}"})[1])[2]
