@@ -168,8 +168,7 @@ static ot_rc posix_open(ot_disk *d, const char *path, unsigned flags, unsigned m
 static ot_rc posix_rename(ot_disk *d, const char *from, const char *to, ot_error *err)
 {
     (void)d;
-    return rename(from, to) == 0 ? OT_OK
-                                 : ot_fail_errno(err, errno, "%s: rename to %s", from, to);
+    return rename(from, to) == 0 ? OT_OK : ot_fail_errno(err, errno, "%s: rename to %s", from, to);
 }
 
 static ot_rc posix_link(ot_disk *d, const char *from, const char *to, ot_error *err)

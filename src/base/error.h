@@ -15,19 +15,19 @@ typedef enum ot_rc {
     OT_OK = 0,
     OT_CANCELLED = -1,
     OT_UNKNOWN = -2,
-    OT_INVALID = -3,       /* the caller's input is wrong */
-    OT_TIMEOUT = -4,       /* the deadline passed */
+    OT_INVALID = -3, /* the caller's input is wrong */
+    OT_TIMEOUT = -4, /* the deadline passed */
     OT_NOT_FOUND = -5,
     OT_EXISTS = -6,
     OT_DENIED = -7,
-    OT_EXHAUSTED = -8,     /* a limit or a quota was reached */
-    OT_PRECONDITION = -9,  /* the state does not allow it now */
-    OT_ABORTED = -10,      /* a conflict; try again */
+    OT_EXHAUSTED = -8,    /* a limit or a quota was reached */
+    OT_PRECONDITION = -9, /* the state does not allow it now */
+    OT_ABORTED = -10,     /* a conflict; try again */
     OT_RANGE = -11,
     OT_UNIMPLEMENTED = -12,
     OT_INTERNAL = -13,
-    OT_UNAVAILABLE = -14,  /* try again later */
-    OT_DATA_LOSS = -15,    /* a digest or a checksum does not match */
+    OT_UNAVAILABLE = -14, /* try again later */
+    OT_DATA_LOSS = -15,   /* a digest or a checksum does not match */
     OT_UNAUTHENTICATED = -16,
 } ot_rc;
 

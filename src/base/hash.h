@@ -25,7 +25,7 @@ ot_digest ot_sha256_of(const void *p, size_t n);
 
 bool ot_digest_equal(const ot_digest *a, const ot_digest *b);
 char *ot_digest_hex(const ot_digest *d, char out[OT_DIGEST_HEX]); /* returns out */
-bool ot_digest_parse(const char *hex, ot_digest *out); /* exactly 64 lower-case digits */
+bool ot_digest_parse(const char *hex, ot_digest *out);            /* exactly 64 lower-case digits */
 
 /* SipHash-2-4 (Aumasson, Bernstein 2012) of n bytes under a 16-byte key. */
 uint64_t ot_siphash(const void *p, size_t n, const uint8_t key[16]);

@@ -66,7 +66,8 @@ void ot_log(ot_log_level level, const char *component, const char *fmt, ...)
     ot_format_time(ot_clock_wall_us(), when);
     OT_AUTO(ot_str_done) ot_str line = OT_STR_INIT;
     if (setup.format == OT_LOG_JSON) {
-        ot_str_addf(&line, "{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"component\":\"%s\"",
+        ot_str_addf(&line,
+                    "{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"component\":\"%s\"",
                     when, level_names[level], setup.process, component);
         ot_str_adds(&line, ",\"message\":\"");
         ot_str_add_json(&line, msg, strlen(msg));

@@ -22,8 +22,9 @@ ot_rc ot_addr_parse(const char *s, ot_addr *out, ot_error *err)
     if (ot_has_prefix(s, "unix:")) {
         struct sockaddr_un un;
         if (s[5] == 0 || strlen(s + 5) >= sizeof un.sun_path) {
-            return ot_fail(err, OT_INVALID, "address '%.120s': a Unix socket path has 1 to %zu bytes",
-                           s, sizeof un.sun_path - 1);
+            return ot_fail(err, OT_INVALID,
+                           "address '%.120s': a Unix socket path has 1 to %zu bytes", s,
+                           sizeof un.sun_path - 1);
         }
         a.is_unix = true;
         snprintf(a.host, sizeof a.host, "%s", s + 5);

@@ -35,7 +35,7 @@ int ot_sock_error(int fd); /* SO_ERROR */
 ot_rc ot_sock_set_timeout(int fd, int64_t timeout_us, ot_error *err) OT_CHECKED;
 void ot_sock_nodelay(int fd);
 void ot_sock_nonblock(int fd, bool on);
-void ot_sock_shutdown_write(int fd); /* the peer reads end of file; reading goes on */
+void ot_sock_shutdown_write(int fd);           /* the peer reads end of file; reading goes on */
 bool ot_sock_peer_uid(int fd, uid_t *uid_out); /* Unix sockets */
 
 /* Like the system calls (-1 and errno); EINTR is retried. Replaceable as a whole. */

@@ -251,23 +251,32 @@ static ot_rc parse_quantity(const char *s, const struct unit *units, size_t n, d
 
 ot_rc ot_parse_duration_us(const char *s, int64_t *us_out, ot_error *err)
 {
-    static const struct unit units[] = {{"us", 1},     {"ms", 1e3},   {"s", 1e6},
-                                        {"min", 60e6}, {"m", 60e6},   {"h", 3600e6},
+    static const struct unit units[] = {{"us", 1},      {"ms", 1e3},    {"s", 1e6},
+                                        {"min", 60e6},  {"m", 60e6},    {"h", 3600e6},
                                         {"d", 86400e6}, {"w", 604800e6}};
     double x = 0;
-    OT_TRY(parse_quantity(s, units, OT_COUNT(units), 0, 9e18, "250ms, 5s, 10min, 2h or 7d", &x,
-                          err));
+    OT_TRY(
+        parse_quantity(s, units, OT_COUNT(units), 0, 9e18, "250ms, 5s, 10min, 2h or 7d", &x, err));
     *us_out = (int64_t)x;
     return OT_OK;
 }
 
 ot_rc ot_parse_size(const char *s, uint64_t *bytes_out, ot_error *err)
 {
-    static const struct unit units[] = {
-        {"B", 1},          {"k", 1e3},           {"kB", 1e3},          {"M", 1e6},
-        {"MB", 1e6},       {"G", 1e9},           {"GB", 1e9},          {"T", 1e12},
-        {"TB", 1e12},      {"KiB", 1024},        {"kiB", 1024},        {"MiB", 1048576},
-        {"GiB", 1073741824}, {"TiB", 1099511627776}};
+    static const struct unit units[] = {{"B", 1},
+                                        {"k", 1e3},
+                                        {"kB", 1e3},
+                                        {"M", 1e6},
+                                        {"MB", 1e6},
+                                        {"G", 1e9},
+                                        {"GB", 1e9},
+                                        {"T", 1e12},
+                                        {"TB", 1e12},
+                                        {"KiB", 1024},
+                                        {"kiB", 1024},
+                                        {"MiB", 1048576},
+                                        {"GiB", 1073741824},
+                                        {"TiB", 1099511627776}};
     double x = 0;
     OT_TRY(parse_quantity(s, units, OT_COUNT(units), 1, 9e18, "20k, 512MiB or 4GiB", &x, err));
     *bytes_out = (uint64_t)x;

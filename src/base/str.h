@@ -47,9 +47,10 @@ bool ot_unhex(const char *hex, size_t n_bytes, uint8_t *out);
 bool ot_name_ok(const char *s);
 
 /* Quantities as people write them. Errors name the text and the accepted form. */
-ot_rc ot_parse_duration_us(const char *s, int64_t *us_out, ot_error *err); /* 250ms 5s 10min 2h 7d */
-ot_rc ot_parse_size(const char *s, uint64_t *bytes_out, ot_error *err);    /* 512 20k 4GiB 10MB */
-ot_rc ot_parse_fraction(const char *s, double *x_out, ot_error *err);      /* 0.1 or 10% */
+ot_rc ot_parse_duration_us(const char *s, int64_t *us_out,
+                           ot_error *err);                              /* 250ms 5s 10min 2h 7d */
+ot_rc ot_parse_size(const char *s, uint64_t *bytes_out, ot_error *err); /* 512 20k 4GiB 10MB */
+ot_rc ot_parse_fraction(const char *s, double *x_out, ot_error *err);   /* 0.1 or 10% */
 ot_rc ot_parse_i64(const char *s, int64_t *x_out, ot_error *err);
 ot_rc ot_parse_f64(const char *s, double *x_out, ot_error *err);
 /* Writes 1.5s, 250ms, 2h, ...; `out` needs 32 bytes. */

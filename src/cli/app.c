@@ -1,7 +1,7 @@
 /* `overtake check` and `overtake config`: an app file looked at before anything runs. */
+#include "pipeline/app.h"
 #include "base/disk.h"
 #include "cli/commands.h"
-#include "pipeline/app.h"
 
 #include <string.h>
 

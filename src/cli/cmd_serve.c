@@ -62,10 +62,11 @@ static void fill_options(const ot_args *args, ot_serve_options *o)
     o->agent = ot_args_str(args, "agent");
     o->data = o->agent != NULL ? ot_args_str(args, "data") : NULL;
     o->id = ot_args_str(args, "id");
-    o->workers = ot_args_set(args, "workers") ? (unsigned)ot_args_int(args, "workers")
-                                              : processors();
-    o->pool_threads = ot_args_set(args, "pool-threads") ? (unsigned)ot_args_int(args, "pool-threads")
-                                                        : processors();
+    o->workers =
+        ot_args_set(args, "workers") ? (unsigned)ot_args_int(args, "workers") : processors();
+    o->pool_threads = ot_args_set(args, "pool-threads")
+                          ? (unsigned)ot_args_int(args, "pool-threads")
+                          : processors();
     o->explicit_models = strcmp(ot_args_str(args, "model-control"), "explicit") == 0;
     o->print_drift = ot_args_bool(args, "watch-drift");
     o->window_us = ot_args_us(args, "window");

@@ -90,9 +90,9 @@ static bool hello(agent *a, const ot_frame *f)
 
 static bool ack(agent *a, const json_t *j, ot_error *err)
 {
-    json_t *reply = json_pack("{s:O?,s:O?,s:O?}", "stream", json_object_get(j, "stream"), "seq",
-                              json_object_get(j, "seq"), "incarnation",
-                              json_object_get(j, "incarnation"));
+    json_t *reply =
+        json_pack("{s:O?,s:O?,s:O?}", "stream", json_object_get(j, "stream"), "seq",
+                  json_object_get(j, "seq"), "incarnation", json_object_get(j, "incarnation"));
     char *text = reply != NULL ? json_dumps(reply, JSON_COMPACT) : NULL;
     json_decref(reply);
     bool sent = text != NULL &&

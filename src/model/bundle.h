@@ -5,8 +5,8 @@
  * should have; nothing else is there; the golden answers fit the signature and are finite.
  * Threads: any; an ot_bundle is immutable once open. Lifetime: init by open or build, done by
  * ot_bundle_done.
- * Errors: OT_NOT_FOUND names a missing file, OT_DATA_LOSS a wrong size or digest, OT_INVALID a wrong
- * content, OT_EXHAUSTED a limit. */
+ * Errors: OT_NOT_FOUND names a missing file, OT_DATA_LOSS a wrong size or digest, OT_INVALID a
+ * wrong content, OT_EXHAUSTED a limit. */
 #ifndef OT_MODEL_BUNDLE_H
 #define OT_MODEL_BUNDLE_H
 
@@ -20,8 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define OT_BUNDLE_BYTES_MAX (64ull << 30) /* all files of a bundle together */
-#define OT_BUNDLE_DEPTH_MAX 16            /* folders below the bundle */
+#define OT_BUNDLE_BYTES_MAX (64ull << 30)    /* all files of a bundle together */
+#define OT_BUNDLE_DEPTH_MAX 16               /* folders below the bundle */
 #define OT_BUNDLE_PART_BYTES_MAX (64u << 20) /* each file beside the model's own */
 
 /* Paths of the parts inside a bundle. */
@@ -49,7 +49,7 @@ typedef struct ot_bundle_parts {
 typedef struct ot_bundle {
     char *dir;
     ot_manifest manifest;
-    ot_digest digest; /* of manifest.json: the bundle's name */
+    ot_digest digest;    /* of manifest.json: the bundle's name */
     uint64_t size_bytes; /* of all files, manifest included */
 } ot_bundle;
 

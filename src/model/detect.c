@@ -10,8 +10,8 @@
 #define NULL_JSON_MAX (1u << 20)
 #define NAMES_SHOWN 6
 
-/* The top level of a protobuf message: which of the fields that matter are there, with the wire type
- * that they should have. Payloads are stepped over, not read. */
+/* The top level of a protobuf message: which of the fields that matter are there, with the wire
+ * type that they should have. Payloads are stepped over, not read. */
 typedef struct wire {
     uint64_t varint_1; /* field 1 as a varint; 0 when absent */
     bool has_len_2, has_len_7;

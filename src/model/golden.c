@@ -149,10 +149,9 @@ static ot_rc check_batch(const ot_tensor *t, size_t n, size_t rows, ot_error *er
     for (size_t i = 0; i < n; i++) {
         OT_TRY(ot_tensor_check(&t[i], err));
         if (t[i].rank == 0 || t[i].dims[0] < (int64_t)rows) {
-            return ot_fail(err, OT_INVALID,
-                           "golden answers: '%s' has %" PRId64 " rows; %zu are needed",
-                           t[i].name == NULL ? "" : t[i].name, t[i].rank == 0 ? 0 : t[i].dims[0],
-                           rows);
+            return ot_fail(
+                err, OT_INVALID, "golden answers: '%s' has %" PRId64 " rows; %zu are needed",
+                t[i].name == NULL ? "" : t[i].name, t[i].rank == 0 ? 0 : t[i].dims[0], rows);
         }
         ot_rc rc = ot_golden_check_finite(&t[i], err);
         if (rc != OT_OK) {

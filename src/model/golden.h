@@ -40,8 +40,8 @@ ot_rc ot_golden_write(const ot_golden *g, ot_str *out, ot_error *err) OT_CHECKED
 
 /* Cases from the first `rows` rows of a batch: axis 0 of each tensor is the row. Copies. */
 ot_rc ot_golden_from_batch(const ot_tensor *inputs, size_t n_inputs, const ot_tensor *outputs,
-                           size_t n_outputs, size_t rows, double abs, double rel,
-                           ot_golden *g_out, ot_error *err) OT_CHECKED;
+                           size_t n_outputs, size_t rows, double abs, double rel, ot_golden *g_out,
+                           ot_error *err) OT_CHECKED;
 
 /* Every case has each input and output of the signature, once, with its type and shape. */
 ot_rc ot_golden_matches(const ot_golden *g, const ot_manifest *m, ot_error *err) OT_CHECKED;

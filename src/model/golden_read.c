@@ -54,10 +54,9 @@ static ot_rc read_tensor_key(ot_json_scan *s, ot_text key, ot_arena *a, raw_tens
         ot_text dt;
         OT_TRY(ot_json_string(s, a, &dt, err));
         r->dtype = ot_dtype_parse(dt.p, dt.n);
-        return r->dtype != OT_DT_INVALID
-                   ? OT_OK
-                   : ot_json_fail(s, err, "datatype '%.*s' is not known", (int)OT_MIN(dt.n, 32u),
-                                  dt.p);
+        return r->dtype != OT_DT_INVALID ? OT_OK
+                                         : ot_json_fail(s, err, "datatype '%.*s' is not known",
+                                                        (int)OT_MIN(dt.n, 32u), dt.p);
     }
     if (ot_text_is(key, "shape")) {
         return read_dims(s, r, err);
@@ -78,8 +77,8 @@ static ot_rc read_data(raw_tensor *r, ot_arena *a, ot_tensor *t, ot_error *err)
     *t = (ot_tensor){.name = r->name, .dtype = r->dtype, .rank = r->rank};
     memcpy(t->dims, r->dims, sizeof t->dims);
     if (r->dtype == OT_DT_BYTES) {
-        return ot_json_tensor_strings(&r->data, what, t->dims, t->rank, a, &t->data,
-                                      &t->size_bytes, err);
+        return ot_json_tensor_strings(&r->data, what, t->dims, t->rank, a, &t->data, &t->size_bytes,
+                                      err);
     }
     if (!ot_shape_bytes(t->dtype, t->dims, t->rank, &t->size_bytes) ||
         t->size_bytes > OT_GOLDEN_BYTES_MAX) {
@@ -255,4 +254,3 @@ ot_rc ot_golden_parse(const char *json, size_t n, ot_golden *g_out, ot_error *er
     *g_out = g;
     return OT_OK;
 }
-

@@ -116,7 +116,8 @@ static ot_rc check_spec(const char *what, size_t i, const ot_tensor_spec *s, boo
     for (int k = 0; k < s->rank; k++) {
         if (s->dims[k] < -1 || s->dims[k] == 0) {
             return ot_fail(err, OT_INVALID,
-                           "%s[%zu].shape[%d]: %" PRId64 "; a positive size or -1 (any) is accepted",
+                           "%s[%zu].shape[%d]: %" PRId64
+                           "; a positive size or -1 (any) is accepted",
                            what, i, k, s->dims[k]);
         }
     }
@@ -156,10 +157,10 @@ static ot_rc check_prediction(const ot_manifest *m, ot_error *err)
                        (int)m->prediction_kind, m->prediction_output, m->n_outputs);
     }
     const ot_tensor_spec *s = &m->outputs[m->prediction_output];
-    bool fits = m->prediction_kind == OT_PREDICTION_SCORES  ? ot_dtype_is_float(s->dtype)
-                : m->prediction_kind == OT_PREDICTION_LABEL ? ot_dtype_is_int(s->dtype) ||
-                                                                  s->dtype == OT_DT_BOOL
-                                                            : s->dtype != OT_DT_BYTES;
+    bool fits = m->prediction_kind == OT_PREDICTION_SCORES ? ot_dtype_is_float(s->dtype)
+                : m->prediction_kind == OT_PREDICTION_LABEL
+                    ? ot_dtype_is_int(s->dtype) || s->dtype == OT_DT_BOOL
+                    : s->dtype != OT_DT_BYTES;
     if (!fits) {
         return ot_fail(err, OT_INVALID,
                        "prediction.kind: %s does not fit output '%s', which is %s (scores takes "

@@ -46,8 +46,8 @@ typedef struct ot_manifest {
     size_t n_inputs, n_outputs;
     int64_t batch_max; /* rows a run may take together; 0: batching is not allowed */
     ot_prediction_kind prediction_kind;
-    size_t prediction_output;  /* index into outputs; meaningless with OT_PREDICTION_NONE */
-    ot_manifest_file *files;   /* sorted by path (strcmp), without manifest.json itself */
+    size_t prediction_output; /* index into outputs; meaningless with OT_PREDICTION_NONE */
+    ot_manifest_file *files;  /* sorted by path (strcmp), without manifest.json itself */
     size_t n_files;
     ot_arena arena;
 } ot_manifest;
@@ -66,7 +66,8 @@ ot_rc ot_manifest_check(const ot_manifest *m, ot_error *err) OT_CHECKED;
 
 /* Copies format, inputs, outputs, batch and prediction (not the files) into m_out, which is
  * initialised or zeroed. */
-ot_rc ot_manifest_copy_signature(const ot_manifest *m, ot_manifest *m_out, ot_error *err) OT_CHECKED;
+ot_rc ot_manifest_copy_signature(const ot_manifest *m, ot_manifest *m_out,
+                                 ot_error *err) OT_CHECKED;
 
 /* "signature" alone, as people and bindings hand it over: the same JSON without `schema` and
  * `files`; `format` is optional there. */

@@ -93,9 +93,8 @@ static void read_labels(const ot_tensor *t, int64_t rows, ot_prediction *out)
 {
     for (int64_t r = 0; r < rows; r++) {
         int64_t label = label_at(t, r);
-        out[r] = (ot_prediction){.label = label,
-                                 .value = ot_tensor_f64_at(t, r),
-                                 .confidence = (double)NAN};
+        out[r] = (ot_prediction){
+            .label = label, .value = ot_tensor_f64_at(t, r), .confidence = (double)NAN};
     }
 }
 

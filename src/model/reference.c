@@ -95,8 +95,7 @@ static ot_rc layout_tensor(layout *l, size_t i, int64_t rows, ot_error *err)
             return ot_fail(err, OT_EXHAUSTED, "reference: no memory for its features");
         }
         l->columns[l->features++] = (ot_hist_column){
-            .name = column,
-            .kind = t->dtype == OT_DT_BOOL ? OT_HIST_CATEGORY : OT_HIST_NUMERIC};
+            .name = column, .kind = t->dtype == OT_DT_BOOL ? OT_HIST_CATEGORY : OT_HIST_NUMERIC};
     }
     return OT_OK;
 }
@@ -138,8 +137,7 @@ static void fill_row(const layout *l, int64_t row, float *to)
     }
 }
 
-static ot_rc build_schema(const layout *l, int64_t rows, ot_hist_schema **schema_out,
-                          ot_error *err)
+static ot_rc build_schema(const layout *l, int64_t rows, ot_hist_schema **schema_out, ot_error *err)
 {
     size_t cap = OT_MAX(OT_REFERENCE_SAMPLE_BYTES / (l->features * sizeof(float)), (size_t)1);
     size_t n = OT_MIN((size_t)rows, cap);

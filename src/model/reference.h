@@ -1,10 +1,10 @@
 /* References of a bundle: the distribution of the inputs that a model was trained on, and of its
  * predictions on held-out rows, as histograms (stats/hist.h).
  *
- * Inputs: every number of a row, over all inputs in the order of the signature, is a feature, called
- * NAME, NAME_3 or NAME_3_4 after its tensor and place. Predictions: the features `prediction` (a
- * category for classes, else numeric) and, for scores, `confidence`.
- * Threads: any; immutable once made. Lifetime: made by of_* or read, done by ot_reference_done. */
+ * Inputs: every number of a row, over all inputs in the order of the signature, is a feature,
+ * called NAME, NAME_3 or NAME_3_4 after its tensor and place. Predictions: the features
+ * `prediction` (a category for classes, else numeric) and, for scores, `confidence`. Threads: any;
+ * immutable once made. Lifetime: made by of_* or read, done by ot_reference_done. */
 #ifndef OT_MODEL_REFERENCE_H
 #define OT_MODEL_REFERENCE_H
 

@@ -113,8 +113,8 @@ ot_rc ot_file_copy(ot_disk *disk, const char *from, const char *to, unsigned mod
     ot_file *in = NULL, *out = NULL;
     ot_stat st;
     OT_TRY(ot_regular_open(disk, from, &in, &st, err));
-    ot_rc rc = disk->ops->open(disk, to, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_EXCL, mode, &out,
-                               err);
+    ot_rc rc =
+        disk->ops->open(disk, to, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_EXCL, mode, &out, err);
     if (rc == OT_OK) {
         rc = ot_file_pump(in, from, OT_BUNDLE_BYTES_MAX, out, digest_out, size_out, err);
     }

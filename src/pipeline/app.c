@@ -64,7 +64,8 @@ static ot_rc check_data_name(const ot_app *app, ot_conf_ctx *ctx, ot_conf_mark m
 static ot_rc check_data(const ot_app *app, ot_conf_ctx *ctx, ot_error *err)
 {
     if (app->train.data.n == 0) {
-        return ot_conf_fail(ctx, app->train.mark, err, "train.data: at least one data set is needed");
+        return ot_conf_fail(ctx, app->train.mark, err,
+                            "train.data: at least one data set is needed");
     }
     for (size_t i = 0; i < app->train.data.n; i++) {
         OT_TRY(check_data_name(app, ctx, app->train.data.marks[i], "train.data",
@@ -193,8 +194,9 @@ static ot_rc parse_into(ot_app *app, const char *yaml, size_t n, ot_error *err)
     OT_TRY(ot_yaml_parse(yaml, n, app->file, &app->arena, &root, err));
     ot_app saved = *app;
     if (root->kind != OT_NODE_MAP) {
-        return ot_conf_fail(&ctx, root->mark, err, "an app file is a map; start with schema: "
-                                                   "overtake/1");
+        return ot_conf_fail(&ctx, root->mark, err,
+                            "an app file is a map; start with schema: "
+                            "overtake/1");
     }
     ot_app parsed;
     OT_TRY(ot_conf_fill(&ctx, &ot_conf_app, root, &parsed, err));

@@ -1,7 +1,7 @@
 /* The app: one YAML file of the developers' side, parsed and checked.
  *
- * Everything has a default but `schema`, `app`, `train.{run,data,model}` and `serve`. Names that end
- * in `_us` are microseconds. Lifetime: an ot_app owns its arena; immutable after ot_app_parse.
+ * Everything has a default but `schema`, `app`, `train.{run,data,model}` and `serve`. Names that
+ * end in `_us` are microseconds. Lifetime: an ot_app owns its arena; immutable after ot_app_parse.
  * Threads: any may read. The reference in docs/app-yaml.md is printed from the same tables. */
 #ifndef OT_PIPELINE_APP_H
 #define OT_PIPELINE_APP_H

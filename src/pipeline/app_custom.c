@@ -34,8 +34,8 @@ ot_rc ot_conf_parse_failures(ot_conf_ctx *ctx, const ot_node *node, void *into, 
 
 ot_rc ot_conf_parse_compared(ot_conf_ctx *ctx, const ot_node *node, void *into, ot_error *err)
 {
-    ot_app_stage *st = (ot_app_stage *)(void *)((char *)into - offsetof(ot_app_stage,
-                                                                        until_compared));
+    ot_app_stage *st =
+        (ot_app_stage *)(void *)((char *)into - offsetof(ot_app_stage, until_compared));
     st->until_mark = node->mark;
     return parse_counted(ctx, node, "compared", into, err);
 }
@@ -70,9 +70,9 @@ ot_rc ot_conf_parse_shares(ot_conf_ctx *ctx, const ot_node *node, void *into, ot
             return ot_conf_fail(ctx, i->mark, err, "shares: %s", e.msg);
         }
         if (x <= 0 || x >= 1 || (n > 0 && x <= st->shares[n - 1])) {
-            return ot_conf_fail(ctx, i->mark, err,
-                                "shares: %s must lie between 0%% and 100%% and above the one before",
-                                text);
+            return ot_conf_fail(
+                ctx, i->mark, err,
+                "shares: %s must lie between 0%% and 100%% and above the one before", text);
         }
         st->shares[n] = x;
     }
@@ -120,9 +120,9 @@ ot_rc ot_conf_parse_margins(ot_conf_ctx *ctx, const ot_node *node, void *into, o
 void ot_conf_show_margins(const void *from, int indent, ot_str *out)
 {
     (void)indent;
-    const ot_app_stage *st = (const ot_app_stage *)(const void *)((const char *)from -
-                                                                  offsetof(ot_app_stage,
-                                                                           not_worse_on));
+    const ot_app_stage *st =
+        (const ot_app_stage *)(const void *)((const char *)from -
+                                             offsetof(ot_app_stage, not_worse_on));
     ot_str_adds(out, " {");
     for (size_t i = 0; i < st->n_not_worse_on; i++) {
         ot_str_addf(out, "%s%s: %.10g", i ? ", " : "", st->not_worse_on[i].data,

@@ -1,9 +1,11 @@
-/* What an app file may hold: these tables drive parsing, `overtake config show` and the reference. */
+/* What an app file may hold: these tables drive parsing, `overtake config show` and the reference.
+ */
 #include "pipeline/app_tables.h"
 
 #include <stddef.h>
 
-#define F(type_, struct_, member_, key_) .key = (key_), .type = (type_), .offset = offsetof(struct_, member_)
+#define F(type_, struct_, member_, key_)                                                           \
+    .key = (key_), .type = (type_), .offset = offsetof(struct_, member_)
 /* mark_, set_: offsets in the struct or NONE; short_: the key of the short form or NULL. */
 #define NONE SIZE_MAX
 #define SECTION(name_, struct_, fields_, mark_, short_, set_)                                      \
@@ -32,16 +34,15 @@ const ot_conf_section ot_conf_data =
 static const ot_conf_field resources_fields[] = {
     {F(OT_CONF_INT, ot_app_resources, cpu, "cpu"), .def = "1", .min = 1, .max = 4096,
      .help = "CPU cores; also OMP_NUM_THREADS of the program"},
-    {F(OT_CONF_INT, ot_app_resources, gpu, "gpu"), .def = "0", .min = 0, .max = 64,
-     .help = "GPUs"},
+    {F(OT_CONF_INT, ot_app_resources, gpu, "gpu"), .def = "0", .min = 0, .max = 64, .help = "GPUs"},
     {F(OT_CONF_SIZE, ot_app_resources, memory, "memory"), .def = "4GiB", .min = 1 << 20,
      .max = 1e15, .help = "Memory of the program and its children"},
     {F(OT_CONF_SIZE, ot_app_resources, disk, "disk"), .def = "10GiB", .min = 1 << 20, .max = 1e15,
      .help = "What the program may write into its work directory"},
     {F(OT_CONF_SIZE, ot_app_resources, log, "log"), .def = "16MiB", .min = 1024, .max = 1e12,
      .help = "What is kept of its output"},
-    {F(OT_CONF_DURATION, ot_app_resources, time_us, "time"), .def = "1h", .min = 1e6,
-     .max = 3e13, .help = "Then it is stopped"},
+    {F(OT_CONF_DURATION, ot_app_resources, time_us, "time"), .def = "1h", .min = 1e6, .max = 3e13,
+     .help = "Then it is stopped"},
 };
 static const ot_conf_section resources_section =
     SECTION("resources", ot_app_resources, resources_fields, NONE, NULL, NONE);
@@ -60,7 +61,8 @@ static const ot_conf_field train_fields[] = {
      .help = "Tries again after a failure of the machine, not of the program"},
 };
 static const ot_conf_section train_section =
-    SECTION("train", ot_app_train, train_fields, offsetof(ot_app_train, mark), NULL, offsetof(ot_app_train, set));
+    SECTION("train", ot_app_train, train_fields, offsetof(ot_app_train, mark), NULL,
+            offsetof(ot_app_train, set));
 
 static const ot_conf_field evaluate_fields[] = {
     {F(OT_CONF_FRACTION, ot_app_evaluate, held_out, "held_out"), .def = "20%", .min = 0.01,
@@ -81,7 +83,8 @@ static const ot_conf_field labels_fields[] = {
     {F(OT_CONF_DURATION, labels_struct, expected_within_us, "expected_within"), .def = "48h",
      .help = "Labels later than this are still joined, but no longer waited for"},
 };
-static const ot_conf_section labels_section = SECTION("labels", labels_struct, labels_fields, NONE, NULL, NONE);
+static const ot_conf_section labels_section =
+    SECTION("labels", labels_struct, labels_fields, NONE, NULL, NONE);
 
 typedef SUB(ot_app_serve, sample) sample_struct;
 static const ot_conf_field sample_fields[] = {
@@ -89,10 +92,10 @@ static const ot_conf_field sample_fields[] = {
      .help = "Share of the rows that is kept, so that labels can be joined"},
     {F(OT_CONF_SIZE, sample_struct, max, "max"), .def = "2GiB", .min = 1 << 16, .max = 1e15,
      .help = "Then the oldest go"},
-    {F(OT_CONF_DURATION, sample_struct, keep_us, "keep"), .def = "30d",
-     .help = "Older rows go"},
+    {F(OT_CONF_DURATION, sample_struct, keep_us, "keep"), .def = "30d", .help = "Older rows go"},
 };
-static const ot_conf_section sample_section = SECTION("sample", sample_struct, sample_fields, NONE, NULL, NONE);
+static const ot_conf_section sample_section =
+    SECTION("sample", sample_struct, sample_fields, NONE, NULL, NONE);
 
 static const ot_conf_field serve_fields[] = {
     {F(OT_CONF_NAME, ot_app_serve, deployment, "deployment"), .required = true,
@@ -112,8 +115,8 @@ static const char *const cycles_choices[] = {"none", "daily", "weekly", NULL};
 static const ot_conf_field quality_fields[] = {
     {F(OT_CONF_DURATION, ot_app_quality, window_us, "window"), .def = "60s", .min = 1e5,
      .max = 3.6e9, .help = "Counts are collected over windows of this length"},
-    {F(OT_CONF_DURATION, ot_app_quality, block_us, "block"), .def = "1h", .min = 1e5, .max = 8.64e10,
-     .help = "The unit of evidence: a whole number of windows"},
+    {F(OT_CONF_DURATION, ot_app_quality, block_us, "block"), .def = "1h", .min = 1e5,
+     .max = 8.64e10, .help = "The unit of evidence: a whole number of windows"},
     {F(OT_CONF_INT, ot_app_quality, blocks_per_day, "blocks_per_day"), .def = "24", .min = 8,
      .max = 1440, .help = "Blocks that make one cycle; day-end evidence is taken after each"},
     {F(OT_CONF_INT, ot_app_quality, baseline_days, "baseline"), .def = "14", .min = 2, .max = 365,
@@ -123,17 +126,18 @@ static const ot_conf_field quality_fields[] = {
     {F(OT_CONF_F64, ot_app_quality, ignore_smaller, "ignore_smaller"), .def = "0.1", .min = 0,
      .max = 10, .help = "Shifts below so many standard deviations are tolerated"},
 };
-static const ot_conf_section quality_section = SECTION("quality", ot_app_quality, quality_fields, NONE, NULL, NONE);
+static const ot_conf_section quality_section =
+    SECTION("quality", ot_app_quality, quality_fields, NONE, NULL, NONE);
 
 typedef SUB(ot_app_objectives, accuracy) accuracy_struct;
 static const ot_conf_field accuracy_fields[] = {
     {F(OT_CONF_FRACTION, accuracy_struct, at_least, "at_least"), .required = true,
      .help = "Share of right answers", .example = "0.93"},
-    {F(OT_CONF_DURATION, accuracy_struct, over_us, "over"), .def = "28d",
-     .help = "Over this time"},
+    {F(OT_CONF_DURATION, accuracy_struct, over_us, "over"), .def = "28d", .help = "Over this time"},
 };
 static const ot_conf_section accuracy_section =
-    SECTION("accuracy", accuracy_struct, accuracy_fields, offsetof(accuracy_struct, mark), "at_least", NONE);
+    SECTION("accuracy", accuracy_struct, accuracy_fields, offsetof(accuracy_struct, mark),
+            "at_least", NONE);
 typedef SUB(ot_app_objectives, latency_p99) latency_struct;
 static const ot_conf_field latency_fields[] = {
     {F(OT_CONF_DURATION, latency_struct, at_most_us, "at_most"), .required = true,
@@ -141,8 +145,8 @@ static const ot_conf_field latency_fields[] = {
     {F(OT_CONF_FRACTION, latency_struct, share, "share"), .def = "99%",
      .help = "Share of the windows that must hold it"},
 };
-static const ot_conf_section latency_section =
-    SECTION("latency_p99", latency_struct, latency_fields, offsetof(latency_struct, mark), "at_most", NONE);
+static const ot_conf_section latency_section = SECTION(
+    "latency_p99", latency_struct, latency_fields, offsetof(latency_struct, mark), "at_most", NONE);
 typedef SUB(ot_app_objectives, availability) availability_struct;
 static const ot_conf_field availability_fields[] = {
     {F(OT_CONF_FRACTION, availability_struct, at_least, "at_least"), .required = true,
@@ -151,7 +155,8 @@ static const ot_conf_field availability_fields[] = {
      .help = "Over this time"},
 };
 static const ot_conf_section availability_section =
-    SECTION("availability", availability_struct, availability_fields, offsetof(availability_struct, mark), "at_least", NONE);
+    SECTION("availability", availability_struct, availability_fields,
+            offsetof(availability_struct, mark), "at_least", NONE);
 typedef SUB(ot_app_objectives, false_alarms) false_alarms_struct;
 static const ot_conf_field false_alarms_fields[] = {
     {F(OT_CONF_RATE, false_alarms_struct, at_most, "at_most"), .def = "1 per year",
@@ -163,8 +168,8 @@ static const ot_conf_section false_alarms_section =
 static const ot_conf_field objectives_fields[] = {
     {F(OT_CONF_SECTION, ot_app_objectives, accuracy, "accuracy"), .section = &accuracy_section,
      .help = "Proven by labels"},
-    {F(OT_CONF_SECTION, ot_app_objectives, latency_p99, "latency_p99"),
-     .section = &latency_section, .help = "Time to answer, as the replica measures it"},
+    {F(OT_CONF_SECTION, ot_app_objectives, latency_p99, "latency_p99"), .section = &latency_section,
+     .help = "Time to answer, as the replica measures it"},
     {F(OT_CONF_SECTION, ot_app_objectives, availability, "availability"),
      .section = &availability_section, .help = "Requests answered"},
     {F(OT_CONF_SECTION, ot_app_objectives, false_alarms, "false_alarms"),
@@ -193,7 +198,8 @@ static const ot_conf_field alerts_fields[] = {
     {F(OT_CONF_STR, alerts_struct, webhook, "webhook"),
      .help = "URL that receives each alert as a JSON POST"},
 };
-static const ot_conf_section alerts_section = SECTION("alerts", alerts_struct, alerts_fields, NONE, NULL, NONE);
+static const ot_conf_section alerts_section =
+    SECTION("alerts", alerts_struct, alerts_fields, NONE, NULL, NONE);
 
 static const ot_conf_field app_fields[] = {
     {F(OT_CONF_STR, ot_app, schema, "schema"), .required = true, .help = "Always `overtake/1`",
@@ -228,10 +234,9 @@ static const char *const roll_back_choices[] = {"worse_than_previous", "never", 
 static const ot_conf_field gate_fields[] = {
     {F(OT_CONF_STR, ot_app_stage, better_on, "better_on"),
      .help = "Data set on whose held-out rows it must beat the champion (sign test, 5%)"},
-    {F(OT_CONF_CUSTOM, ot_app_stage, not_worse_on, "not_worse_on"),
-     .custom = ot_conf_parse_margins, .show = ot_conf_show_margins,
-     .help = "Data sets on which it may lose at most so much accuracy",
-     .example = "{base: 0.02}"},
+    {F(OT_CONF_CUSTOM, ot_app_stage, not_worse_on, "not_worse_on"), .custom = ot_conf_parse_margins,
+     .show = ot_conf_show_margins,
+     .help = "Data sets on which it may lose at most so much accuracy", .example = "{base: 0.02}"},
     {F(OT_CONF_STR, ot_app_stage, require, "require"),
      .help = "A condition over accuracies: `candidate.NAME` and `champion.NAME` on data set NAME"},
 };

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Lines of the effective configuration that differ, as "- old" and "+ new". Order is the table's, so
- * a walk over both with a look-ahead is enough. */
+/* Lines of the effective configuration that differ, as "- old" and "+ new". Order is the table's,
+ * so a walk over both with a look-ahead is enough. */
 static json_t *diff_lines(const char *before, const char *after)
 {
     json_t *out = json_array();
@@ -133,8 +133,8 @@ static ot_rc apply_parsed(ot_pipeline *p, ot_app *app, const char *actor, bool d
     OT_TRY(check_deployment(p, app, err));
     pl_app *a = pl_app_find(p, app->app);
     if (a != NULL && a->busy) {
-        return ot_fail(err, OT_UNAVAILABLE, "app %s: a run is being laid out; try again in a moment",
-                       app->app);
+        return ot_fail(err, OT_UNAVAILABLE,
+                       "app %s: a run is being laid out; try again in a moment", app->app);
     }
     OT_AUTO(ot_str_done) ot_str before = OT_STR_INIT;
     OT_AUTO(ot_str_done) ot_str after = OT_STR_INIT;

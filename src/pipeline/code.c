@@ -179,8 +179,9 @@ ot_rc pl_code_materialise(ot_store *store, const ot_digest *code, const char *di
     OT_TRY(ot_blob_read(store, code, CODE_JSON_MAX, &text, err));
     json_t *tree = json_loadb(text.data, text.len, 0, NULL);
     const json_t *files = json_object_get(tree, "files");
-    ot_rc rc = tree == NULL ? ot_fail(err, OT_DATA_LOSS, "the list of the program's files is damaged")
-                            : OT_OK;
+    ot_rc rc = tree == NULL
+                   ? ot_fail(err, OT_DATA_LOSS, "the list of the program's files is damaged")
+                   : OT_OK;
     for (size_t i = 0; rc == OT_OK && i < json_array_size(files); i++) {
         rc = write_file(store, json_array_get(files, i), dir, err);
     }

@@ -317,9 +317,9 @@ static void show_string(ot_str *out, const char *s)
 
 static const char *period_name(int64_t us)
 {
-    return us == 3600000000     ? "hour"
-           : us == 86400000000  ? "day"
-           : us == 604800000000 ? "week"
+    return us == 3600000000      ? "hour"
+           : us == 86400000000   ? "day"
+           : us == 604800000000  ? "week"
            : us == 2592000000000 ? "month"
                                  : "year";
 }

@@ -1,6 +1,6 @@
-/* A cycle: from its cause to a version that the gate has judged. Each step is a run with a directory
- * of its own; what is under way is read from the directory, so that a restarted control plane goes on
- * without starting anything twice. */
+/* A cycle: from its cause to a version that the gate has judged. Each step is a run with a
+ * directory of its own; what is under way is read from the directory, so that a restarted control
+ * plane goes on without starting anything twice. */
 #include "pipeline/internal.h"
 
 #include "base/clock.h"
@@ -15,7 +15,7 @@
 
 static pl_step step_of(pl_cycle_state s)
 {
-    return s == PL_TRAINING ? PL_STEP_TRAIN
+    return s == PL_TRAINING    ? PL_STEP_TRAIN
            : s == PL_PACKAGING ? PL_STEP_PACKAGE
                                : PL_STEP_EVALUATE;
 }
@@ -24,8 +24,8 @@ static void new_cycle(pl_change *c, bool by_person)
 {
     int64_t number = c->next.cycles + 1;
     c->next.cycles = number;
-    c->next.cycle = (pl_cycle){
-        .number = number, .by_person = by_person, .caused_us = ot_clock_wall_us()};
+    c->next.cycle =
+        (pl_cycle){.number = number, .by_person = by_person, .caused_us = ot_clock_wall_us()};
 }
 
 void pl_cycle_train(pl_change *c, bool by_person)
@@ -37,8 +37,9 @@ void pl_cycle_train(pl_change *c, bool by_person)
 ot_rc pl_cycle_push(pl_change *c, const char *path, ot_error *err)
 {
     if (strlen(path) >= sizeof c->next.cycle.path || path[0] != '/') {
-        return ot_fail(err, OT_INVALID, "push: '%.200s' is not an absolute path of at most %zu bytes",
-                       path, sizeof c->next.cycle.path - 1);
+        return ot_fail(err, OT_INVALID,
+                       "push: '%.200s' is not an absolute path of at most %zu bytes", path,
+                       sizeof c->next.cycle.path - 1);
     }
     new_cycle(c, true);
     c->next.cycle.state = PL_PACKAGING;
@@ -115,9 +116,8 @@ static char *run_object(const pl_app *a, char out[32])
 static void fail_before_start(pl_app *a, const char *why)
 {
     char object[32];
-    struct run_update u = {.id = a->st.cycle.run,
-                           .state = OT_RUN_FAILED,
-                           .ended_us = ot_clock_wall_us()};
+    struct run_update u = {
+        .id = a->st.cycle.run, .state = OT_RUN_FAILED, .ended_us = ot_clock_wall_us()};
     pl_change c = pl_change_of(a);
     c.extra = update_run;
     c.arg = &u;
@@ -128,8 +128,8 @@ static void fail_before_start(pl_app *a, const char *why)
     }
 }
 
-void pl_cycle_launched(pl_app *a, ot_rc rc, const ot_error *err, const pl_data *data,
-                       size_t n_data, int fd)
+void pl_cycle_launched(pl_app *a, ot_rc rc, const ot_error *err, const pl_data *data, size_t n_data,
+                       int fd)
 {
     if (rc != OT_OK && rc != OT_EXISTS) {
         fail_before_start(a, err->msg);
@@ -137,9 +137,8 @@ void pl_cycle_launched(pl_app *a, ot_rc rc, const ot_error *err, const pl_data *
     }
     char object[32];
     pl_step step = step_of(a->st.cycle.state);
-    struct run_update u = {.id = a->st.cycle.run,
-                           .state = OT_RUN_RUNNING,
-                           .started_us = ot_clock_wall_us()};
+    struct run_update u = {
+        .id = a->st.cycle.run, .state = OT_RUN_RUNNING, .started_us = ot_clock_wall_us()};
     pl_change c = pl_change_of(a);
     c.extra = update_run;
     c.arg = &u;
@@ -398,8 +397,8 @@ static void after_success(pl_app *a)
 
 static void after_failure(pl_app *a, const ot_launch_exit *x)
 {
-    bool again = ot_launch_state_is_infrastructure(x->state) &&
-                 a->st.cycle.attempt < a->app->train.retries;
+    bool again =
+        ot_launch_state_is_infrastructure(x->state) && a->st.cycle.attempt < a->app->train.retries;
     if (!again) {
         pl_cycle_end(a, "cycle.failed", NULL,
                      pl_text("run %" PRId64 " (%s) %s; log: overtake logs %" PRId64,
@@ -532,8 +531,8 @@ void pl_cycle_end(pl_app *a, const char *type, const char *object, json_t *paylo
     int64_t now = ot_clock_wall_us();
     struct end_arg e = {.model = a->app->app, .version = a->st.cycle.version};
     pl_change c = pl_change_of(a);
-    pl_event *ev = pl_change_event(
-        &c, type, object != NULL ? object : pl_object_app(a, app_object), payload);
+    pl_event *ev =
+        pl_change_event(&c, type, object != NULL ? object : pl_object_app(a, app_object), payload);
     ev->alert = failure;
     if (a->st.cycle.version > 0) {
         c.extra = refuse_version;
@@ -548,8 +547,7 @@ void pl_cycle_end(pl_app *a, const char *type, const char *object, json_t *paylo
             c.next.paused = true;
             snprintf(c.next.held_by, sizeof c.next.held_by, "overtake");
             snprintf(c.next.held_reason, sizeof c.next.held_reason,
-                     "%" PRId64 " failures in a row; look at the last and resume",
-                     c.next.failures);
+                     "%" PRId64 " failures in a row; look at the last and resume", c.next.failures);
             pl_event *p = pl_change_event(&c, "loop.paused", pl_object_app(a, app_object),
                                           pl_text("%s", c.next.held_reason));
             p->alert = true;

@@ -36,8 +36,9 @@ static bool judge_better(const json_t *result, const char *name, ot_str *why)
         return false;
     }
     bool better = s.only_candidate > s.only_champion && s.p_better <= GATE_P;
-    ot_str_addf(why, "%s on %s: %.3f against %.3f (%" PRId64 " rows, %" PRId64 " to %" PRId64
-                     " where they differ, p = %.2g); ",
+    ot_str_addf(why,
+                "%s on %s: %.3f against %.3f (%" PRId64 " rows, %" PRId64 " to %" PRId64
+                " where they differ, p = %.2g); ",
                 better ? "better" : "not better", name, s.candidate, s.champion, s.rows,
                 s.only_candidate, s.only_champion, s.p_better);
     return better;
@@ -84,9 +85,8 @@ static ot_rc judge_require(const ot_app *app, const ot_app_stage *st, const json
 {
     ot_arena arena;
     ot_arena_init(&arena, 4096, 1 << 20);
-    ot_expr_origin origin = {.file = app->file,
-                             .line = (unsigned)st->mark.line,
-                             .col = (unsigned)st->mark.column};
+    ot_expr_origin origin = {
+        .file = app->file, .line = (unsigned)st->mark.line, .col = (unsigned)st->mark.column};
     ot_expr *e = NULL;
     ot_expr_value v = ot_expr_null();
     ot_rc rc = ot_expr_parse(&arena, st->require, strlen(st->require), &origin, &e, err);

@@ -39,9 +39,9 @@ typedef struct pl_cycle {
     pl_cycle_state state;
     bool pushed; /* a person brought the model; nothing was trained */
     bool by_person;
-    char path[1024];    /* pushed: what was brought */
-    int64_t train_run;  /* whose work directory holds the model; 0 when pushed */
-    int64_t run;        /* the run that is on now; 0: none */
+    char path[1024];   /* pushed: what was brought */
+    int64_t train_run; /* whose work directory holds the model; 0 when pushed */
+    int64_t run;       /* the run that is on now; 0: none */
     int64_t attempt;
     int64_t version; /* once registered */
     ot_digest bundle;
@@ -85,9 +85,9 @@ typedef struct pl_app {
     ot_app *app;
     pl_state st;
     ot_quality *quality;
-    int64_t watched_version; /* that quality compares now; 0: none */
-    bool busy;               /* an async job is on */
-    bool started;            /* what an earlier process left has been looked at */
+    int64_t watched_version;  /* that quality compares now; 0: none */
+    bool busy;                /* an async job is on */
+    bool started;             /* what an earlier process left has been looked at */
     char candidate_state[16]; /* as replicas report it */
 } pl_app;
 
@@ -117,7 +117,8 @@ typedef ot_rc pl_txn_fn(ot_txn *txn, void *arg, pl_state *next, ot_error *err);
 #define PL_EVENTS_MAX 4
 /* One change of an app: `next` replaces app->st after it is durable together with the events. The
  * reason of the first event defaults to next->cycle.last_seq, of each other one to the one before;
- * cycle.last_seq becomes the last one's seq. `extra` (may be NULL) adds to the transaction, first. */
+ * cycle.last_seq becomes the last one's seq. `extra` (may be NULL) adds to the transaction, first.
+ */
 typedef struct pl_change {
     pl_app *app;
     pl_state next;
@@ -155,7 +156,8 @@ void pl_cycle_run_ended(pl_app *a);
 void pl_cycle_end(pl_app *a, const char *type, const char *object, json_t *payload, bool failure);
 void pl_run_dir(const ot_pipeline *p, int64_t run, char out[OT_PATH_MAX]);
 
-/* --- jobs.c: what is laid out for runs, away from the loop ------------------------------------- */
+/* --- jobs.c: what is laid out for runs, away from the loop -------------------------------------
+ */
 
 typedef enum pl_step { PL_STEP_TRAIN, PL_STEP_PACKAGE, PL_STEP_EVALUATE } pl_step;
 const char *pl_step_name(pl_step s);
@@ -163,20 +165,21 @@ const char *pl_step_name(pl_step s);
 /* Lays out the directory of the current run for a step and launches it; ends in
  * pl_cycle_launched on the loop. */
 void pl_job_start(pl_app *a, pl_step step);
-void pl_cycle_launched(pl_app *a, ot_rc rc, const ot_error *err, const pl_data *data,
-                       size_t n_data, int fd);
+void pl_cycle_launched(pl_app *a, ot_rc rc, const ot_error *err, const pl_data *data, size_t n_data,
+                       int fd);
 /* Registers the bundle; ends in pl_cycle_registered on the loop. */
 void pl_job_register(pl_app *a);
 void pl_cycle_registered(pl_app *a, ot_rc rc, const ot_error *err, const ot_registered *r);
 
-/* --- code.c: the program's folder as a tree in the content store ------------------------------- */
+/* --- code.c: the program's folder as a tree in the content store -------------------------------
+ */
 
 /* Snapshot of `dir`: regular files but hidden ones, data files of the app and what is over the
  * limits (OT_EXHAUSTED names it). */
-ot_rc pl_code_snapshot(ot_store *store, const ot_app *app, ot_digest *out, ot_error *err)
-    OT_CHECKED;
-ot_rc pl_code_materialise(ot_store *store, const ot_digest *code, const char *dir, ot_error *err)
-    OT_CHECKED;
+ot_rc pl_code_snapshot(ot_store *store, const ot_app *app, ot_digest *out,
+                       ot_error *err) OT_CHECKED;
+ot_rc pl_code_materialise(ot_store *store, const ot_digest *code, const char *dir,
+                          ot_error *err) OT_CHECKED;
 
 /* --- gate.c ----------------------------------------------------------------------------------- */
 
@@ -192,13 +195,15 @@ void pl_release_tick(pl_app *a);
 void pl_release_watch(pl_app *a); /* tells quality what to compare */
 ot_rc pl_release_abort(pl_app *a, const char *actor, const char *reason, ot_error *err) OT_CHECKED;
 
-/* --- trigger.c --------------------------------------------------------------------------------- */
+/* --- trigger.c ---------------------------------------------------------------------------------
+ */
 
 void pl_trigger_tick(pl_app *a);
 void pl_on_finding(void *arg, const ot_finding *f);
 int64_t pl_trigger_next_us(const pl_app *a);
 
-/* --- pipeline.c -------------------------------------------------------------------------------- */
+/* --- pipeline.c --------------------------------------------------------------------------------
+ */
 
 pl_app *pl_app_find(ot_pipeline *p, const char *name);
 pl_app *pl_app_of_deployment(ot_pipeline *p, const char *deployment);

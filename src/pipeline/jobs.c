@@ -19,8 +19,8 @@
 
 typedef struct job_data {
     char name[65], label[129], path[OT_PATH_MAX]; /* path "" for labelled traffic */
-    ot_table table; /* labelled traffic, taken on the loop */
-    bool has_table, known; /* known: digest stands already */
+    ot_table table;                               /* labelled traffic, taken on the loop */
+    bool has_table, known;                        /* known: digest stands already */
     ot_digest digest;
     int64_t rows;
     bool in_training;
@@ -159,8 +159,8 @@ static ot_rc job_fill(pl_app *a, job *j, ot_error *err)
     if (c->pushed) {
         snprintf(j->model_path, sizeof j->model_path, "%s", c->path);
     } else {
-        snprintf(j->model_path, sizeof j->model_path, "%s/runs/%" PRId64 "/work/%s",
-                 a->p->data_dir, c->train_run, j->model_rel);
+        snprintf(j->model_path, sizeof j->model_path, "%s/runs/%" PRId64 "/work/%s", a->p->data_dir,
+                 c->train_run, j->model_rel);
     }
     for (size_t i = 0; i < app->data.n; i++) {
         bool wanted = j->step != PL_STEP_TRAIN || names_data(app, app->data.v[i].name);
@@ -179,8 +179,8 @@ static ot_rc settle_data(job *j, job_data *d, ot_error *err)
         return OT_OK;
     }
     if (d->path[0] != 0) {
-        OT_TRY(ot_dataset_import(j->p->store, d->name, d->path, d->label, &d->digest, &d->rows,
-                                 err));
+        OT_TRY(
+            ot_dataset_import(j->p->store, d->name, d->path, d->label, &d->digest, &d->rows, err));
         d->known = true;
     } else if (d->has_table && d->rows > 0) {
         OT_TRY(ot_dataset_put(j->p->store, &d->table, &d->digest, err));
@@ -229,10 +229,8 @@ static ot_rc start_train(job *j, ot_error *err)
     }
     snprintf(threads, sizeof threads, "%" PRId64, j->res.cpu);
     ot_launch_env env[] = {
-        {"OVERTAKE_DATA", data},
-        {"OVERTAKE_PARENT", j->has_champion ? parent : NULL},
-        {"OMP_NUM_THREADS", threads},
-        {"TF_NUM_INTRAOP_THREADS", threads},
+        {"OVERTAKE_DATA", data},      {"OVERTAKE_PARENT", j->has_champion ? parent : NULL},
+        {"OMP_NUM_THREADS", threads}, {"TF_NUM_INTRAOP_THREADS", threads},
         {"PYTHONUNBUFFERED", "1"},
     };
     ot_launch_spec spec = {.command = j->command,
@@ -295,8 +293,8 @@ static ot_rc lay_out_sides(job *j, json_t *train, json_t *held, ot_error *err)
         if (train != NULL) {
             json_array_append_new(held, json_string(dir));
         } else {
-            json_array_append_new(held, json_pack("{s:s,s:s,s:s}", "name", d->name, "dir", dir,
-                                                  "label", d->label));
+            json_array_append_new(
+                held, json_pack("{s:s,s:s,s:s}", "name", d->name, "dir", dir, "label", d->label));
         }
     }
     return OT_OK;
@@ -335,9 +333,9 @@ static ot_rc start_package(job *j, ot_error *err)
     json_t *train = json_array(), *held = json_array();
     ot_rc rc = lay_out_sides(j, train, held, err);
     const char *label = j->n_data > 0 ? j->data[0].label : "y";
-    json_t *spec = json_pack("{s:s,s:s,s:o,s:o,s:s,s:o}", "model", j->model_path, "bundle", bundle,
-                             "train", train, "held_out", held, "label", label, "lineage",
-                             lineage_json(j));
+    json_t *spec =
+        json_pack("{s:s,s:s,s:o,s:o,s:s,s:o}", "model", j->model_path, "bundle", bundle, "train",
+                  train, "held_out", held, "label", label, "lineage", lineage_json(j));
     if (rc == OT_OK) {
         rc = start_own(j, "package", spec, err);
     }

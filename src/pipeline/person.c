@@ -41,9 +41,9 @@ static ot_rc act_train(pl_app *a, const ot_person_act *act, ot_error *err)
     OT_TRY(need_idle(a, err));
     char object[96];
     pl_change c = pl_change_of(a);
-    pl_event *e = pl_change_event(&c, "trigger.fired", pl_object_app(a, object),
-                                  pl_text("retrain asked for by %s: %s", act->actor,
-                                          reason_of(act)));
+    pl_event *e =
+        pl_change_event(&c, "trigger.fired", pl_object_app(a, object),
+                        pl_text("retrain asked for by %s: %s", act->actor, reason_of(act)));
     e->actor = act->actor;
     pl_cycle_train(&c, true);
     OT_TRY(pl_commit(&c, err));
@@ -60,9 +60,9 @@ static ot_rc act_push(pl_app *a, const ot_person_act *act, ot_error *err)
     }
     char object[96];
     pl_change c = pl_change_of(a);
-    pl_event *e = pl_change_event(&c, "version.pushed", pl_object_app(a, object),
-                                  pl_text("%s pushed %s: %s", act->actor, act->path,
-                                          reason_of(act)));
+    pl_event *e =
+        pl_change_event(&c, "version.pushed", pl_object_app(a, object),
+                        pl_text("%s pushed %s: %s", act->actor, act->path, reason_of(act)));
     e->actor = act->actor;
     ot_rc rc = pl_cycle_push(&c, act->path, err);
     if (rc != OT_OK) {
@@ -79,9 +79,9 @@ static ot_rc hold(pl_app *a, const ot_person_act *act, const char *type, bool pa
 {
     char object[96];
     pl_change c = pl_change_of(a);
-    pl_event *e = pl_change_event(&c, type, pl_object_app(a, object),
-                                  pl_text("%s by %s: %s", freeze ? "frozen" : "paused", act->actor,
-                                          reason_of(act)));
+    pl_event *e = pl_change_event(
+        &c, type, pl_object_app(a, object),
+        pl_text("%s by %s: %s", freeze ? "frozen" : "paused", act->actor, reason_of(act)));
     e->actor = act->actor;
     c.next.paused = c.next.paused || pause;
     if (freeze && !c.next.frozen) {
@@ -172,9 +172,9 @@ static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
     }
     char object[96];
     pl_change c = pl_change_of(a);
-    pl_event *e = pl_change_event(&c, "loop.pinned", pl_object_app(a, object),
-                                  pl_text("v%" PRId64 " pinned by %s: %s", act->version, act->actor,
-                                          reason_of(act)));
+    pl_event *e = pl_change_event(
+        &c, "loop.pinned", pl_object_app(a, object),
+        pl_text("v%" PRId64 " pinned by %s: %s", act->version, act->actor, reason_of(act)));
     e->actor = act->actor;
     c.next.pinned = act->version;
     snprintf(c.next.held_by, sizeof c.next.held_by, "%s", act->actor);
@@ -195,9 +195,8 @@ static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
 
 static bool at_approval(const pl_app *a)
 {
-    const ot_rollout_step *s = a->st.cycle.state == PL_RELEASING
-                                   ? ot_rollout_step_now(&a->st.cycle.rollout)
-                                   : NULL;
+    const ot_rollout_step *s =
+        a->st.cycle.state == PL_RELEASING ? ot_rollout_step_now(&a->st.cycle.rollout) : NULL;
     return s != NULL && s->kind == OT_ROLLOUT_APPROVAL;
 }
 
@@ -209,10 +208,10 @@ static ot_rc decide(pl_app *a, const ot_person_act *act, bool yes, ot_error *err
     char object[OT_OBJECT_TEXT];
     ot_registry_object(object, a->app->app, a->st.cycle.version);
     pl_change c = pl_change_of(a);
-    pl_event *e = pl_change_event(&c, yes ? "approval.given" : "approval.refused", object,
-                                  pl_text("v%" PRId64 " %s by %s: %s", a->st.cycle.version,
-                                          yes ? "approved" : "refused", act->actor,
-                                          reason_of(act)));
+    pl_event *e =
+        pl_change_event(&c, yes ? "approval.given" : "approval.refused", object,
+                        pl_text("v%" PRId64 " %s by %s: %s", a->st.cycle.version,
+                                yes ? "approved" : "refused", act->actor, reason_of(act)));
     e->actor = act->actor;
     OT_TRY(pl_commit(&c, err));
     pl_release_feed(a, yes ? OT_ROLLOUT_APPROVED : OT_ROLLOUT_REFUSED, act->actor, act->reason);
@@ -245,15 +244,14 @@ static ot_rc act_rollback(pl_app *a, const ot_person_act *act, ot_error *err)
         return ot_fail(err, OT_PRECONDITION, "app %s: there is no previous version to go back to",
                        a->app->app);
     }
-    struct switch_arg s = {
-        .a = a, .version = a->st.previous, .status_of_old = OT_VERSION_REFUSED};
+    struct switch_arg s = {.a = a, .version = a->st.previous, .status_of_old = OT_VERSION_REFUSED};
     char object[OT_OBJECT_TEXT];
     ot_registry_object(object, a->app->app, a->st.champion);
     pl_change c = pl_change_of(a);
-    pl_event *e = pl_change_event(&c, "version.rolled_back", object,
-                                  pl_text("v%" PRId64 " rolled back to v%" PRId64 " by %s: %s",
-                                          a->st.champion, a->st.previous, act->actor,
-                                          reason_of(act)));
+    pl_event *e =
+        pl_change_event(&c, "version.rolled_back", object,
+                        pl_text("v%" PRId64 " rolled back to v%" PRId64 " by %s: %s",
+                                a->st.champion, a->st.previous, act->actor, reason_of(act)));
     e->actor = act->actor;
     e->alert = true;
     c.next.champion = a->st.previous;
@@ -271,9 +269,9 @@ static const struct {
     const char *verb;
     act_fn *fn;
 } acts[] = {
-    {"train", act_train},     {"push", act_push},       {"pause", act_pause},
-    {"freeze", act_freeze},   {"resume", act_resume},   {"pin", act_pin},
-    {"approve", act_approve}, {"reject", act_reject},   {"rollback", act_rollback},
+    {"train", act_train},     {"push", act_push},     {"pause", act_pause},
+    {"freeze", act_freeze},   {"resume", act_resume}, {"pin", act_pin},
+    {"approve", act_approve}, {"reject", act_reject}, {"rollback", act_rollback},
 };
 
 ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out, ot_error *err)

@@ -61,9 +61,8 @@ ot_quality_config pl_quality_config(pl_app *a)
         .cycles = app->quality.cycles,
         .ignore_smaller = app->quality.ignore_smaller,
         .false_alarms_per_year = (double)rate->count * 31536000e6 / (double)rate->per_us,
-        .accuracy_at_least = app->objectives.accuracy.mark.line != 0
-                                 ? app->objectives.accuracy.at_least
-                                 : 0,
+        .accuracy_at_least =
+            app->objectives.accuracy.mark.line != 0 ? app->objectives.accuracy.at_least : 0,
         .join_on_key = app->serve.labels.join == OT_JOIN_KEY,
         .sample_max_bytes = app->serve.sample.max,
         .sample_keep_us = app->serve.sample.keep_us,
@@ -325,8 +324,8 @@ ot_rc ot_pipeline_labels(ot_pipeline *p, const char *deployment, const ot_label_
 
 /* ------------------------------------------------------------------ to replicas */
 
-static json_t *variant(const pl_app *a, const char *role, int64_t version,
-                       const ot_digest *bundle, double share)
+static json_t *variant(const pl_app *a, const char *role, int64_t version, const ot_digest *bundle,
+                       double share)
 {
     char hex[OT_DIGEST_HEX];
     return json_pack("{s:s,s:s,s:I,s:s,s:f}", "role", role, "model", a->app->app, "version",
@@ -337,16 +336,16 @@ static json_t *variants_of(const pl_app *a, bool *compare)
 {
     const pl_cycle *c = &a->st.cycle;
     bool releasing = c->state == PL_RELEASING;
-    bool candidate = releasing && !c->rollout.promoted && c->version > 0 &&
-                     ot_rollout_compares(&c->rollout);
+    bool candidate =
+        releasing && !c->rollout.promoted && c->version > 0 && ot_rollout_compares(&c->rollout);
     double share = candidate ? ot_rollout_share(&c->rollout) : 0;
     json_t *v = json_array();
     *compare = releasing && ot_rollout_compares(&c->rollout);
-    json_array_append_new(v, variant(a, "champion", a->st.champion, &a->st.champion_bundle,
-                                     1 - share));
+    json_array_append_new(
+        v, variant(a, "champion", a->st.champion, &a->st.champion_bundle, 1 - share));
     if (candidate) {
-        json_array_append_new(v, variant(a, share > 0 ? "canary" : "shadow", c->version,
-                                         &c->bundle, share));
+        json_array_append_new(
+            v, variant(a, share > 0 ? "canary" : "shadow", c->version, &c->bundle, share));
     } else if (a->st.previous > 0 && (*compare || a->app->serve.fallback == OT_FALLBACK_PREVIOUS)) {
         json_array_append_new(v, variant(a, "shadow", a->st.previous, &a->st.previous_bundle, 0));
     }
@@ -360,10 +359,9 @@ static json_t *deployment(const pl_app *a)
     bool previous = a->app->serve.fallback == OT_FALLBACK_PREVIOUS;
     return json_pack("{s:s,s:s,s:{s:f,s:I},s:I,s:o,s:b}", "name", a->app->serve.deployment,
                      "fallback", previous ? "previous" : "refuse", "sample", "rate",
-                     a->app->serve.sample.rate, "max_bytes",
-                     (json_int_t)a->app->serve.sample.max, "window_us",
-                     (json_int_t)a->app->quality.window_us, "variants", variants, "compare",
-                     compare);
+                     a->app->serve.sample.rate, "max_bytes", (json_int_t)a->app->serve.sample.max,
+                     "window_us", (json_int_t)a->app->quality.window_us, "variants", variants,
+                     "compare", compare);
 }
 
 ot_rc ot_pipeline_desired(ot_pipeline *p, ot_str *json_out, ot_error *err)

@@ -46,7 +46,8 @@ typedef struct ot_pipeline_config {
 } ot_pipeline_config;
 
 /* Loads all apps and finds their runs again. */
-ot_rc ot_pipeline_create(const ot_pipeline_config *cfg, ot_pipeline **out, ot_error *err) OT_CHECKED;
+ot_rc ot_pipeline_create(const ot_pipeline_config *cfg, ot_pipeline **out,
+                         ot_error *err) OT_CHECKED;
 void ot_pipeline_destroy(ot_pipeline *p);
 
 /* Makes an app known or changes it. `file` names it in messages, `dir` (absolute) is where its
@@ -90,7 +91,8 @@ ot_rc ot_pipeline_apps(ot_pipeline *p, ot_str *json_out, ot_error *err) OT_CHECK
 ot_rc ot_pipeline_app(ot_pipeline *p, const char *app, ot_str *json_out, ot_error *err) OT_CHECKED;
 ot_rc ot_pipeline_config_yaml(ot_pipeline *p, const char *app, ot_str *out,
                               ot_error *err) OT_CHECKED;
-/* Walks the log backwards from what serves (or with version > 0 from the last word on that version):
+/* Walks the log backwards from what serves (or with version > 0 from the last word on that
+ * version):
  * {"app", "version", "text": "v3 serves because ...", "chain": [{"seq", "type", "text"}...]}. */
 ot_rc ot_pipeline_why(ot_pipeline *p, const char *app, int64_t version, ot_str *json_out,
                       ot_error *err) OT_CHECKED;

@@ -71,7 +71,7 @@ static ot_rc set_status(ot_txn *txn, const pl_app *a, int64_t version, ot_versio
 static ot_version_status status_of_step(const pl_state *next)
 {
     const ot_rollout_step *s = ot_rollout_step_now(&next->cycle.rollout);
-    return s == NULL                         ? OT_VERSION_GATED
+    return s == NULL                      ? OT_VERSION_GATED
            : s->kind == OT_ROLLOUT_SHADOW ? OT_VERSION_SHADOW
            : s->kind == OT_ROLLOUT_CANARY ? OT_VERSION_CANARY
                                           : OT_VERSION_GATED;
@@ -138,17 +138,16 @@ static void event_step(release_change *r, const char *actor)
         return;
     }
     int64_t v = r->c.next.cycle.version;
-    json_t *p = s->kind == OT_ROLLOUT_CANARY
-                    ? pl_text("v%" PRId64 " enters canary at %g%%: %s", v, s->share * 100,
-                              ro->reason)
-                    : pl_text("v%" PRId64 " enters %s: %s", v, ot_rollout_kind_name(s->kind),
-                              ro->reason);
+    json_t *p =
+        s->kind == OT_ROLLOUT_CANARY
+            ? pl_text("v%" PRId64 " enters canary at %g%%: %s", v, s->share * 100, ro->reason)
+            : pl_text("v%" PRId64 " enters %s: %s", v, ot_rollout_kind_name(s->kind), ro->reason);
     json_object_set_new(p, "stage", json_string(ot_rollout_kind_name(s->kind)));
     json_object_set_new(p, "share", json_real(ot_rollout_share(ro)));
     add_pair(r->a, p);
     bool ask = s->kind == OT_ROLLOUT_APPROVAL;
-    pl_event *e = pl_change_event(&r->c, ask ? "approval.requested" : "stage.entered", r->object,
-                                  p);
+    pl_event *e =
+        pl_change_event(&r->c, ask ? "approval.requested" : "stage.entered", r->object, p);
     e->actor = actor;
     e->alert = ask;
 }
@@ -178,8 +177,7 @@ static void apply_promotion(release_change *r, const char *actor)
     n->hold_told = false;
     n->degraded = n->at_risk = n->drift = false;
     json_t *p = pl_text("v%" PRId64 " promoted: %s", n->champion, n->cycle.rollout.reason);
-    json_object_set_new(p, "previous",
-                        n->previous > 0 ? json_integer(n->previous) : json_null());
+    json_object_set_new(p, "previous", n->previous > 0 ? json_integer(n->previous) : json_null());
     json_object_set_new(p, "time", account(&n->cycle));
     add_pair(r->a, p);
     pl_event *e = pl_change_event(&r->c, "version.promoted", r->object, p);
@@ -213,8 +211,8 @@ static void apply_end(release_change *r, const char *actor)
     }
     n->failures++;
     n->cool_until_us = ot_clock_wall_us() + r->a->app->retrain.cool_down_us;
-    pl_event *e = pl_change_event(&r->c, back ? "version.rolled_back" : "release.stopped",
-                                  r->object, p);
+    pl_event *e =
+        pl_change_event(&r->c, back ? "version.rolled_back" : "release.stopped", r->object, p);
     e->actor = actor;
     e->alert = true;
 }
@@ -296,8 +294,8 @@ void pl_release_feed(pl_app *a, ot_rollout_verdict v, const char *actor, const c
     ot_pair_state pair = {0};
     bool has = ot_quality_pair(a->quality, &pair);
     release_change r = begin_change(a);
-    unsigned changed = ot_rollout_feed(&r.c.next.cycle.rollout, v, has ? pair.compared : 0,
-                                       ot_clock_wall_us());
+    unsigned changed =
+        ot_rollout_feed(&r.c.next.cycle.rollout, v, has ? pair.compared : 0, ot_clock_wall_us());
     if (changed != 0) {
         apply_changed(&r, changed, actor);
         finish_logged(&r);
@@ -331,8 +329,7 @@ ot_rc pl_release_abort(pl_app *a, const char *actor, const char *reason, ot_erro
 void pl_release_watch(pl_app *a)
 {
     const pl_cycle *c = &a->st.cycle;
-    const ot_rollout_step *s =
-        c->state == PL_RELEASING ? ot_rollout_step_now(&c->rollout) : NULL;
+    const ot_rollout_step *s = c->state == PL_RELEASING ? ot_rollout_step_now(&c->rollout) : NULL;
     if (s == NULL || !ot_rollout_compares(&c->rollout)) {
         ot_quality_unwatch(a->quality);
         return;

@@ -49,7 +49,7 @@ typedef struct member {
 
 #define M(struct_, member_, kind_)                                                                 \
     {                                                                                              \
-        #member_, kind_, offsetof(struct_, member_), sizeof(((struct_ *)0)->member_)               \
+#member_, kind_, offsetof(struct_, member_), sizeof(((struct_ *)0)->member_)               \
     }
 
 static const member state_members[] = {
@@ -80,24 +80,15 @@ static const member state_members[] = {
     M(pl_state, applied_seq, K_SEQ),
 };
 static const member cycle_members[] = {
-    M(pl_cycle, number, K_INT),
-    M(pl_cycle, pushed, K_BOOL),
-    M(pl_cycle, by_person, K_BOOL),
-    M(pl_cycle, path, K_TEXT),
-    M(pl_cycle, train_run, K_INT),
-    M(pl_cycle, run, K_INT),
-    M(pl_cycle, attempt, K_INT),
-    M(pl_cycle, version, K_INT),
-    M(pl_cycle, bundle, K_DIGEST),
-    M(pl_cycle, last_seq, K_SEQ),
-    M(pl_cycle, watch_since_us, K_INT),
-    M(pl_cycle, caused_us, K_INT),
-    M(pl_cycle, trained_us, K_INT),
-    M(pl_cycle, registered_us, K_INT),
-    M(pl_cycle, evaluated_us, K_INT),
-    M(pl_cycle, released_us, K_INT),
-    M(pl_cycle, promoted_us, K_INT),
-    M(pl_cycle, train_us, K_INT),
+    M(pl_cycle, number, K_INT),         M(pl_cycle, pushed, K_BOOL),
+    M(pl_cycle, by_person, K_BOOL),     M(pl_cycle, path, K_TEXT),
+    M(pl_cycle, train_run, K_INT),      M(pl_cycle, run, K_INT),
+    M(pl_cycle, attempt, K_INT),        M(pl_cycle, version, K_INT),
+    M(pl_cycle, bundle, K_DIGEST),      M(pl_cycle, last_seq, K_SEQ),
+    M(pl_cycle, watch_since_us, K_INT), M(pl_cycle, caused_us, K_INT),
+    M(pl_cycle, trained_us, K_INT),     M(pl_cycle, registered_us, K_INT),
+    M(pl_cycle, evaluated_us, K_INT),   M(pl_cycle, released_us, K_INT),
+    M(pl_cycle, promoted_us, K_INT),    M(pl_cycle, train_us, K_INT),
     M(pl_cycle, jobs_us, K_INT),
 };
 static const member rollout_members[] = {

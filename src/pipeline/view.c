@@ -40,10 +40,10 @@ static void add_accuracy(pl_app *a, json_t *list, int64_t now)
                                      &acc, NULL) == OT_OK &&
                  acc.labelled > 0;
     /* Missed is what is proven to be missed; held what is proven to hold; else nobody knows yet. */
-    int holds = !known                                 ? -1
+    int holds = !known                              ? -1
                 : acc.lower >= o->accuracy.at_least ? 1
                 : acc.upper < o->accuracy.at_least  ? 0
-                                                       : -1;
+                                                    : -1;
     json_t *j = objective("accuracy", target, known ? json_real(acc.estimate) : json_null(), holds);
     json_object_set_new(j, "lower", json_real(acc.lower));
     json_object_set_new(j, "upper", json_real(acc.upper));
@@ -70,9 +70,9 @@ static void add_service(pl_app *a, json_t *list, int64_t now)
         double good = s.windows > 0 ? 1 - (double)s.windows_slow / (double)s.windows : 1;
         snprintf(target, sizeof target, "at most %s in %.4g%% of the windows of a day",
                  ot_format_duration(o->latency_p99.at_most_us, text), o->latency_p99.share * 100);
-        json_t *j = objective("latency_p99", target,
-                              s.windows > 0 ? json_real(s.p99_us) : json_null(),
-                              s.windows > 0 ? good >= o->latency_p99.share : -1);
+        json_t *j =
+            objective("latency_p99", target, s.windows > 0 ? json_real(s.p99_us) : json_null(),
+                      s.windows > 0 ? good >= o->latency_p99.share : -1);
         json_object_set_new(j, "good_windows", json_real(good));
         json_array_append_new(list, j);
     }
@@ -135,7 +135,10 @@ static json_t *app_json(pl_app *a, bool deep)
     json_object_set_new(j, "champion", s->champion > 0 ? json_integer(s->champion) : json_null());
     json_object_set_new(j, "champion_since_us", json_integer(s->champion_since_us));
     json_object_set_new(j, "previous", s->previous > 0 ? json_integer(s->previous) : json_null());
-    const char *loop = s->frozen ? "frozen" : s->paused ? "paused" : s->pinned ? "pinned" : "running";
+    const char *loop = s->frozen   ? "frozen"
+                       : s->paused ? "paused"
+                       : s->pinned ? "pinned"
+                                   : "running";
     json_object_set_new(j, "loop", json_string(loop));
     if (s->frozen || s->paused || s->pinned > 0) {
         json_object_set_new(j, "held_by", json_string(s->held_by));

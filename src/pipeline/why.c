@@ -160,9 +160,8 @@ ot_rc ot_pipeline_why(ot_pipeline *p, const char *app, int64_t version, ot_str *
         bool serves = w.about == a->st.champion;
         ot_str_addf(&text, "v%" PRId64 " %s because %s", w.about,
                     serves ? "serves" : "does not serve", w.text.data);
-        json_t *j = json_pack("{s:s,s:I,s:b,s:s,s:O}", "app", w.app, "version",
-                              (json_int_t)w.about, "serves", serves, "text", text.data, "chain",
-                              w.chain);
+        json_t *j = json_pack("{s:s,s:I,s:b,s:s,s:O}", "app", w.app, "version", (json_int_t)w.about,
+                              "serves", serves, "text", text.data, "chain", w.chain);
         char *dump = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
         json_decref(j);
         if (dump != NULL) {

@@ -3,8 +3,8 @@
  * Windows and samples arrive from replicas, labels from people and programs. Windows become blocks,
  * blocks become e-values (stats/edetect.h); samples and labels join into losses, losses into the
  * label test and into the comparison of two versions on the same rows (stats/labeltest.h). Each
- * intake is one store transaction that holds the data, the new state of the evidence and its events;
- * a push that was counted before changes nothing.
+ * intake is one store transaction that holds the data, the new state of the evidence and its
+ * events; a push that was counted before changes nothing.
  *
  * Findings are reported after their transaction is durable, from inside the intake call, on the
  * calling thread. They say what was found and the events that say so; what follows from them is the
@@ -48,12 +48,12 @@ typedef struct ot_quality_config {
     const char *app; /* scope of the events */
     int64_t window_us, block_us;
     int64_t blocks_per_day, baseline_days;
-    int cycles;                     /* 0 none, 1 daily, 2 weekly */
-    double ignore_smaller;          /* sigmas */
-    double false_alarms_per_year;   /* all tiers of this deployment together */
-    double accuracy_at_least;       /* 0: no objective, no label test */
-    bool join_on_key;               /* labels name the caller's key instead of the prediction id */
-    uint64_t sample_max_bytes;      /* then the oldest segments go */
+    int cycles;                   /* 0 none, 1 daily, 2 weekly */
+    double ignore_smaller;        /* sigmas */
+    double false_alarms_per_year; /* all tiers of this deployment together */
+    double accuracy_at_least;     /* 0: no objective, no label test */
+    bool join_on_key;             /* labels name the caller's key instead of the prediction id */
+    uint64_t sample_max_bytes;    /* then the oldest segments go */
     int64_t sample_keep_us;
     ot_finding_fn *on_finding;
     void *arg;
@@ -114,7 +114,7 @@ typedef enum ot_pair_verdict {
 } ot_pair_verdict;
 
 typedef struct ot_pair_state {
-    int64_t compared;                /* rows with both answers and a label */
+    int64_t compared; /* rows with both answers and a label */
     int64_t candidate_right, champion_right;
     int64_t only_candidate_right, only_champion_right;
     double lower, upper; /* of (champion accuracy - candidate accuracy), anytime-valid, 1 - alpha */

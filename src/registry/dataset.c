@@ -110,8 +110,8 @@ static ot_rc parse_column(json_t *v, description *d, ot_error *err)
         return bad_json(err, "a column needs name, datatype, shape and sha256");
     }
     snprintf(d->columns[i].name, sizeof d->columns[i].name, "%s", name);
-    d->columns[i].spec = (ot_tensor_spec){.name = d->columns[i].name,
-                                          .dtype = ot_dtype_parse(dt, strlen(dt))};
+    d->columns[i].spec =
+        (ot_tensor_spec){.name = d->columns[i].name, .dtype = ot_dtype_parse(dt, strlen(dt))};
     OT_TRY(parse_shape(json_object_get(v, "shape"), &d->columns[i].spec, err));
     d->n_columns++;
     return OT_OK;
@@ -127,7 +127,8 @@ static ot_rc parse_root(json_t *root, description *d, ot_error *err)
     }
     size_t n = json_array_size(columns);
     if (n < 1 || n > OT_TABLE_COLUMNS_MAX || !json_is_integer(json_object_get(root, "rows")) ||
-        (label != NULL && !(json_is_string(label) && ot_column_name_ok(json_string_value(label))))) {
+        (label != NULL &&
+         !(json_is_string(label) && ot_column_name_ok(json_string_value(label))))) {
         return bad_json(err, "rows, label or the list of columns");
     }
     d->rows = (int64_t)json_integer_value(json_object_get(root, "rows"));

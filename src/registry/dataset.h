@@ -27,8 +27,8 @@ ot_rc ot_dataset_put(ot_store *store, const ot_table *t, ot_digest *digest_out,
 ot_rc ot_dataset_record(ot_store *store, const char *name, const ot_digest *digest,
                         const char *source_json, ot_error *err) OT_CHECKED;
 
-/* Columns are mapped from the blobs. OT_NOT_FOUND when the store does not have it, OT_DATA_LOSS when
- * a blob is not what the JSON says. */
+/* Columns are mapped from the blobs. OT_NOT_FOUND when the store does not have it, OT_DATA_LOSS
+ * when a blob is not what the JSON says. */
 ot_rc ot_dataset_load(ot_store *store, const ot_digest *digest, ot_table *t_out,
                       ot_error *err) OT_CHECKED;
 

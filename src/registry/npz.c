@@ -204,8 +204,7 @@ static ot_rc check_member(const archive *a, const member *m, ot_error *err)
                        "npz: '%s' uses zip method %u; stored (0) and deflate (8) are accepted",
                        m->name, m->method);
     }
-    bool lies = m->method == 0 ? m->size != m->packed
-                               : m->size / OT_NPZ_RATIO_MAX > m->packed;
+    bool lies = m->method == 0 ? m->size != m->packed : m->size / OT_NPZ_RATIO_MAX > m->packed;
     if (lies) {
         return ot_fail(err, OT_INVALID,
                        "npz: '%s' states %" PRIu64 " bytes from %" PRIu64 ", which is not possible",
@@ -229,7 +228,7 @@ static bool inflate_exactly(const uint8_t *from, uint64_t packed, uint8_t *to, u
     int rc = Z_OK;
     uint64_t in_left = packed, out_left = n;
     uint8_t spare; /* one byte more shows a member that is longer than it states */
-    union { /* zlib's input pointer is not const in its default API */
+    union {        /* zlib's input pointer is not const in its default API */
         const uint8_t *c;
         uint8_t *p;
     } in = {.c = from};

@@ -63,8 +63,8 @@ static ot_rc parse_lineage(const ot_str *text, lineage *l, ot_error *err)
     json_t *parent = json_object_get(root, "parent"), *data = json_object_get(root, "data");
     ot_rc rc = OT_OK;
     if (parent != NULL && !json_is_null(parent)) {
-        l->has_parent = json_is_string(parent) &&
-                        ot_digest_parse(json_string_value(parent), &l->parent);
+        l->has_parent =
+            json_is_string(parent) && ot_digest_parse(json_string_value(parent), &l->parent);
         if (!l->has_parent) {
             rc = ot_fail(err, OT_INVALID, "parent: the SHA-256 of a bundle or null is expected");
         }

@@ -16,8 +16,8 @@ char *ot_registry_object(char out[OT_OBJECT_TEXT], const char *model, int64_t ve
 
 /* Appends the caller's event, with what it left open filled in. */
 static ot_rc leave_event(ot_txn *txn, const ot_event_in *event, const char *type,
-                         const char *payload, const char *model, int64_t version,
-                         uint64_t *seq_out, ot_error *err)
+                         const char *payload, const char *model, int64_t version, uint64_t *seq_out,
+                         ot_error *err)
 {
     char object[OT_OBJECT_TEXT];
     if (event == NULL) {

@@ -53,8 +53,8 @@ ot_rc ot_registry_register(ot_store *store, const char *dir, const ot_register *
 char *ot_registry_object(char out[OT_OBJECT_TEXT], const char *model, int64_t version);
 
 /* Sets a status and, with `event` not NULL, leaves that event (its object defaults to
- * "model/NAME@V"). With NULL the caller leaves its own in the same transaction. CHAMPION is refused:
- * use ot_registry_promote. `seq_out` may be NULL. */
+ * "model/NAME@V"). With NULL the caller leaves its own in the same transaction. CHAMPION is
+ * refused: use ot_registry_promote. `seq_out` may be NULL. */
 ot_rc ot_registry_set_status(ot_txn *txn, const char *model, int64_t version,
                              ot_version_status status, const ot_event_in *event, uint64_t *seq_out,
                              ot_error *err) OT_CHECKED;
@@ -71,8 +71,7 @@ ot_rc ot_registry_promote(ot_txn *txn, const char *model, int64_t version,
 ot_rc ot_registry_champion(ot_txn *txn, const char *model, ot_version_row *out,
                            ot_error *err) OT_CHECKED;
 /* "NAME", "NAME@3", "NAME@champion": the newest, that one, that alias. */
-ot_rc ot_registry_find(ot_txn *txn, const char *ref, ot_version_row *out,
-                       ot_error *err) OT_CHECKED;
+ot_rc ot_registry_find(ot_txn *txn, const char *ref, ot_version_row *out, ot_error *err) OT_CHECKED;
 
 /* Deletes a version and its event `version.deleted`. OT_PRECONDITION while it is champion, canary
  * or shadow, or an alias names it, or a kept version's parent is its bundle. Blobs go with the next
@@ -80,20 +79,21 @@ ot_rc ot_registry_find(ot_txn *txn, const char *ref, ot_version_row *out,
 ot_rc ot_registry_delete(ot_store *store, const char *model, int64_t version,
                          const ot_event_in *event, ot_error *err) OT_CHECKED;
 
-/* Puts a bundle's files at `dir` as hard links to the blobs (copies where links cannot be), verified
- * file by file, whole or not at all. A directory that is there already is verified and kept; one
- * that does not verify is made anew. */
+/* Puts a bundle's files at `dir` as hard links to the blobs (copies where links cannot be),
+ * verified file by file, whole or not at all. A directory that is there already is verified and
+ * kept; one that does not verify is made anew. */
 ot_rc ot_registry_materialise(ot_store *store, const ot_digest *bundle, const char *dir,
                               ot_error *err) OT_CHECKED;
 /* The same without a store, from a directory of blobs (AA/SHA256): what a replica does. */
 ot_rc ot_registry_materialise_from(ot_disk *disk, const char *blobs_dir, const ot_digest *bundle,
                                    const char *dir, ot_error *err) OT_CHECKED;
 
-/* Deletes blobs that no bundle and no dataset has and that are older than `grace_us`. `also` (may be
- * NULL) keeps blobs of other owners (samples, run data). */
+/* Deletes blobs that no bundle and no dataset has and that are older than `grace_us`. `also` (may
+ * be NULL) keeps blobs of other owners (samples, run data). */
 ot_rc ot_registry_collect(ot_store *store, int64_t grace_us, ot_blob_live_fn *also, void *arg,
                           ot_blob_report *report_out, ot_error *err) OT_CHECKED;
-/* For a caller's own collection: an ot_blob_live_fn over what the registry refers to; `arg` unused. */
+/* For a caller's own collection: an ot_blob_live_fn over what the registry refers to; `arg` unused.
+ */
 ot_rc ot_registry_blob_live(ot_txn *txn, void *arg, const ot_digest *d, bool *live_out,
                             ot_error *err);
 

@@ -260,9 +260,8 @@ ot_rc ot_table_row_places(const ot_table *t, int64_t at, int64_t n, double *plac
 {
     size_t total = 0;
     if (at < 0 || n < 0 || at > t->rows || n > t->rows - at) {
-        return ot_fail(err, OT_RANGE,
-                       "rows %" PRId64 " to %" PRId64 "; the table has %" PRId64, at, at + n,
-                       t->rows);
+        return ot_fail(err, OT_RANGE, "rows %" PRId64 " to %" PRId64 "; the table has %" PRId64, at,
+                       at + n, t->rows);
     }
     for (size_t i = 0; i < t->n_columns; i++) {
         total += is_identity(&t->columns[i]) ? ot_table_row_bytes(&t->columns[i]) : 0;

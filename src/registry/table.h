@@ -20,7 +20,7 @@
 #define OT_TABLE_COLUMNS_MAX 256
 #define OT_TABLE_BYTES_MAX (16ull << 30) /* all columns of a table */
 #define OT_TABLE_FILES_MAX 1024          /* in a directory of columns */
-#define OT_TABLE_WEIGHT "weight"         /* 1 / sampling probability; not part of a row's identity */
+#define OT_TABLE_WEIGHT "weight" /* 1 / sampling probability; not part of a row's identity */
 
 typedef struct ot_table_owner ot_table_owner;
 

@@ -69,8 +69,9 @@ static ot_rc read_path(ot_disk *disk, const char *path, ot_table *t, ot_error *e
     if (stem_of(slash == NULL ? path : slash + 1, stem)) {
         return ot_table_add_npy_file(t, disk, stem, path, err);
     }
-    return ot_fail(err, OT_INVALID, "a .npz file, a .npy file or a directory of .npy files is "
-                                    "accepted");
+    return ot_fail(err, OT_INVALID,
+                   "a .npz file, a .npy file or a directory of .npy files is "
+                   "accepted");
 }
 
 ot_rc ot_table_read(ot_disk *disk, const char *path, const char *label, ot_table *t_out,
@@ -105,8 +106,8 @@ static ot_rc write_column(ot_disk *disk, const ot_tensor *c, const char *dir, ot
         OT_TRY(disk->ops->unlink(disk, path, err));
     }
     ot_file *f;
-    OT_TRY(disk->ops->open(disk, path, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_EXCL, 0644, &f,
-                           err));
+    OT_TRY(
+        disk->ops->open(disk, path, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_EXCL, 0644, &f, err));
     ot_rc rc = f->ops->append(f, head.data, head.len, err);
     if (rc == OT_OK && c->size_bytes > 0) {
         rc = f->ops->append(f, c->data, c->size_bytes, err);

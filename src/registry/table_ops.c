@@ -149,14 +149,17 @@ static ot_rc check_agrees(const ot_table *t, size_t index, const ot_tensor *like
     }
     if (!same_rows(c, like)) {
         char a[OT_SHAPE_TEXT], b[OT_SHAPE_TEXT];
-        return ot_fail(err, OT_INVALID, "column '%s' is %s with rows %s, in table %zu %s with rows %s",
-                       like->name, ot_dtype_name(like->dtype),
+        return ot_fail(err, OT_INVALID,
+                       "column '%s' is %s with rows %s, in table %zu %s with rows %s", like->name,
+                       ot_dtype_name(like->dtype),
                        ot_shape_format(like->dims + 1, like->rank - 1, a), index + 1,
                        ot_dtype_name(c->dtype), ot_shape_format(c->dims + 1, c->rank - 1, b));
     }
     if (is_weight(like) && !(like->rank == 1 && ot_dtype_is_float(like->dtype))) {
-        return ot_fail(err, OT_INVALID, "column 'weight' is %s of rank %d; one float a row is "
-                       "expected", ot_dtype_name(like->dtype), like->rank);
+        return ot_fail(err, OT_INVALID,
+                       "column 'weight' is %s of rank %d; one float a row is "
+                       "expected",
+                       ot_dtype_name(like->dtype), like->rank);
     }
     return OT_OK;
 }
@@ -167,7 +170,9 @@ static void fill_ones(char *to, ot_dtype dt, int64_t n)
     const float f = 1;
     const uint16_t h = ot_fp16_from_f32(1);
     for (int64_t i = 0; i < n; i++) {
-        const void *one = dt == OT_DT_FP64 ? (const void *)&d : dt == OT_DT_FP32 ? (const void *)&f : &h;
+        const void *one = dt == OT_DT_FP64   ? (const void *)&d
+                          : dt == OT_DT_FP32 ? (const void *)&f
+                                             : &h;
         memcpy(to + (size_t)i * ot_dtype_size(dt), one, ot_dtype_size(dt));
     }
 }

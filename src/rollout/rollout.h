@@ -81,8 +81,8 @@ unsigned ot_rollout_tick(ot_rollout *r, int64_t now_us);
 /* A person ends it: before promotion it stops, after it it rolls back. */
 unsigned ot_rollout_abort(ot_rollout *r, const char *reason, int64_t now_us);
 
-/* The candidate's share of the traffic now: 0 in approval and shadow and when it was stopped, 1 once
- * promoted. */
+/* The candidate's share of the traffic now: 0 in approval and shadow and when it was stopped, 1
+ * once promoted. */
 double ot_rollout_share(const ot_rollout *r);
 /* True when the version that does not answer must run in the shadow of the one that does. */
 bool ot_rollout_compares(const ot_rollout *r);

@@ -41,8 +41,8 @@ static void try_later(ot_agent *a)
     /* Half of it by chance, so that replicas do not come back all at once. */
     double us = (double)a->pause_us * (0.5 + ot_rng_uniform(&a->rng) / 2);
     a->pause_us = OT_MIN(a->pause_us * 2, PAUSE_MAX_US);
-    ot_loop_timer_set(a->control->serve->loop, &a->timer,
-                      ot_clock_mono_ns() + (uint64_t)us * 1000, connect_now, a);
+    ot_loop_timer_set(a->control->serve->loop, &a->timer, ot_clock_mono_ns() + (uint64_t)us * 1000,
+                      connect_now, a);
 }
 
 static bool send_json(ot_agent *a, uint32_t type, const ot_str *json)
@@ -69,8 +69,8 @@ void ot_agent_pump(ot_agent *a)
         ot_error err;
         while (ot_frame_conn_queued(a->conn) < FLIGHT_MAX &&
                ot_spool_next(spool, s, &p, &err) == OT_OK) {
-            ot_rc rc = ot_frame_send(a->conn, FRAME_PUSH, p.json, p.json_len, p.bin, p.bin_len,
-                                     &err);
+            ot_rc rc =
+                ot_frame_send(a->conn, FRAME_PUSH, p.json, p.json_len, p.bin, p.bin_len, &err);
             ot_str_done(&p.bytes);
             if (rc != OT_OK) {
                 ot_warn("agent", "push: %s", err.msg);

@@ -1,4 +1,5 @@
-/* Alone on a directory: each sub-folder that is a model, or the directory itself, is a deployment. */
+/* Alone on a directory: each sub-folder that is a model, or the directory itself, is a deployment.
+ */
 #include "serve/control.h"
 
 #include "base/log.h"

@@ -209,8 +209,9 @@ static void health(ot_worker *w, ot_http_req *req, ot_slice what)
     }
     bool draining = atomic_load_explicit(&w->serve->draining, memory_order_relaxed);
     if (is_ready && (draining || !route_of(w)->ready)) {
-        ot_worker_error(w, req, 503, draining ? "the server is going down"
-                                              : "not everything that is wanted is loaded");
+        ot_worker_error(w, req, 503,
+                        draining ? "the server is going down"
+                                 : "not everything that is wanted is loaded");
         return;
     }
     const char *body = is_ready ? "{\"ready\":true}" : "{\"live\":true}";

@@ -22,8 +22,7 @@ static ot_rc order_inputs(ot_call *call, const ot_manifest *sig, ot_error *err)
         }
         if (k == sig->n_inputs) {
             return ot_fail(err, OT_INVALID, "there is no input '%.80s'; the first of %zu is '%s'",
-                           t->name, sig->n_inputs,
-                           sig->n_inputs > 0 ? sig->inputs[0].name : "");
+                           t->name, sig->n_inputs, sig->n_inputs > 0 ? sig->inputs[0].name : "");
         }
     }
     for (size_t k = 0; k < sig->n_inputs; k++) {
@@ -112,8 +111,9 @@ ot_rc ot_call_encode(const ot_call *call, ot_str *head, ot_oip_encoded *out, ot_
     ot_oip_tensor tensors[OT_OIP_TENSORS_MAX];
     int n = call->in.n_outputs > 0 ? call->in.n_outputs : call->n_outputs;
     if (n > OT_OIP_TENSORS_MAX) {
-        return ot_fail(err, OT_EXHAUSTED, "the model has %d outputs; an answer has at most %d: ask "
-                                          "for some of them by name",
+        return ot_fail(err, OT_EXHAUSTED,
+                       "the model has %d outputs; an answer has at most %d: ask "
+                       "for some of them by name",
                        n, OT_OIP_TENSORS_MAX);
     }
     for (int i = 0; i < n; i++) {

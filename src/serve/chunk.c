@@ -138,8 +138,8 @@ static bool columns_alike(const ot_column *a, const ot_column *b, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (a[i].row.dtype != b[i].row.dtype || a[i].row.rank != b[i].row.rank ||
-            memcmp(a[i].row.dims, b[i].row.dims,
-                   (size_t)a[i].row.rank * sizeof a[i].row.dims[0]) != 0 ||
+            memcmp(a[i].row.dims, b[i].row.dims, (size_t)a[i].row.rank * sizeof a[i].row.dims[0]) !=
+                0 ||
             strcmp(a[i].row.name, b[i].row.name) != 0) {
             return false;
         }
@@ -185,8 +185,8 @@ void ot_chunk_add(ot_chunk *c, uint64_t seq, int64_t time_us, float probability,
     for (size_t i = 0; i < c->n_outputs; i++) {
         size_t n = c->outputs[i].row_bytes;
         if (n > 0) {
-            memcpy(c->outputs[i].data + at * n,
-                   (const uint8_t *)outputs[i].data + (size_t)from * n, n);
+            memcpy(c->outputs[i].data + at * n, (const uint8_t *)outputs[i].data + (size_t)from * n,
+                   n);
         }
     }
     if (key.p != NULL && !c->has_keys) {
@@ -221,8 +221,9 @@ void ot_chunk_describe(const ot_chunk *first, ot_str *out)
     for (const ot_chunk *c = first; c != NULL; c = c->next) {
         rows += c->rows;
     }
-    ot_str_addf(out, "\"deployment\":\"%s\",\"model\":\"%s\",\"version\":%llu,\"role\":\"%s\","
-                     "\"rows\":%zu",
+    ot_str_addf(out,
+                "\"deployment\":\"%s\",\"model\":\"%s\",\"version\":%llu,\"role\":\"%s\","
+                "\"rows\":%zu",
                 first->dep->name, first->model, (unsigned long long)first->version,
                 first->shadow ? "shadow" : "live", rows);
     describe_columns("inputs", first->inputs, first->n_inputs, out);

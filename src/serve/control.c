@@ -18,8 +18,7 @@ static bool entry_is(const ot_entry *e, const char *deployment, const ot_target_
            strcmp(e->path != NULL ? e->path : "", v->path != NULL ? v->path : "") == 0;
 }
 
-static ot_entry *find_entry(const ot_control *c, const char *deployment,
-                            const ot_target_variant *v)
+static ot_entry *find_entry(const ot_control *c, const char *deployment, const ot_target_variant *v)
 {
     for (size_t i = 0; i < c->n_entries; i++) {
         if (entry_is(c->entries[i], deployment, v)) {
@@ -132,8 +131,8 @@ static void set_sampling(ot_dep *d, const ot_target_deployment *t, bool possible
 {
     d->sample_rate = (float)t->sample_rate;
     d->sampled = possible && t->sample_rate > 0;
-    d->sample_below = t->sample_rate >= 1 ? UINT64_MAX
-                                          : (uint64_t)(t->sample_rate * 18446744073709551616.0);
+    d->sample_below =
+        t->sample_rate >= 1 ? UINT64_MAX : (uint64_t)(t->sample_rate * 18446744073709551616.0);
     d->compare = t->compare;
 }
 

@@ -28,7 +28,8 @@ void ot_cost_add(ot_cost *c, int64_t rows, uint64_t ns)
     uint64_t old = seen(c, b);
     uint64_t now = scaled;
     if (old != 0) {
-        /* One run that was interrupted says little: it counts for at most four times the average. */
+        /* One run that was interrupted says little: it counts for at most four times the average.
+         */
         uint64_t capped = OT_MIN(scaled, old * 4);
         now = old - (old >> EWMA_SHIFT) + (capped >> EWMA_SHIFT);
         now = OT_MAX(now, 1u);

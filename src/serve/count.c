@@ -10,7 +10,7 @@
 #define CHUNK_ROWS 64
 
 const uint32_t ot_latency_step_us[OT_LATENCY_STEPS - 1] = {
-    50,    100,   200,    500,    1000,   2000,    5000,    10000,  20000,
+    50,    100,    200,    500,    1000,    2000,    5000,    10000,   20000,
     50000, 100000, 200000, 500000, 1000000, 2000000, 5000000, 10000000};
 
 unsigned ot_latency_step(uint64_t us)
@@ -53,10 +53,11 @@ static ot_rc read_inputs(ot_count_schema *s, const ot_manifest *sig, const void 
     s->inputs = schema;
     size_t features = ot_hist_schema_features(schema), numbers = row_numbers(sig);
     if (features != numbers) {
-        return ot_fail(err, OT_INVALID,
-                       "reference/trained_on.hist has %zu features; a row of the model's inputs has "
-                       "%zu numbers",
-                       features, numbers);
+        return ot_fail(
+            err, OT_INVALID,
+            "reference/trained_on.hist has %zu features; a row of the model's inputs has "
+            "%zu numbers",
+            features, numbers);
     }
     return OT_OK;
 }
@@ -295,4 +296,3 @@ void ot_budget_spend(ot_budget *b, uint64_t now_ns, uint64_t ns)
     b->start_ns = now_ns;
     b->spent_ns = 0;
 }
-

@@ -1,10 +1,10 @@
 /* Counting: what a worker adds up about the rows that a variant answered.
  *
  * A cell holds one window's counts of one worker and variant. The worker counts into its active
- * cell without any lock; at window close it swaps the two cells it has, and the control thread reads
- * and clears the closed one before it asks for the next close. Counting has a budget of a worker's
- * time; when it is spent, rows are thinned by a hash of their prediction id, so what is counted does
- * not depend on what is in the rows.
+ * cell without any lock; at window close it swaps the two cells it has, and the control thread
+ * reads and clears the closed one before it asks for the next close. Counting has a budget of a
+ * worker's time; when it is spent, rows are thinned by a hash of their prediction id, so what is
+ * counted does not depend on what is in the rows.
  *
  * Threads: a cell one at a time, as above. Lifetime: the variant's. */
 #ifndef OT_SERVE_COUNT_H
@@ -25,9 +25,9 @@ unsigned ot_latency_step(uint64_t us);
 /* What of a bundle's reference says how to count. A schema that does not fit the signature is left
  * out, with a reason. */
 typedef struct ot_count_schema {
-    ot_hist_schema *inputs, *outputs;              /* NULL: not counted */
+    ot_hist_schema *inputs, *outputs;                  /* NULL: not counted */
     ot_hist_table inputs_reference, outputs_reference; /* of the schemas that are there */
-    ptrdiff_t prediction, confidence;              /* columns of outputs; -1: not there */
+    ptrdiff_t prediction, confidence;                  /* columns of outputs; -1: not there */
     ot_prediction_kind kind;
     size_t output; /* which output tensor is the prediction */
 } ot_count_schema;

@@ -102,10 +102,10 @@ static void add_stats(const ot_dep *d, const ot_variant *v, bool first, ot_str *
     uint64_t good = t.requests - OT_MIN(t.failed, t.requests);
     ot_str_addf(out,
                 "%s{\"name\":\"%s\",\"version\":\"%s\",\"inference_count\":%" PRIu64
-                ",\"execution_count\":%" PRIu64 ",\"inference_stats\":{\"success\":{\"count\":%" PRIu64
-                ",\"ns\":%" PRIu64 "},\"fail\":{\"count\":%" PRIu64
-                ",\"ns\":0},\"compute_infer\":{\"count\":%" PRIu64 ",\"ns\":%" PRIu64
-                "}},\"batch_stats\":[",
+                ",\"execution_count\":%" PRIu64
+                ",\"inference_stats\":{\"success\":{\"count\":%" PRIu64 ",\"ns\":%" PRIu64
+                "},\"fail\":{\"count\":%" PRIu64 ",\"ns\":0},\"compute_infer\":{\"count\":%" PRIu64
+                ",\"ns\":%" PRIu64 "}},\"batch_stats\":[",
                 first ? "" : ",", d->name, v->version_text, t.rows, t.batches, good,
                 t.latency_us * 1000, t.failed, t.batches, t.run_ns);
     bool any = false;
@@ -150,8 +150,9 @@ static void each_variant(const ot_route *r, const char *name, const char *type, 
             const ot_variant *v = d->arms[k].variant;
             ot_totals_sum t;
             char labels[256];
-            snprintf(labels, sizeof labels, "deployment=\"%s\",model=\"%s\",version=\"%s\",role=\"%s\"",
-                     d->name, v->model, v->version_text, ot_role_name(d->arms[k].role));
+            snprintf(labels, sizeof labels,
+                     "deployment=\"%s\",model=\"%s\",version=\"%s\",role=\"%s\"", d->name, v->model,
+                     v->version_text, ot_role_name(d->arms[k].role));
             ot_variant_totals(v, &t);
             fn(v, &t, labels, out);
         }

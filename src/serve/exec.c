@@ -189,8 +189,8 @@ static ot_rc run_piece(ot_exec *x, ot_variant *v, const ot_call *call, int64_t f
     for (int i = 0; i < x->result.n_outputs; i++) {
         const ot_tensor *t = &x->result.outputs[i];
         if (t->rank == 0 || t->dims[0] != rows) {
-            return ot_fail(err, OT_INTERNAL, "output '%s' does not have a row for each of the input",
-                           t->name);
+            return ot_fail(err, OT_INTERNAL,
+                           "output '%s' does not have a row for each of the input", t->name);
         }
         ot_str_add(&parts[i], t->data, t->size_bytes);
         if (parts[i].failed) {
@@ -253,8 +253,8 @@ static ot_rc gather_copy(ot_exec *x, const ot_variant *v, ot_call *const *calls,
         total += x->inputs[i].tensor.size_bytes + GATHER_ALIGN;
     }
     if (total > x->gather_cap) {
-        uint8_t *grown = ot_aligned_alloc(GATHER_ALIGN, (total + GATHER_ALIGN - 1) &
-                                                            ~(size_t)(GATHER_ALIGN - 1));
+        uint8_t *grown = ot_aligned_alloc(GATHER_ALIGN,
+                                          (total + GATHER_ALIGN - 1) & ~(size_t)(GATHER_ALIGN - 1));
         if (grown == NULL) {
             return ot_fail(err, OT_EXHAUSTED, "out of memory for a batch of %zu bytes", total);
         }
@@ -309,8 +309,8 @@ static ot_rc split(const ot_exec *x, ot_call *const *calls, size_t n, int64_t ro
     for (int i = 0; i < x->result.n_outputs; i++) {
         const ot_tensor *t = &x->result.outputs[i];
         if (t->rank == 0 || t->dims[0] != rows) {
-            return ot_fail(err, OT_INTERNAL, "output '%s' does not have a row for each of the batch",
-                           t->name);
+            return ot_fail(err, OT_INTERNAL,
+                           "output '%s' does not have a row for each of the batch", t->name);
         }
         int64_t at = 0;
         for (size_t k = 0; k < n; k++) {
@@ -336,9 +336,8 @@ static ot_rc run_merged(ot_exec *x, ot_variant *v, ot_call *const *calls, size_t
 {
     int64_t rows = 0;
     for (size_t k = 0; k < n; k++) {
-        x->parts[k] = (ot_run_part){.id = calls[k]->seq,
-                                    .first_row = (uint32_t)rows,
-                                    .n_rows = (uint32_t)calls[k]->rows};
+        x->parts[k] = (ot_run_part){
+            .id = calls[k]->seq, .first_row = (uint32_t)rows, .n_rows = (uint32_t)calls[k]->rows};
         rows += calls[k]->rows;
     }
     OT_TRY(gather(x, v, calls, n, rows, err));

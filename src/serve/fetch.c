@@ -18,8 +18,8 @@ static ot_rc copy_file(ot_disk *disk, const char *from, const char *to, ot_error
 {
     ot_file *in, *out = NULL;
     OT_TRY(disk->ops->open(disk, from, OT_OPEN_READ | OT_OPEN_NOFOLLOW, 0, &in, err));
-    ot_rc rc = disk->ops->open(disk, to, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_EXCL, 0600, &out,
-                               err);
+    ot_rc rc =
+        disk->ops->open(disk, to, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_EXCL, 0600, &out, err);
     char *buffer = ot_alloc(COPY_BYTES);
     if (rc == OT_OK && buffer == NULL) {
         rc = ot_fail(err, OT_EXHAUSTED, "fetch: out of memory");
@@ -69,8 +69,8 @@ static ot_rc stage(ot_disk *disk, const char *blobs, const char *hex, const char
     OT_TRY(ot_manifest_parse(json.data, json.len, &m, err));
     for (size_t i = 0; i < m.n_files; i++) {
         char file[OT_DIGEST_HEX];
-        OT_TRY(take_blob(disk, blobs, ot_digest_hex(&m.files[i].sha256, file), dir,
-                         m.files[i].path, err));
+        OT_TRY(take_blob(disk, blobs, ot_digest_hex(&m.files[i].sha256, file), dir, m.files[i].path,
+                         err));
     }
     return OT_OK;
 }

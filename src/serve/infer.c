@@ -132,10 +132,9 @@ void ot_worker_infer(ot_worker *w, ot_http_req *req, const char *name, size_t n,
     call->seq = w->seq;
     w->seq += (uint64_t)OT_MAX(call->rows, 1);
     call->time_us = ot_clock_wall_us();
-    call->sampled =
-        dep->sampled && (dep->sample_below == UINT64_MAX ||
-                         ot_serve_mix(w->serve->incarnation, call->seq, SAMPLE_SALT) <
-                             dep->sample_below);
+    call->sampled = dep->sampled && (dep->sample_below == UINT64_MAX ||
+                                     ot_serve_mix(w->serve->incarnation, call->seq, SAMPLE_SALT) <
+                                         dep->sample_below);
     if (!ot_worker_enqueue(w, call)) {
         ot_worker_error(w, req, 503, "out of memory for the batch");
     }

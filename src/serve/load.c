@@ -90,12 +90,12 @@ static ot_rc signature_of_bundle(ot_variant *v, const ot_bundle *b, ot_error *er
 
 static ot_rc check_signature(ot_variant *v, ot_error *err)
 {
-    if (v->sig.n_inputs < 1 || v->sig.n_inputs > OT_RUNTIME_INPUTS_MAX ||
-        v->sig.n_outputs < 1 || v->sig.n_outputs > OT_RUNTIME_OUTPUTS_MAX) {
-        return ot_fail(err, OT_INVALID,
-                       "the model has %zu inputs and %zu outputs; 1 to %d and 1 to %d can be served",
-                       v->sig.n_inputs, v->sig.n_outputs, OT_RUNTIME_INPUTS_MAX,
-                       OT_RUNTIME_OUTPUTS_MAX);
+    if (v->sig.n_inputs < 1 || v->sig.n_inputs > OT_RUNTIME_INPUTS_MAX || v->sig.n_outputs < 1 ||
+        v->sig.n_outputs > OT_RUNTIME_OUTPUTS_MAX) {
+        return ot_fail(
+            err, OT_INVALID,
+            "the model has %zu inputs and %zu outputs; 1 to %d and 1 to %d can be served",
+            v->sig.n_inputs, v->sig.n_outputs, OT_RUNTIME_INPUTS_MAX, OT_RUNTIME_OUTPUTS_MAX);
     }
     for (size_t i = 0; i < v->sig.n_inputs; i++) {
         for (int k = v->rows_known ? 1 : 0; k < v->sig.inputs[i].rank; k++) {

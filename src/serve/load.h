@@ -4,7 +4,8 @@
  * golden answers are run singly and batched, its runs are measured and every worker's instance is
  * warmed up. All of it on one thread at idle priority, which also unloads.
  *
- * Threads: ask from the control thread; results come on its loop. Lifetime: create, stop, destroy. */
+ * Threads: ask from the control thread; results come on its loop. Lifetime: create, stop, destroy.
+ */
 #ifndef OT_SERVE_LOAD_H
 #define OT_SERVE_LOAD_H
 
@@ -48,6 +49,7 @@ void ot_fetch_prune(ot_disk *disk, const char *cache, const char *const *keep, s
 
 /* prove.c: golden answers or, without any, a check of batches against single rows; then measuring
  * and warming up. `golden` NULL: there are none. */
-ot_rc ot_variant_prove(ot_serve *s, ot_variant *v, const ot_golden *golden, ot_error *err) OT_CHECKED;
+ot_rc ot_variant_prove(ot_serve *s, ot_variant *v, const ot_golden *golden,
+                       ot_error *err) OT_CHECKED;
 
 #endif

@@ -70,15 +70,17 @@ ot_rc ot_pool_add(ot_pool *p, ot_call *call, ot_error *err)
     ot_queue *q = v->queue;
     uint64_t waiting = ot_queue_waiting(q);
     if (waiting >= p->queue_max) {
-        return ot_fail(err, OT_EXHAUSTED, "%llu requests wait for model '%s'; the limit is %u: try "
-                                          "again later",
+        return ot_fail(err, OT_EXHAUSTED,
+                       "%llu requests wait for model '%s'; the limit is %u: try "
+                       "again later",
                        (unsigned long long)waiting, call->dep->name, p->queue_max);
     }
     if (call->deadline_ns != 0) {
         uint64_t ns = ot_cost_predict(&v->cost, 1) * (waiting / p->n_threads + 1);
         if (ot_clock_mono_ns() + ns > call->deadline_ns) {
-            return ot_fail(err, OT_TIMEOUT, "the deadline would pass: %llu requests wait, about "
-                                            "%llu us",
+            return ot_fail(err, OT_TIMEOUT,
+                           "the deadline would pass: %llu requests wait, about "
+                           "%llu us",
                            (unsigned long long)waiting, (unsigned long long)(ns / 1000));
         }
     }

@@ -26,7 +26,8 @@ uint64_t ot_queue_waiting(ot_queue *q);
 
 /* Slots first_slot.. first_slot + threads - 1 of each variant are the pool's. */
 ot_rc ot_pool_create(unsigned threads, unsigned first_slot, uint32_t queue_max,
-                     ot_pool_done_fn *done, void *arg, ot_pool **pool_out, ot_error *err) OT_CHECKED;
+                     ot_pool_done_fn *done, void *arg, ot_pool **pool_out,
+                     ot_error *err) OT_CHECKED;
 void ot_pool_stop(ot_pool *p);
 void ot_pool_destroy(ot_pool *p); /* NULL is fine */
 

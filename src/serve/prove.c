@@ -27,8 +27,8 @@ static void fill_random(const ot_tensor *t, uint8_t *data, ot_rng *rng)
         float f = (float)x;
         uint16_t h = t->dtype == OT_DT_BF16 ? ot_bf16_from_f64(x) : ot_fp16_from_f64(x);
         uint64_t bit = x < 0.5 ? 0 : 1; /* of integers only 0 and 1: they may be indexes */
-        const void *from = t->dtype == OT_DT_FP64   ? (const void *)&x
-                           : t->dtype == OT_DT_FP32 ? (const void *)&f
+        const void *from = t->dtype == OT_DT_FP64        ? (const void *)&x
+                           : t->dtype == OT_DT_FP32      ? (const void *)&f
                            : ot_dtype_is_float(t->dtype) ? (const void *)&h
                                                          : (const void *)&bit;
         memcpy(data + (size_t)i * size, from, size);
@@ -244,8 +244,8 @@ ot_rc ot_variant_prove(ot_serve *s, ot_variant *v, const ot_golden *golden, ot_e
     if (rc == OT_OK) {
         ot_rng rng;
         ot_rng_seed(&rng, PROBE_SEED);
-        const ot_tensor *row =
-            golden != NULL ? golden_row(&v->sig, golden, &arena) : random_row(&v->sig, &rng, &arena);
+        const ot_tensor *row = golden != NULL ? golden_row(&v->sig, golden, &arena)
+                                              : random_row(&v->sig, &rng, &arena);
         if (row != NULL) {
             measure(x, v, row, &arena);
             warm_up(s, x, v, row);

@@ -72,10 +72,10 @@ static void add_row(ot_str *out, const char *name, const ot_entry *e, uint64_t v
     if (version > 0) {
         ot_str_addf(out, ",\"version\":\"%" PRIu64 "\"", version);
     }
-    const char *state = e == NULL                        ? "UNAVAILABLE"
-                        : e->state == OT_ENTRY_SERVING   ? "READY"
-                        : e->state == OT_ENTRY_LOADING   ? "LOADING"
-                                                         : "UNAVAILABLE";
+    const char *state = e == NULL                      ? "UNAVAILABLE"
+                        : e->state == OT_ENTRY_SERVING ? "READY"
+                        : e->state == OT_ENTRY_LOADING ? "LOADING"
+                                                       : "UNAVAILABLE";
     ot_str_addf(out, ",\"state\":\"%s\",\"reason\":\"", state);
     const char *reason = e == NULL ? "unloaded" : e->error;
     ot_str_add_json(out, reason, strlen(reason));
@@ -225,7 +225,8 @@ static void on_ask(void *arg)
     } else if (r->op == OT_REPO_INDEX) {
         run_index(c, r);
     } else if (c->agent != NULL) {
-        answer_error(r, 400, "what is loaded is decided by the control plane: apply an app instead");
+        answer_error(r, 400,
+                     "what is loaded is decided by the control plane: apply an app instead");
     } else if (r->op == OT_REPO_LOAD) {
         run_load(c, r);
     } else {

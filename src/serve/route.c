@@ -113,8 +113,8 @@ static void put_number(const ot_tensor *t, void *data, int64_t i, double x)
     float f = (float)x;
     uint16_t h = t->dtype == OT_DT_FP16 ? ot_fp16_from_f64(x) : ot_bf16_from_f64(x);
     int64_t whole = (int64_t)x; /* little-endian: its low bytes are the narrower integer */
-    const void *from = t->dtype == OT_DT_FP64   ? (const void *)&x
-                       : t->dtype == OT_DT_FP32 ? (const void *)&f
+    const void *from = t->dtype == OT_DT_FP64                             ? (const void *)&x
+                       : t->dtype == OT_DT_FP32                           ? (const void *)&f
                        : t->dtype == OT_DT_FP16 || t->dtype == OT_DT_BF16 ? (const void *)&h
                                                                           : (const void *)&whole;
     memcpy(to, from, size);
@@ -155,8 +155,8 @@ static ot_rc constant_output(ot_dep *d, const ot_tensor_spec *spec, const json_t
         t->dims[0] = 1;
     }
     int64_t n;
-    if (!ot_shape_count(t->dims, t->rank, &n) || !ot_shape_bytes(t->dtype, t->dims, t->rank,
-                                                                 &t->size_bytes) ||
+    if (!ot_shape_count(t->dims, t->rank, &n) ||
+        !ot_shape_bytes(t->dtype, t->dims, t->rank, &t->size_bytes) ||
         t->size_bytes > CONSTANT_BYTES_MAX) {
         return ot_fail(err, OT_INVALID,
                        "deployment '%s': a constant cannot stand for output '%s': its shape is not "

@@ -29,8 +29,8 @@ typedef struct ot_dep {
     size_t n_arms, n_live;
     ot_variant *previous; /* a reference, or NULL: runs when the champion fails */
     ot_fallback fallback;
-    ot_tensor *constant; /* one row of each output of the champion, or NULL */
-    ot_arena memory;     /* of the constant */
+    ot_tensor *constant;   /* one row of each output of the champion, or NULL */
+    ot_arena memory;       /* of the constant */
     uint64_t sample_below; /* rows whose hash is at or below this are sampled */
     float sample_rate;
     bool sampled, compare;

@@ -14,9 +14,9 @@
 #include "serve/exec.h"
 #include "serve/spool.h"
 
-#define OT_SAMPLE_MEMORY_MAX (32u << 20)  /* all chunks */
-#define OT_SAMPLE_SEGMENT_MAX (4u << 20)  /* bytes of a segment */
-#define OT_SAMPLE_SEGMENT_US 1000000      /* age of a segment */
+#define OT_SAMPLE_MEMORY_MAX (32u << 20) /* all chunks */
+#define OT_SAMPLE_SEGMENT_MAX (4u << 20) /* bytes of a segment */
+#define OT_SAMPLE_SEGMENT_US 1000000     /* age of a segment */
 #define OT_SAMPLE_CHUNK_BYTES (128u << 10)
 #define OT_SAMPLE_CHUNK_ROWS 512
 #define OT_SAMPLE_CHUNK_NS 200000000u /* age at which a worker hands a chunk over */

@@ -28,11 +28,13 @@ void ot_serve_options_init(ot_serve_options *o)
 static ot_rc check(const ot_serve_options *o, ot_error *err)
 {
     if ((o->dir == NULL) == (o->agent == NULL)) {
-        return ot_fail(err, OT_INVALID, "serve needs a directory with models or, instead of it, "
-                                        "--agent, the control plane's address");
+        return ot_fail(err, OT_INVALID,
+                       "serve needs a directory with models or, instead of it, "
+                       "--agent, the control plane's address");
     }
     if (o->agent != NULL && o->data == NULL) {
-        return ot_fail(err, OT_INVALID, "--agent needs --data, a directory for the replica's state");
+        return ot_fail(err, OT_INVALID,
+                       "--agent needs --data, a directory for the replica's state");
     }
     if (o->n_listen_fds < 1 || o->n_listen_fds > OT_SERVE_LISTENERS_MAX) {
         return ot_fail(err, OT_INVALID, "%zu listeners; serve needs 1 to %d", o->n_listen_fds,

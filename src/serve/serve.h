@@ -44,7 +44,8 @@ typedef struct ot_serve_options {
     const char *plugin_path; /* see ot_runtime_create */
 } ot_serve_options;
 
-void ot_serve_options_init(ot_serve_options *o); /* the defaults; dir or agent, and listeners, lack */
+void ot_serve_options_init(
+    ot_serve_options *o); /* the defaults; dir or agent, and listeners, lack */
 
 /* Checks the options and prepares; starts no thread. */
 ot_rc ot_serve_create(const ot_serve_options *o, ot_serve **serve_out, ot_error *err) OT_CHECKED;

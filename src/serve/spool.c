@@ -16,8 +16,8 @@
 typedef struct entry {
     struct entry *next;
     uint64_t incarnation, seq, bytes;
-    uint64_t rows;       /* lost when this one is dropped: its own, and those it would have told of */
-    uint64_t carried;    /* of them those it would have told of, when dropped by this process */
+    uint64_t rows;    /* lost when this one is dropped: its own, and those it would have told of */
+    uint64_t carried; /* of them those it would have told of, when dropped by this process */
     char deployment[65]; /* "": from before a restart, not read yet */
     bool sent;
 } entry;
@@ -150,8 +150,7 @@ static void drop_first_locked(ot_spool *s, ot_stream stream)
 static void make_room_locked(ot_spool *s)
 {
     const stream_list *samples = &s->streams[OT_STREAM_SAMPLE];
-    while (samples->bytes > s->max_bytes && samples->head != NULL &&
-           samples->head->next != NULL) {
+    while (samples->bytes > s->max_bytes && samples->head != NULL && samples->head->next != NULL) {
         drop_first_locked(s, OT_STREAM_SAMPLE);
     }
     while (s->streams[OT_STREAM_WINDOW].files > OT_SPOOL_WINDOWS_MAX) {
@@ -346,9 +345,9 @@ static ot_rc write_file(ot_spool *s, ot_stream stream, entry *e, const ot_str *j
     put_u32(head + 4, (uint32_t)json->len);
     put_u32(head + 8, (uint32_t)bin_len);
     ot_file *f;
-    OT_TRY(s->disk->ops->open(s->disk, temporary, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_TRUNC |
-                                                      OT_OPEN_APPEND,
-                              0600, &f, err));
+    OT_TRY(s->disk->ops->open(s->disk, temporary,
+                              OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_TRUNC | OT_OPEN_APPEND, 0600,
+                              &f, err));
     ot_rc rc = f->ops->append(f, head, sizeof head, err);
     if (rc == OT_OK) {
         rc = f->ops->append(f, json->data, json->len, err);

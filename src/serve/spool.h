@@ -1,9 +1,9 @@
 /* The spool: pushes on disk until the control plane has acknowledged them.
  *
  * One file a push, named INCARNATION-STREAM-SEQ, with the finished JSON and the binary part. Files
- * of an earlier incarnation keep its name and are pushed first. A file survives the process, not the
- * power: a sample is worth no fsync. Over its limit the oldest samples are dropped and their rows
- * counted for the next push of their deployment; windows have a limit of their own.
+ * of an earlier incarnation keep its name and are pushed first. A file survives the process, not
+ * the power: a sample is worth no fsync. Over its limit the oldest samples are dropped and their
+ * rows counted for the next push of their deployment; windows have a limit of their own.
  *
  *     0          4         8          12
  *     | "OTSP"   | json_len | bin_len | json | bin |      32-bit little-endian
@@ -20,7 +20,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define OT_SPOOL_WINDOWS_MAX 20000   /* files: two weeks of minutes */
+#define OT_SPOOL_WINDOWS_MAX 20000    /* files: two weeks of minutes */
 #define OT_SPOOL_PUSH_MAX (16u << 20) /* bytes of one push */
 
 typedef enum ot_stream { OT_STREAM_WINDOW, OT_STREAM_SAMPLE, OT_STREAMS } ot_stream;
@@ -45,8 +45,8 @@ void ot_spool_count_dropped(ot_spool *s, const char *deployment, uint64_t rows);
 /* A push as it lies on disk. */
 typedef struct ot_spooled {
     uint64_t incarnation, seq;
-    ot_str bytes;      /* the file */
-    const char *json;  /* into bytes */
+    ot_str bytes;     /* the file */
+    const char *json; /* into bytes */
     const uint8_t *bin;
     size_t json_len, bin_len;
 } ot_spooled;

@@ -162,8 +162,9 @@ static ot_rc get_variant(const char *name, const json_t *j, ot_target_variant *v
     strcpy(v->model, model);
     json_int_t version = json_integer_value(json_object_get(j, "version"));
     if (version < 1) {
-        return ot_fail(err, OT_INVALID, "deployment '%s': version %lld of model '%s'; versions are "
-                                        "1 and up",
+        return ot_fail(err, OT_INVALID,
+                       "deployment '%s': version %lld of model '%s'; versions are "
+                       "1 and up",
                        name, (long long)version, model);
     }
     v->version = (uint64_t)version;
@@ -193,7 +194,8 @@ static ot_rc check_variants(const ot_target_deployment *d, ot_error *err)
         champions += v->role == OT_ROLE_CHAMPION;
         sum += v->role == OT_ROLE_SHADOW ? 0 : v->share;
         for (size_t k = 0; k < i; k++) {
-            if (v->version == d->variants[k].version && strcmp(v->model, d->variants[k].model) == 0) {
+            if (v->version == d->variants[k].version &&
+                strcmp(v->model, d->variants[k].model) == 0) {
                 return ot_fail(err, OT_INVALID, "deployment '%s': %s@%llu is there twice", d->name,
                                v->model, (unsigned long long)v->version);
             }
@@ -224,8 +226,9 @@ static ot_rc get_fallback(const json_t *j, ot_target_deployment *d, ot_error *er
     }
     const json_t *constant = json_object_get(f, "constant");
     if (constant == NULL) {
-        return ot_fail(err, OT_INVALID, "deployment '%s': fallback is 'previous', 'refuse' or "
-                                        "{\"constant\": ...}",
+        return ot_fail(err, OT_INVALID,
+                       "deployment '%s': fallback is 'previous', 'refuse' or "
+                       "{\"constant\": ...}",
                        d->name);
     }
     char *text = json_dumps(constant, JSON_COMPACT | JSON_ENCODE_ANY);

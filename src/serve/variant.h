@@ -40,7 +40,7 @@ typedef struct ot_totals {
  * `closed`, see count.h. */
 typedef struct ot_share {
     ot_cell *active, *closed;
-    struct ot_chunk *chunk; /* of live samples, being filled */
+    struct ot_chunk *chunk;     /* of live samples, being filled */
     struct ot_share *next_open; /* of the worker's list of shares with a chunk */
     bool open;
     ot_totals totals;
@@ -65,7 +65,7 @@ struct ot_variant {
     int64_t run_max;   /* rows a run may take; 0: any */
     /* Synchronization: relaxed; set once a run shows that batches are not answered row by row. */
     atomic_bool merge_off;
-    bool verified; /* golden answers agreed */
+    bool verified;            /* golden answers agreed */
     char note[OT_SERVE_NOTE]; /* why not verified, or not batched */
 
     ot_model *loaded;

@@ -1,4 +1,5 @@
-/* Windows: closed at the same wall-clock times on every replica, merged over the workers and pushed.
+/* Windows: closed at the same wall-clock times on every replica, merged over the workers and
+ * pushed.
  */
 #include "serve/control.h"
 
@@ -40,9 +41,8 @@ static void push_window(ot_control *c, const ot_variant *v, const char *role, co
                 (double)ot_latency_quantile(&cell->latency, 0.5) / 1000,
                 (double)ot_latency_quantile(&cell->latency, 0.99) / 1000, inputs.len, outputs.len,
                 latency.len);
-    struct iovec bin[] = {{inputs.data, inputs.len},
-                          {outputs.data, outputs.len},
-                          {latency.data, latency.len}};
+    struct iovec bin[] = {
+        {inputs.data, inputs.len}, {outputs.data, outputs.len}, {latency.data, latency.len}};
     ot_error err;
     if (inputs.failed || outputs.failed || latency.failed || fields.failed) {
         ot_err("serve", "window of %s: out of memory", v->deployment);
@@ -203,10 +203,8 @@ static void on_due(void *arg)
     c->window_busy = true;
     c->window_left = c->serve->n_workers;
     for (unsigned i = 0; i < c->serve->n_workers; i++) {
-        c->window_asks[i] = (ot_ask){.worker = c->serve->workers[i],
-                                     .kind = OT_ASK_WINDOW,
-                                     .then = on_closed,
-                                     .arg = c};
+        c->window_asks[i] = (ot_ask){
+            .worker = c->serve->workers[i], .kind = OT_ASK_WINDOW, .then = on_closed, .arg = c};
         while (!ot_worker_ask(&c->window_asks[i])) {
             ot_clock_sleep_us(200);
         }

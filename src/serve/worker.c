@@ -80,9 +80,8 @@ static void sample_tick(void *arg)
     ot_worker *w = arg;
     flush_samples(w, false);
     if (w->open != NULL) {
-        ot_loop_timer_set(w->loop, &w->sample_timer, ot_loop_now_ns(w->loop) +
-                                                         OT_SAMPLE_CHUNK_NS / 2,
-                          sample_tick, w);
+        ot_loop_timer_set(w->loop, &w->sample_timer,
+                          ot_loop_now_ns(w->loop) + OT_SAMPLE_CHUNK_NS / 2, sample_tick, w);
     }
 }
 
@@ -93,9 +92,8 @@ static void sample_call(ot_worker *w, const ot_call *call, ot_share *share, uint
         return;
     }
     if (w->open == NULL) {
-        ot_loop_timer_set(w->loop, &w->sample_timer, ot_loop_now_ns(w->loop) +
-                                                         OT_SAMPLE_CHUNK_NS / 2,
-                          sample_tick, w);
+        ot_loop_timer_set(w->loop, &w->sample_timer,
+                          ot_loop_now_ns(w->loop) + OT_SAMPLE_CHUNK_NS / 2, sample_tick, w);
     }
     share->open = true;
     share->next_open = w->open;

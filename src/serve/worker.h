@@ -22,7 +22,7 @@ struct ot_worker {
     uint64_t seq; /* of the next row */
     ot_budget budget;
     ot_count_scratch scratch;
-    ot_str head; /* of the answer being encoded */
+    ot_str head;    /* of the answer being encoded */
     ot_share *open; /* shares with a chunk of samples */
 
     ot_call **ready; /* this turn's calls, in order of arrival */
@@ -46,8 +46,8 @@ ot_rc ot_worker_start(ot_worker *w, ot_error *err) OT_CHECKED;
 void ot_worker_stop(ot_worker *w);
 void ot_worker_destroy(ot_worker *w); /* NULL is fine */
 
-/* Something that the control thread asks of a worker; `then(ask)` runs on the control loop when it is
- * done. The ask is the asker's and stays valid until then. */
+/* Something that the control thread asks of a worker; `then(ask)` runs on the control loop when it
+ * is done. The ask is the asker's and stays valid until then. */
 typedef enum ot_ask_kind {
     OT_ASK_QUIESCE, /* no call of this turn uses a route that was replaced before the ask */
     OT_ASK_WINDOW,  /* active cells with something in them became the closed ones */

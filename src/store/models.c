@@ -199,7 +199,8 @@ ot_rc ot_version_set_event(ot_txn *txn, int64_t model_id, int64_t version, uint6
 }
 
 #define VERSION_COLUMNS                                                                            \
-    "SELECT m.name, v.version, v.bundle, b.format, b.size_bytes, v.status, v.run, v.app, v.parent," \
+    "SELECT m.name, v.version, v.bundle, b.format, b.size_bytes, v.status, v.run, v.app, "         \
+    "v.parent,"                                                                                    \
     " v.created_us, v.status_us, v.event_seq"                                                      \
     " FROM version v JOIN model m ON m.id = v.model JOIN bundle b ON b.digest = v.bundle "
 
@@ -302,9 +303,8 @@ ot_rc ot_version_each_of_bundle(ot_txn *txn, const ot_digest *bundle, ot_version
                                 ot_error *err)
 {
     OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
-    OT_TRY(ot_stmt_get(txn,
-                       VERSION_COLUMNS "WHERE v.bundle = ?1 ORDER BY m.name, v.version DESC", &s,
-                       err));
+    OT_TRY(ot_stmt_get(txn, VERSION_COLUMNS "WHERE v.bundle = ?1 ORDER BY m.name, v.version DESC",
+                       &s, err));
     OT_TRY(ot_bind_digest(s, 1, bundle, err));
     return each_version(s, fn, arg, err);
 }
@@ -356,7 +356,8 @@ ot_rc ot_alias_set(ot_txn *txn, const char *model, const char *alias, int64_t ve
     OT_TRY(ot_txn_need_write(txn, "set alias", err));
     if (!ot_name_ok(alias)) {
         return ot_fail(err, OT_INVALID,
-                       "alias '%.80s': 1 to 64 characters of A-Z a-z 0-9 . _ - are accepted", alias);
+                       "alias '%.80s': 1 to 64 characters of A-Z a-z 0-9 . _ - are accepted",
+                       alias);
     }
     ot_version_row v;
     OT_TRY(ot_version_get(txn, model, version, &v, err));

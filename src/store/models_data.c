@@ -233,8 +233,8 @@ ot_rc ot_dataset_row_delete(ot_txn *txn, const ot_digest *digest, ot_error *err)
 {
     OT_TRY(ot_txn_need_write(txn, "delete dataset", err));
     bool used;
-    OT_TRY(exists(txn, "SELECT 1 FROM version_data WHERE dataset = ?1 LIMIT 1", digest, &used,
-                  err));
+    OT_TRY(
+        exists(txn, "SELECT 1 FROM version_data WHERE dataset = ?1 LIMIT 1", digest, &used, err));
     if (used) {
         char hex[OT_DIGEST_HEX];
         return ot_fail(err, OT_PRECONDITION,

@@ -37,18 +37,18 @@ static void test_least(void)
 static void test_whole(void)
 {
     ot_error err = {0};
-    ot_app *app = parse(HEAD TRAIN
-                        "objectives:\n"
-                        "  accuracy: {at_least: 0.93, over: 28d}\n"
-                        "  latency_p99: 5ms\n"
-                        "retrain: {when: [accuracy.degraded, \"labels.new >= 500\"], at_most: 2 per "
-                        "day, pause_after: 3 failures}\n"
-                        "release:\n"
-                        "  - gate: {better_on: recent, not_worse_on: {base: 0.02}}\n"
-                        "  - shadow: {until: 200 compared, at_most: 1h, otherwise: stop}\n"
-                        "  - canary: {shares: [10%, 50%], margin: 0.01, at_most: 2h}\n"
-                        "  - probation: {for: 24h, roll_back_if: worse_than_previous}\n",
-                        &err);
+    ot_app *app = parse(
+        HEAD TRAIN "objectives:\n"
+                   "  accuracy: {at_least: 0.93, over: 28d}\n"
+                   "  latency_p99: 5ms\n"
+                   "retrain: {when: [accuracy.degraded, \"labels.new >= 500\"], at_most: 2 per "
+                   "day, pause_after: 3 failures}\n"
+                   "release:\n"
+                   "  - gate: {better_on: recent, not_worse_on: {base: 0.02}}\n"
+                   "  - shadow: {until: 200 compared, at_most: 1h, otherwise: stop}\n"
+                   "  - canary: {shares: [10%, 50%], margin: 0.01, at_most: 2h}\n"
+                   "  - probation: {for: 24h, roll_back_if: worse_than_previous}\n",
+        &err);
     ok(app != NULL, "the whole example: %s", err.msg);
     if (app == NULL) {
         return;
@@ -102,10 +102,11 @@ static void test_errors(void)
     refuses(HEAD TRAIN "release:\n  - canary: {shares: [50%, 10%]}\n",
             "app.yaml:9:28: shares: 10% must lie between 0% and 100% and above the one before",
             "shares that fall");
-    refuses(HEAD TRAIN "release:\n  - probation: {for: 1h}\n  - gate: {}\n",
-            "app.yaml:10:5: release: gate cannot come after probation; the order is gate, approval, "
-            "shadow, canary, probation",
-            "stages out of order");
+    refuses(
+        HEAD TRAIN "release:\n  - probation: {for: 1h}\n  - gate: {}\n",
+        "app.yaml:10:5: release: gate cannot come after probation; the order is gate, approval, "
+        "shadow, canary, probation",
+        "stages out of order");
     refuses(HEAD TRAIN "retrain: {when: [acuracy.degraded]}\n",
             "app.yaml:8:18: 'acuracy.degraded' is not known in a condition; did you mean "
             "'accuracy.degraded'?",
@@ -125,7 +126,8 @@ static void test_errors(void)
     refuses(HEAD HEAD TRAIN, "app.yaml:7:1: 'schema' stands twice", "a key that stands twice");
 }
 
-/* Every cut of a good file is refused or read, never a crash; every failed allocation is an error. */
+/* Every cut of a good file is refused or read, never a crash; every failed allocation is an error.
+ */
 static void test_hostile(void)
 {
     static const char yaml[] = HEAD TRAIN "release:\n  - canary: {shares: [10%, 50%]}\n";

@@ -5,9 +5,15 @@
 
 static const ot_rollout_step plan[] = {
     {.kind = OT_ROLLOUT_SHADOW, .until_compared = 200, .at_most_us = 60 * MIN},
-    {.kind = OT_ROLLOUT_CANARY, .share = 0.1, .margin = 0.01, .at_most_us = 120 * MIN,
+    {.kind = OT_ROLLOUT_CANARY,
+     .share = 0.1,
+     .margin = 0.01,
+     .at_most_us = 120 * MIN,
      .otherwise = OT_ROLLOUT_END_ROLL_BACK},
-    {.kind = OT_ROLLOUT_CANARY, .share = 0.5, .margin = 0.01, .at_most_us = 120 * MIN,
+    {.kind = OT_ROLLOUT_CANARY,
+     .share = 0.5,
+     .margin = 0.01,
+     .at_most_us = 120 * MIN,
      .otherwise = OT_ROLLOUT_END_ROLL_BACK},
     {.kind = OT_ROLLOUT_PROBATION, .at_most_us = 1440 * MIN, .roll_back_if_worse = true},
 };
@@ -77,7 +83,9 @@ static void test_deadlines(void)
     r = started(0);
     ot_rollout_tick(&r, 60 * MIN);
     is_int(r.state, OT_ROLLOUT_STOPPED, "a shadow without pairs stops");
-    ot_rollout_step go_on = {.kind = OT_ROLLOUT_SHADOW, .until_compared = 9, .at_most_us = MIN,
+    ot_rollout_step go_on = {.kind = OT_ROLLOUT_SHADOW,
+                             .until_compared = 9,
+                             .at_most_us = MIN,
                              .otherwise = OT_ROLLOUT_END_CONTINUE};
     unsigned changed = 0;
     ok(ot_rollout_start(&r, &go_on, 1, 0, &changed), "one step");
