@@ -1,91 +1,177 @@
-"""Served throughput beside the same model in-process, interleaved in one run.
+"""Served throughput against the runtime's own, in one run: ONNX Runtime MLP 784-128-10, binary bodies,
+one worker on one core, 64 connections of wrk on another, all defaults on (counting with a reference of
+784 features, prediction ids, latencies).
 
-    python bench/serve_bench.py BUILD [ROUNDS] [SECONDS]
+    BUILD=build/release .deps/venv/bin/python bench/serve_bench.py [--rounds 7] [--seconds 3] [--connections 64]
 
-One core serves and runs in-process, the other holds the load (wrk, 64 connections, binary tensors,
-all defaults on). Prints one JSON line: medians, spread, and the ratio served / in-process batch 1
-taken round by round. `cpu_us` is the server's own user + system time a request: the figure that a
-busy second core does not disturb."""
+In each round, one after the other so that a busy moment hits both: the runtime alone in a process on
+the server's core (bench/runtime_bench), then wrk against the server. Prints one JSON line a figure with
+median, least and most over the rounds. CPU is user + system of the server from /proc/PID/stat."""
 
+import argparse
+import hashlib
 import json
 import os
 import pathlib
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 
-build = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "build/release")
-rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
-seconds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
-root = pathlib.Path(__file__).resolve().parent.parent
-model = root / "build/models/onnx/mlp.onnx"
-tick = os.sysconf("SC_CLK_TCK")
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
-if shutil.which("wrk") is None or os.cpu_count() < 2:
-    print("# serve_bench: skipped: needs wrk (Debian package) and two cores")
-    sys.exit(0)
+import numpy as np  # noqa: E402
+import onnxruntime  # noqa: E402
+
+import replica  # noqa: E402
+
+FEATURES, CLASSES = 784, 10
 
 
-def in_process():
-    out = subprocess.run(["taskset", "-c", "0", build / "bench/runtime_bench", "--plugins",
-                          build / "plugins", "--seconds", "1", model],
-                         capture_output=True, text=True, check=True).stdout
-    for line in map(json.loads, out.splitlines()):
-        if line["bench"] == "runtime_rate":
-            return line["rows_per_s_batch1"], line["rows_per_s_best"]
-    raise SystemExit("runtime_bench printed no rate")
+def make_bundle(folder, onnx, seed=17):
+    """The MLP as a bundle: golden answers from this environment's ONNX Runtime, and a reference."""
+    rng = np.random.default_rng(seed)
+    x = rng.random((1000, FEATURES), dtype=np.float32)
+    session = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
+    y = session.run(None, {"x": x[:4]})[0]
+    h = replica.Histogram([f"x_{j}" for j in range(FEATURES)], 0, 1, inner=20)
+    parts = {
+        "model/model.onnx": onnx.read_bytes(),
+        "reference/trained_on.hist": h.write(x),
+        "golden/golden.json": json.dumps({"tolerance": {"abs": 1e-4, "rel": 1e-3}, "cases": [
+            {"inputs": [replica.tensor_json("x", x[i:i + 1])],
+             "outputs": [replica.tensor_json("y", y[i:i + 1])]} for i in range(4)]}).encode()}
+    manifest = {
+        "schema": "overtake.bundle/1", "format": "onnx",
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, FEATURES]}],
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, CLASSES]}],
+        "batch": {"axis": 0, "max": 64}, "prediction": {"output": "y", "kind": "scores"},
+        "files": [{"path": p, "size": len(b), "sha256": hashlib.sha256(b).hexdigest()}
+                  for p, b in sorted(parts.items())]}
+    parts["manifest.json"] = json.dumps(manifest).encode()
+    for path, data in parts.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+
+
+def write_script(path, kind):
+    """wrk's script: one request, 64 different rows in turn."""
+    head = ('{"inputs":[{"name":"x","datatype":"FP32","shape":[1,784],'
+            '"parameters":{"binary_data_size":3136}}],"parameters":{"binary_data_output":true}}')
+    rows = np.random.default_rng(5).random((64, FEATURES), dtype=np.float32)
+    folder = path.parent / f"{kind}_bodies"
+    folder.mkdir()
+    for i, row in enumerate(rows):
+        body = head.encode() + row.tobytes()
+        if kind == "json":
+            body = json.dumps({"inputs": [replica.tensor_json("x", row.reshape(1, -1))]}).encode()
+        (folder / str(i)).write_bytes(body)
+    length = f'["Inference-Header-Content-Length"]="{len(head)}"' if kind == "binary" else ""
+    path.write_text(f'''
+local requests, at = {{}}, 0
+init = function(args)
+  for i = 0, 63 do
+    local f = io.open("{folder}/" .. i, "rb")
+    requests[i] = wrk.format("POST", "/v2/models/mlp/infer", {{{length}}}, f:read("*a"))
+    f:close()
+  end
+end
+request = function() at = (at + 1) % 64; return requests[at] end
+''')
 
 
 def cpu_seconds(pid):
-    f = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
-    return (int(f[11]) + int(f[12])) / tick
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def served(port, pid):
-    before = cpu_seconds(pid)
-    out = subprocess.run(["taskset", "-c", "1", "wrk", "-t1", "-c64", f"-d{seconds}s", "-s",
-                          root / "bench/wrk_binary.lua", f"http://127.0.0.1:{port}/v2/models/mlp/infer"],
-                         capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in out or "Socket errors" in out:
-        raise SystemExit(f"failed requests: {out}")
-    n = int(re.search(r"(\d+) requests in", out).group(1))
-    return float(re.search(r"Requests/sec:\s*([\d.]+)", out).group(1)), 1e6 * (cpu_seconds(pid) - before) / n
+def pinned(core, *command):
+    return ["taskset", "-c", str(core), *map(str, command)]
 
 
-with tempfile.TemporaryDirectory() as tmp, socket.socket() as s:
-    os.makedirs(f"{tmp}/mlp")
-    shutil.copy(model, f"{tmp}/mlp/model.onnx")
-    s.bind(("127.0.0.1", 0))
-    port = s.getsockname()[1]
-    s.close()
-    server = subprocess.Popen(["taskset", "-c", "0", build / "overtake", "serve", tmp, "--listen",
-                               f"127.0.0.1:{port}", "--workers", "1"], stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=1).read()
-                break
-            except OSError:
-                time.sleep(0.05)
-        rows = []
-        for _ in range(rounds):
-            one, best = in_process()
-            rate, cpu = served(port, server.pid)
-            rows.append((rate, cpu, one, best, rate / one))
-    finally:
-        server.terminate()
-        server.wait(10)
+def in_process(build, onnx, core):
+    done = subprocess.run(pinned(core, build / "bench" / "runtime_bench", "--plugins", build / "plugins",
+                                 "--seconds", "1", onnx), capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    rate = next(line for line in lines if line["bench"] == "runtime_rate")
+    return rate["rows_per_s_batch1"], rate["rows_per_s_best"]
 
-columns = ["served_per_s", "cpu_us", "in_process_b1_per_s", "in_process_best_per_s", "served_to_b1"]
-line = {"bench": "serve", "model": "mlp 784-128-10", "connections": 64, "rounds": rounds}
-for name, values in zip(columns, zip(*rows)):
-    line[name] = round(statistics.median(values), 3)
-    line[name + "_min"], line[name + "_max"] = round(min(values), 3), round(max(values), 3)
-print(json.dumps(line))
+
+def served(server, script, core, connections, seconds):
+    before = cpu_seconds(server.process.pid)
+    done = subprocess.run(pinned(core, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s",
+                                 script, f"http://{server.address}"), capture_output=True, text=True,
+                          check=True)
+    cpu = cpu_seconds(server.process.pid) - before
+    requests = int(re.search(r"(\d+) requests in", done.stdout)[1])
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)[1])
+    assert "Non-2xx" not in done.stdout and "Socket errors" not in done.stdout, done.stdout
+
+    def latency(p):
+        value, unit = re.search(rf"{p}%\s+([\d.]+)(us|ms|s)", done.stdout).groups()
+        return float(value) * {"us": 1, "ms": 1e3, "s": 1e6}[unit]
+    return {"rate": rate, "cpu_us": cpu * 1e6 / requests, "p50_us": latency(50), "p99_us": latency(99)}
+
+
+def spread(values, digits=2):
+    return {"median": round(statistics.median(values), digits), "least": round(min(values), digits),
+            "most": round(max(values), digits)}
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--rounds", type=int, default=7)
+    p.add_argument("--seconds", type=int, default=3)
+    p.add_argument("--connections", type=int, default=64)
+    p.add_argument("--kinds", default="binary,json")
+    p.add_argument("--server-core", type=int, default=0)
+    p.add_argument("--load-core", type=int, default=1)
+    a = p.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("serve_bench: wrk is not installed")
+    build = replica.BUILD
+    subprocess.run([sys.executable, ROOT / "tests/golden/make_models.py", build / "models", "onnx"], check=True,
+                   capture_output=True)
+    onnx = build / "models" / "onnx" / "mlp.onnx"
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        make_bundle(folder / "models" / "mlp", onnx)
+        server = replica.Replica(folder / "models", "--workers", 1, log=folder / "log")
+        try:
+            for thread in os.listdir(f"/proc/{server.process.pid}/task"):
+                os.sched_setaffinity(int(thread), {a.server_core})
+            server.wait_ready()
+            parameters = server.get("/v2/models/mlp")["parameters"]
+            assert parameters["verified"] and parameters["batch"] == 64, parameters
+            for kind in a.kinds.split(","):
+                write_script(folder / f"{kind}.lua", kind)
+                measure(a, build, onnx, server, folder, kind)
+        finally:
+            server.stop()
+
+
+def measure(a, build, onnx, server, folder, kind):
+    single, best, got = [], [], []
+    for _ in range(a.rounds):
+        one, many = in_process(build, onnx, a.server_core)
+        single.append(one)
+        best.append(many)
+        got.append(served(server, folder / f"{kind}.lua", a.load_core, a.connections, a.seconds))
+    v = server.get("/v2/models/mlp/stats")["model_stats"][0]
+    print(json.dumps({
+        "bench": "serve", "model": "mlp 784-128-10", "body": kind, "connections": a.connections,
+        "workers": 1, "rounds": a.rounds,
+        "in_process_batch1_per_s": spread(single, 0), "in_process_best_batch_rows_per_s": spread(best, 0),
+        "served_per_s": spread([g["rate"] for g in got], 0),
+        "cpu_us_per_request": spread([g["cpu_us"] for g in got]),
+        "ratio_to_batch1": spread([g["rate"] / s for g, s in zip(got, single)], 3),
+        "ratio_if_cpu_bound": spread([1e6 / g["cpu_us"] / s for g, s in zip(got, single)], 3),
+        "p50_us": spread([g["p50_us"] for g in got], 0), "p99_us": spread([g["p99_us"] for g in got], 0),
+        "rows_per_run": round(v["inference_count"] / max(v["execution_count"], 1), 1)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

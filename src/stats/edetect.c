@@ -43,16 +43,18 @@ static void tolerances(const ot_edetect *d, const edetect_series *s, double leve
  * the clipped score rises with the residual, so what is fair for no shift stays fair for a
  * tolerated one; taken off after clipping it would hide any change once tolerance / sd passes the
  * clip. */
-static void bet(double *m, int64_t *since, int64_t begun, double credit, double up, double down,
-                const double *cost)
+static void bet(double *m, double *run, int64_t *since, int64_t begun, double credit, double up,
+                double down, const double *cost)
 {
     for (size_t k = 0; k < BETS; k++) {
         double l = edetect_lambda[k % SIDES];
-        if (m[k] < credit) {
+        double factor = growth(l * (k < SIDES ? up : -down)) * cost[k % SIDES];
+        if (run[k] <= 1) { /* what came before spoke against a change */
+            run[k] = 1;
             since[k] = begun;
         }
-        m[k] =
-            fmin((credit + m[k]) * growth(l * (k < SIDES ? up : -down)) * cost[k % SIDES], M_MAX);
+        run[k] = fmin(run[k] * factor, M_MAX);
+        m[k] = fmin((credit + m[k]) * factor, M_MAX);
     }
 }
 
@@ -88,8 +90,8 @@ static void step_series(ot_edetect *d, size_t i, const edetect_block *b, double 
     s->day_blocks++;
     if (!latched) {
         tolerances(d, s, level, &up, &down);
-        bet(s->m, s->since, b->index, 1, clamp((v - up) / sd, R_MAX), clamp((v + down) / sd, R_MAX),
-            s->block_cost);
+        bet(s->m, s->run, s->since, b->index, 1, clamp((v - up) / sd, R_MAX),
+            clamp((v + down) / sd, R_MAX), s->block_cost);
     }
 }
 
@@ -137,7 +139,7 @@ static void close_series_day(ot_edetect *d, size_t i, bool latched)
                 double l = edetect_lambda[k];
                 cost[k] = 1 / (1 + l * DAY_B + l * l * law.k / 2);
             }
-            bet(s->m_day, s->since_day, first_block_of(d, d->open_day), d->open_blocks,
+            bet(s->m_day, s->run_day, s->since_day, first_block_of(d, d->open_day), d->open_blocks,
                 (v - up) / sd, (v + down) / sd, cost);
         }
         s->today.day = d->open_day;
@@ -288,6 +290,8 @@ static void clear_feature(ot_edetect *d, uint32_t k)
         edetect_series *s = &d->s[d->order[d->f[k].first + j]];
         memset(s->m, 0, sizeof s->m);
         memset(s->m_day, 0, sizeof s->m_day);
+        memset(s->run, 0, sizeof s->run);
+        memset(s->run_day, 0, sizeof s->run_day);
     }
 }
 

@@ -59,6 +59,8 @@ typedef struct edetect_series {
     day_record today;
     /* evidence: bet k < SIDES is +lambda_k, the rest -lambda_(k - SIDES) */
     double m[BETS], m_day[BETS];
+    /* Each bet's product since it last was worth least, and the block where that began. */
+    double run[BETS], run_day[BETS];
     int64_t since[BETS], since_day[BETS];
 } edetect_series;
 

@@ -147,6 +147,8 @@ static void io_series(state_io *io, ot_edetect *d, size_t i)
     io_record(io, &s->today);
     io_f64(io, s->m, BETS);
     io_f64(io, s->m_day, BETS);
+    io_f64(io, s->run, BETS);
+    io_f64(io, s->run_day, BETS);
     io_i64(io, s->since, BETS);
     io_i64(io, s->since_day, BETS);
     for (size_t k = 0; k < d->ring_days; k++) {
@@ -263,7 +265,7 @@ static bool sane(const ot_edetect *d)
                 s->day_w >= 0 && (s->moments == MOMENT_DAYS || s->moment_at == s->moments) &&
                 (s->day_w > 0) == (s->day_blocks > 0);
         for (size_t k = 0; k < BETS; k++) {
-            good &= s->m[k] >= 0 && s->m_day[k] >= 0;
+            good &= s->m[k] >= 0 && s->m_day[k] >= 0 && s->run[k] >= 0 && s->run_day[k] >= 0;
         }
     }
     return good;

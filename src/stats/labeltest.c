@@ -76,11 +76,14 @@ bool ot_degrade_add(ot_degrade *d, double z)
     double x = z - d->theta0, most = largest_bet(d);
     size_t best = 0;
     for (size_t k = 0; k < OT_DEGRADE_BETS; k++) {
-        if (d->m[k] < 1) {
+        double factor = 1 + bet_share[k] * most * x;
+        if (d->run[k] <= 1) { /* what came before spoke against a change */
+            d->run[k] = 1;
             d->begun_n[k] = d->n;
             d->begun_sum[k] = d->sum;
         }
-        d->m[k] = fmin((1 + d->m[k]) * (1 + bet_share[k] * most * x), M_MAX);
+        d->run[k] = fmin(d->run[k] * factor, M_MAX);
+        d->m[k] = fmin((1 + d->m[k]) * factor, M_MAX);
         best = d->m[k] > d->m[best] ? k : best;
     }
     d->n++;
@@ -91,6 +94,7 @@ bool ot_degrade_add(ot_degrade *d, double z)
         return false;
     }
     memset(d->m, 0, sizeof d->m);
+    memset(d->run, 0, sizeof d->run);
     d->alarms++;
     return true;
 }
@@ -113,6 +117,7 @@ void ot_degrade_write(const ot_degrade *d, ot_str *out)
     bin_put_f64(out, d->sum_since);
     for (size_t k = 0; k < OT_DEGRADE_BETS; k++) {
         bin_put_f64(out, d->m[k]);
+        bin_put_f64(out, d->run[k]);
         bin_put_u64(out, d->begun_n[k]);
         bin_put_f64(out, d->begun_sum[k]);
     }
@@ -134,9 +139,10 @@ ot_rc ot_degrade_read(ot_degrade *d, const void *p, size_t n, ot_error *err)
     x.sum_since = bin_get_finite(&r);
     for (size_t k = 0; k < OT_DEGRADE_BETS; k++) {
         x.m[k] = bin_get_finite(&r);
+        x.run[k] = bin_get_finite(&r);
         x.begun_n[k] = bin_get_u64(&r);
         x.begun_sum[k] = bin_get_finite(&r);
-        r.failed |= x.m[k] < 0 || x.begun_n[k] > x.n;
+        r.failed |= x.m[k] < 0 || x.run[k] < 0 || x.begun_n[k] > x.n;
     }
     if (r.failed || r.at != r.n || used != n) {
         return ot_fail(err, OT_INVALID, "label test: malformed state of %zu bytes", n);

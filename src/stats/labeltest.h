@@ -33,7 +33,8 @@ typedef struct ot_degrade {
     double
         sum_since; /* of z, since then; both stay as they were at an alarm until the next label */
     double m[OT_DEGRADE_BETS];
-    uint64_t begun_n[OT_DEGRADE_BETS]; /* n and sum before each bet's present run */
+    double run[OT_DEGRADE_BETS];       /* each bet's product since it last was worth least */
+    uint64_t begun_n[OT_DEGRADE_BETS]; /* n and sum where that run began */
     double begun_sum[OT_DEGRADE_BETS];
 } ot_degrade;
 

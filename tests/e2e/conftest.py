@@ -30,6 +30,7 @@ def serve(tmp_path):
     yield start
     for r in running:
         r.kill()
+        assert "Sanitizer" not in open(r.log_path, errors="replace").read(), r.log_path
 
 
 @pytest.fixture

@@ -34,6 +34,14 @@ static void note(const char *name, const char *text)
     }
 }
 
+/* One write, so that the lines of two children do not mix. */
+static void note_line(const char *what, const char *who)
+{
+    char line[256];
+    snprintf(line, sizeof line, "%s:%s\n", what, who);
+    note("events", line);
+}
+
 static const char *text_of(const char *name)
 {
     static char buf[4096];
@@ -92,16 +100,12 @@ static void run_as_child(int argc, char **argv)
     if (strcmp(argv[1], "drain") == 0) { /* writes its name when it is told to end */
         struct sigaction sa = {.sa_handler = on_term};
         sigaction(SIGTERM, &sa, NULL);
-        note("events", "up:");
-        note("events", argv[3]);
-        note("events", "\n");
+        note_line("up", argv[3]);
         while (!asked) {
             usleep(1000);
         }
         usleep(100000);
-        note("events", "down:");
-        note("events", argv[3]);
-        note("events", "\n");
+        note_line("down", argv[3]);
         exit(0);
     }
     if (strcmp(argv[1], "stubborn") == 0) {

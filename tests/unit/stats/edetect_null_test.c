@@ -127,7 +127,7 @@ static void mutants(ot_edetect_options o)
  * are rough, so many references are drawn. */
 static void short_trials(void)
 {
-    enum { REFERENCES = 60, BLOCKS = 3000, FEW = 20 };
+    enum { REFERENCES = 30, BLOCKS = 3000, FEW = 20 };
     ot_edetect_options o = {
         .struct_size = sizeof o, .blocks_per_alarm = 1e4, .blocks_per_day = 6, .warmup_days = 6};
     static const size_t laws[] = {0, 3, 9, 11};

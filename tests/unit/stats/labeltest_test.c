@@ -93,7 +93,8 @@ static void delays(void)
         printf("# error .10 to %.2f: median %g windows (table %g), mean since then %.3f\n", to[k].p,
                w[15], to[k].table, mean);
         ok(w[15] <= 1.2 * to[k].table, "seen within 1.2 of the table");
-        is_near(mean, to[k].p, 0.015, "the mean loss since then is told");
+        is_near(mean, to[k].p, 0.03,
+                "the mean loss since then is told, a little high by selection");
     }
 }
 
