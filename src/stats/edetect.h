@@ -131,7 +131,7 @@ typedef struct ot_edetect_series_info {
 void ot_edetect_get_series(const ot_edetect *d, size_t series, ot_edetect_series_info *info_out);
 
 /* The whole state: little-endian, versioned, checksummed; appended to out (check out->failed).
- * About 2 kB a series with 24 blocks a day. */
+ * About 3.5 kB a series with 24 blocks a day. */
 void ot_edetect_write(const ot_edetect *d, ot_str *out);
 ot_rc ot_edetect_read(const void *p, size_t n, ot_edetect **d_out, ot_error *err) OT_CHECKED;
 
