@@ -4,8 +4,9 @@ one worker on one core, 64 connections of wrk on another, all defaults on (count
 
     BUILD=build/release .deps/venv/bin/python bench/serve_bench.py [--rounds 7] [--seconds 3] [--connections 64]
 
-In each round, one after the other so that a busy moment hits both: the runtime alone in a process on
-the server's core (bench/runtime_bench), then wrk against the server. Prints one JSON line a figure with
+In each round, one after the other so that a busy moment hits all: the runtime alone in a process on
+the server's core (bench/runtime_bench), wrk with the same requests against our HTTP server with a trivial
+answer (bench/http_bench: what this machine's network stack leaves), then wrk against the replica. Prints one JSON line a figure with
 median, least and most over the rounds. CPU is user + system of the server from /proc/PID/stat."""
 
 import argparse
@@ -15,6 +16,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -116,6 +118,30 @@ def served(server, script, core, connections, seconds):
     return {"rate": rate, "cpu_us": cpu * 1e6 / requests, "p50_us": latency(50), "p99_us": latency(99)}
 
 
+class Http:
+    """bench/http_bench on a free port: no codec, no model."""
+
+    def __init__(self, build, core):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        self.process = subprocess.Popen(pinned(core, build / "bench" / "http_bench", port),
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        replica.wait_for("http_bench", self.answers)
+
+    def answers(self):
+        try:
+            socket.create_connection(self.address.split(":"), timeout=1).close()
+            return True
+        except OSError:
+            return False
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
 def spread(values, digits=2):
     return {"median": round(statistics.median(values), digits), "least": round(min(values), digits),
             "most": round(max(values), digits)}
@@ -140,6 +166,7 @@ def main():
         folder = pathlib.Path(folder)
         make_bundle(folder / "models" / "mlp", onnx)
         server = replica.Replica(folder / "models", "--workers", 1, log=folder / "log")
+        http = Http(build, a.server_core)
         try:
             for thread in os.listdir(f"/proc/{server.process.pid}/task"):
                 os.sched_setaffinity(int(thread), {a.server_core})
@@ -148,17 +175,19 @@ def main():
             assert parameters["verified"] and parameters["batch"] == 64, parameters
             for kind in a.kinds.split(","):
                 write_script(folder / f"{kind}.lua", kind)
-                measure(a, build, onnx, server, folder, kind)
+                measure(a, build, onnx, server, http, folder, kind)
         finally:
+            http.stop()
             server.stop()
 
 
-def measure(a, build, onnx, server, folder, kind):
-    single, best, got = [], [], []
+def measure(a, build, onnx, server, http, folder, kind):
+    single, best, got, bare = [], [], [], []
     for _ in range(a.rounds):
         one, many = in_process(build, onnx, a.server_core)
         single.append(one)
         best.append(many)
+        bare.append(served(http, folder / f"{kind}.lua", a.load_core, a.connections, a.seconds))
         got.append(served(server, folder / f"{kind}.lua", a.load_core, a.connections, a.seconds))
     v = server.get("/v2/models/mlp/stats")["model_stats"][0]
     print(json.dumps({
@@ -167,6 +196,8 @@ def measure(a, build, onnx, server, folder, kind):
         "in_process_batch1_per_s": spread(single, 0), "in_process_best_batch_rows_per_s": spread(best, 0),
         "served_per_s": spread([g["rate"] for g in got], 0),
         "cpu_us_per_request": spread([g["cpu_us"] for g in got]),
+        "http_alone_cpu_us_per_request": spread([h["cpu_us"] for h in bare]),
+        "http_alone_per_s": spread([h["rate"] for h in bare], 0),
         "ratio_to_batch1": spread([g["rate"] / s for g, s in zip(got, single)], 3),
         "ratio_if_cpu_bound": spread([1e6 / g["cpu_us"] / s for g, s in zip(got, single)], 3),
         "p50_us": spread([g["p50_us"] for g in got], 0), "p99_us": spread([g["p99_us"] for g in got], 0),

@@ -66,7 +66,6 @@ static ot_entry *add_entry(ot_control *c, const char *deployment, const ot_targe
 /* ---- the route */
 
 typedef struct retirement {
-    ot_control *control;
     ot_route *route;
     unsigned left;
     ot_ask asks[OT_SERVE_WORKERS_MAX];
@@ -90,7 +89,6 @@ static void publish(ot_control *c, ot_route *route)
         ot_err("serve", "out of memory: a replaced route is never freed");
         return;
     }
-    r->control = c;
     r->route = old;
     r->left = s->n_workers;
     for (unsigned i = 0; i < s->n_workers; i++) {
@@ -226,6 +224,30 @@ static bool all_serve(const ot_control *c)
     return true;
 }
 
+/* When everything is there and nothing is on its way: bundles that neither the target nor the route
+ * needs leave the cache. */
+static void prune_cache(ot_control *c, const ot_route *r)
+{
+    const char **keep = ot_calloc(c->n_entries + r->n_deps + 1, sizeof *keep);
+    char cache[OT_PATH_MAX];
+    size_t n = 0;
+    bool loading = false;
+    for (size_t i = 0; i < c->n_entries && keep != NULL; i++) {
+        loading |= c->entries[i]->state == OT_ENTRY_LOADING;
+        keep[n++] = c->entries[i]->bundle;
+    }
+    for (size_t i = 0; i < r->n_deps && keep != NULL; i++) {
+        if (r->deps[i]->previous != NULL) {
+            keep[n++] = r->deps[i]->previous->bundle;
+        }
+    }
+    if (keep != NULL && !loading &&
+        ot_path_join(cache, c->serve->o.data, "replica/cache", NULL) == OT_OK) {
+        ot_fetch_prune(c->serve->disk, cache, keep, n);
+    }
+    ot_free(keep);
+}
+
 static void rebuild(ot_control *c)
 {
     const ot_target *t = c->target;
@@ -246,6 +268,9 @@ static void rebuild(ot_control *c)
     publish(c, r);
     forget_unwanted(c);
     if (c->agent != NULL) {
+        if (r->ready) {
+            prune_cache(c, r);
+        }
         ot_agent_observe(c->agent);
     }
 }

@@ -147,14 +147,19 @@ static void drop_first_locked(ot_spool *s, ot_stream stream)
     remove_first_locked(s, stream);
 }
 
-static void make_room_locked(ot_spool *s)
+/* Before a push of `bytes` is added (0: for what is there): so that it can tell what it cost. */
+static void make_room_locked(ot_spool *s, ot_stream stream, uint64_t bytes)
 {
-    const stream_list *samples = &s->streams[OT_STREAM_SAMPLE];
-    while (samples->bytes > s->max_bytes && samples->head != NULL && samples->head->next != NULL) {
-        drop_first_locked(s, OT_STREAM_SAMPLE);
+    const stream_list *l = &s->streams[stream];
+    if (stream == OT_STREAM_WINDOW) {
+        while (l->files >= OT_SPOOL_WINDOWS_MAX) {
+            drop_first_locked(s, stream);
+        }
+        return;
     }
-    while (s->streams[OT_STREAM_WINDOW].files > OT_SPOOL_WINDOWS_MAX) {
-        drop_first_locked(s, OT_STREAM_WINDOW);
+    while (l->head != NULL && l->bytes + bytes > s->max_bytes &&
+           (bytes > 0 || l->head->next != NULL)) {
+        drop_first_locked(s, stream);
     }
 }
 
@@ -308,7 +313,7 @@ void ot_spool_set_max(ot_spool *s, uint64_t max_bytes)
 {
     pthread_mutex_lock(&s->lock);
     s->max_bytes = max_bytes;
-    make_room_locked(s);
+    make_room_locked(s, OT_STREAM_SAMPLE, 0);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -378,7 +383,12 @@ ot_rc ot_spool_add(ot_spool *s, ot_stream stream, const char *deployment, uint64
         ot_spool_count_dropped(s, deployment, rows);
         return ot_fail(err, OT_EXHAUSTED, "spool: out of memory");
     }
+    uint64_t bytes = HEAD + strlen(fields);
+    for (size_t i = 0; i < n_bin; i++) {
+        bytes += bin[i].iov_len;
+    }
     pthread_mutex_lock(&s->lock);
+    make_room_locked(s, stream, bytes);
     e->seq = ++s->streams[stream].next_seq;
     uint64_t dropped = stream == OT_STREAM_SAMPLE ? take_dropped_locked(s, deployment) : 0;
     pthread_mutex_unlock(&s->lock);
@@ -399,7 +409,6 @@ ot_rc ot_spool_add(ot_spool *s, ot_stream stream, const char *deployment, uint64
     pthread_mutex_lock(&s->lock);
     if (rc == OT_OK) {
         append_locked(s, stream, e);
-        make_room_locked(s);
     } else {
         /* The sequence has a gap then; an acknowledgement is "up to", so a gap harms nothing. */
         s->dropped_total -= OT_MIN(dropped, s->dropped_total); /* they were counted before */

@@ -323,7 +323,6 @@ static void on_drained(void *arg)
 static void on_reclaim(void *arg)
 {
     ot_worker *w = arg;
-    bump(&w->turns, 1);
     ot_ask *list = w->asks;
     w->asks = NULL;
     w->asks_tail = &w->asks;

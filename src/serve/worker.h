@@ -36,8 +36,7 @@ struct ot_worker {
 
     /* Synchronization: relaxed, one writer. */
     _Atomic uint64_t answers[6]; /* by the first digit of their status */
-    _Atomic uint64_t turns, count_ns;
-    _Atomic uint32_t count_level;
+    _Atomic uint64_t count_ns;   /* spent on counting */
 };
 
 ot_rc ot_worker_create(ot_serve *s, unsigned index, ot_worker **w_out, ot_error *err) OT_CHECKED;

@@ -1,6 +1,7 @@
 """The replica under a control plane: the agent protocol, shares, shadow copies, samples, windows."""
 
 import json
+import pathlib
 import threading
 import time
 
@@ -80,6 +81,8 @@ def test_swap_by_desired_state_fails_nothing(managed, bundles):
         plane.wait_observed()
         assert r.prediction_id(s.infer("m", [[0, 0, 0, 0]])[1])[2] == version
     load.end()
+    cache = list(pathlib.Path(plane.path).parent.glob("data-*/replica/cache/*"))
+    assert [d.name for d in cache] == [plane.desired["deployments"][0]["variants"][0]["bundle"]]
 
 
 def test_version_that_cannot_be_loaded_changes_nothing(managed, bundles, tmp_path):
@@ -324,7 +327,6 @@ def test_unacknowledged_pushes_come_again_under_their_own_name(managed, bundles,
     second = plane.hellos[-1]["incarnation"]
     assert second != first
     assert set(by_seq(plane.taken("sample", incarnation=second))) == more
-    import pathlib
     left = list(pathlib.Path(plane.path).parent.glob("data-*/replica/spool/*"))
     assert left == [], left
 

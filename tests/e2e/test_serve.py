@@ -5,6 +5,7 @@ import json
 import shutil
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -506,7 +507,6 @@ def test_tampered_bundle_is_not_served(tmp_path, serve):
 
 def test_nothing_to_serve_is_an_error(tmp_path):
     (tmp_path / "empty").mkdir()
-    import subprocess
     done = subprocess.run([r.OVERTAKE, "serve", tmp_path / "empty", "--listen", "127.0.0.1:0"],
                           capture_output=True, text=True, timeout=r.PATIENCE)
     assert done.returncode == 1 and "manifest.json" in done.stderr
