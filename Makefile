@@ -55,7 +55,7 @@ PLUGINS  := $(sort $(filter-out common,$(patsubst plugins/%/,%,$(dir $(wildcard 
 PLUGIN_SO := $(foreach p,$(PLUGINS),$(BUILD)/plugins/overtake_$(p).so)
 
 .PHONY: all
-all: $(BUILD)/overtake $(PLUGIN_SO)
+all: $(BUILD)/overtake $(BUILD)/libovertake.so $(PLUGIN_SO)
 
 .SECONDARY:
 .SECONDEXPANSION:
@@ -75,6 +75,12 @@ $(foreach m,$(MODULES),$(eval $(call module_rule,$(m))))
 $(BUILD)/overtake: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/*.c)) $(ARCHIVES)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $(filter %.o,$^) \
 	    $(foreach m,$(MODULES),$(BUILD)/lib/$(m).a) $(LIBS)
+
+# Lives inside other people's processes: base, stats, codec and model, and only the
+# libraries that these need.
+$(BUILD)/libovertake.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/model/*.c)) $(foreach m,stats codec base,$(BUILD)/lib/$(m).a)
+	$(CC) $(ALL_CFLAGS) -shared -Wl,-z,defs -Wl,-soname,libovertake.so.1 -Wl,--exclude-libs,ALL \
+	    -o $@ $^ $(shell pkg-config --libs libsodium jansson 2>/dev/null) -lm -pthread
 
 define plugin_rule
 $(BUILD)/plugins/overtake_$(1).so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c))
@@ -162,4 +168,6 @@ bench: all $(BENCH_BIN)
 install: all
 	install -D -m 755 $(BUILD)/overtake $(DESTDIR)$(PREFIX)/bin/overtake
 	for p in $(PLUGIN_SO); do install -D -m 755 $$p $(DESTDIR)$(PREFIX)/lib/overtake/plugins/$$(basename $$p); done
-	install -D -m 644 include/overtake/plugin.h $(DESTDIR)$(PREFIX)/include/overtake/plugin.h
+	install -D -m 755 $(BUILD)/libovertake.so $(DESTDIR)$(PREFIX)/lib/libovertake.so.1
+	ln -sf libovertake.so.1 $(DESTDIR)$(PREFIX)/lib/libovertake.so
+	for h in include/overtake/*.h; do install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/overtake/$$(basename $$h); done

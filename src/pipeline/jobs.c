@@ -225,7 +225,8 @@ static ot_rc start_train(job *j, ot_error *err)
         OT_TRY(lay_out(j, &j->data[i], "data", OT_SPLIT_TRAIN, &rows, err));
     }
     if (j->has_champion) {
-        OT_TRY(ot_registry_materialise(j->p->store, &j->champion, parent, err));
+        /* Copies: a hard link would let the program write into the content store. */
+        OT_TRY(ot_registry_copy_out(j->p->store, &j->champion, parent, err));
     }
     snprintf(threads, sizeof threads, "%" PRId64, j->res.cpu);
     ot_launch_env env[] = {

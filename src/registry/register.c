@@ -103,7 +103,7 @@ static ot_rc compact_metrics(const char *metrics, char **out, ot_error *err)
         return ot_fail(err, OT_INVALID, "metrics: line %d: %s; a JSON object is expected", je.line,
                        root == NULL ? je.text : "not an object");
     }
-    char *dumped = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
+    char *dumped = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
     *out = dumped == NULL ? NULL : ot_strdup(dumped);
     free(dumped);
     json_decref(root);

@@ -88,6 +88,11 @@ ot_rc ot_registry_materialise(ot_store *store, const ot_digest *bundle, const ch
 ot_rc ot_registry_materialise_from(ot_disk *disk, const char *blobs_dir, const ot_digest *bundle,
                                    const char *dir, ot_error *err) OT_CHECKED;
 
+/* As ot_registry_materialise, with copies: for programs that are not ours (a training run's
+ * parent), which must not be able to reach the blobs' bytes. */
+ot_rc ot_registry_copy_out(ot_store *store, const ot_digest *bundle, const char *dir,
+                           ot_error *err) OT_CHECKED;
+
 /* Deletes blobs that no bundle and no dataset has and that are older than `grace_us`. `also` (may
  * be NULL) keeps blobs of other owners (samples, run data). */
 ot_rc ot_registry_collect(ot_store *store, int64_t grace_us, ot_blob_live_fn *also, void *arg,
