@@ -36,8 +36,7 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmis
 OPT_release := -O2 -g
 OPT_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPT_tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
-GENERATED   := $(BUILD)/gen
-INC     := -Isrc -Iinclude -Itests -I$(GENERATED) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+INC     := -Isrc -Iinclude -Itests $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS  ?=
 ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ffp-contract=off -pthread $(WARN) \
               $(OPT_$(V)) $(INC) $(CFLAGS)
@@ -89,13 +88,13 @@ $(BUILD)/plugins/overtake_$(1).so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugin
 endef
 $(foreach p,$(PLUGINS),$(eval $(call plugin_rule,$(p))))
 
-# A unit test links its own folder and the rows below it: what it could not reach in the product it
-# cannot reach here.
 CONFORMANCE := $(BUILD)/tests/conformance/conformance
 $(CONFORMANCE): $(wildcard tests/conformance/*.c) $(foreach m,runtime $(LOW),$(BUILD)/lib/$(m).a)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $(filter %.c,$^) $(filter %.a,$^) $(LIBS)
 
+# A unit test links its own folder and the rows below it: what it could not reach in the product it
+# cannot reach here.
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o \
         $$(foreach m,$$(firstword $$(subst /, ,$$*)) $$(ROW_$$(firstword $$(subst /, ,$$*))),$(BUILD)/lib/$$(m).a)
 	@mkdir -p $(@D)
@@ -116,12 +115,15 @@ $(foreach f,$(FUZZ_SRC:tests/fuzz/%_fuzz.c=%),$(eval $(call fuzz_rule,$(f))))
 -include $(OBJ:.o=.d) $(UNIT_BIN:=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard plugins/*/*.c))
 
 # --- set-up ------------------------------------------------------------------------------------
-.PHONY: deps deps-debian deps-python
+.PHONY: deps deps-debian deps-python deps-tools
 deps: deps-debian deps-python
 deps-debian:
 	@tools/deps.sh debian
 deps-python:
 	@tools/deps.sh python
+# What only lint, test-long and bench need.
+deps-tools:
+	@tools/deps.sh tools
 
 # --- tests -------------------------------------------------------------------------------------
 .PHONY: test test-unit test-long unit-bins fuzz-bins fuzz-live layers lint install bench
@@ -139,7 +141,7 @@ test-unit: unit-bins
 layers:
 	@$(or $(wildcard $(PYTHON)),python3) tools/layers.py
 
-lint:
+lint: deps-tools
 	@clang-format-14 --dry-run --Werror $$(git ls-files '*.c' '*.h')
 
 # --- the loop, shown ----------------------------------------------------------------------------
@@ -147,12 +149,14 @@ lint:
 demo:
 	@echo "overtake demo: setting up (Debian and Python packages, then the build)"
 	@$(MAKE) --no-print-directory deps
+	@mkdir -p $(dir $(BUILD))
 	@$(MAKE) --no-print-directory -j2 all >$(BUILD).log 2>&1 || { tail -20 $(BUILD).log; exit 1; }
 	@$(PYTHON) examples/digits/demo.py --overtake $(BUILD)/overtake
 
 # --- long tests, benchmarks, installation -------------------------------------------------------
 FUZZ_SECONDS ?= 300
-test-long: fuzz-live
+test-long: deps deps-tools
+	@$(MAKE) --no-print-directory -j2 fuzz-live
 	@for f in $(FUZZ_LIVE); do n=$$(basename $$f _fuzz); mkdir -p $(BUILD)/corpus/$$n; \
 	    echo "fuzz $$n: $(FUZZ_SECONDS) s"; \
 	    $$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0 \
@@ -162,7 +166,8 @@ BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 $(BUILD)/bench/%: bench/%.c $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
-bench: all $(BENCH_BIN)
+bench: deps deps-tools
+	@$(MAKE) --no-print-directory -j2 all $(BENCH_BIN)
 	@PYTHON=$(PYTHON) BUILD=$(BUILD) tools/bench.sh
 
 install: all

@@ -5,11 +5,12 @@ set -eu
 cd "$(dirname "$0")/.."
 
 debian_packages="gcc make pkg-config libc6-dev libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev \
-zlib1g-dev python3 python3-venv ca-certificates curl"
+zlib1g-dev g++ binutils python3 python3-venv ca-certificates"
+tool_packages="clang-14 libclang-rt-14-dev clang-format-14 wrk"
 
 debian() {
     missing=""
-    for p in $debian_packages; do
+    for p in "$@"; do
         dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
     done
     [ -z "$missing" ] && return 0
@@ -37,8 +38,9 @@ python() {
 }
 
 case "${1:-all}" in
-    debian) debian ;;
+    debian) debian $debian_packages ;;
+    tools) debian $tool_packages ;;
     python) python ;;
-    all) debian; python ;;
-    *) echo "usage: tools/deps.sh [debian|python|all]" >&2; exit 2 ;;
+    all) debian $debian_packages; python ;;
+    *) echo "usage: tools/deps.sh [debian|python|tools|all]" >&2; exit 2 ;;
 esac

@@ -14,12 +14,6 @@ const char *ot_stage_name(ot_stage_kind kind)
     return ot_conf_stages[kind].name;
 }
 
-const char *ot_otherwise_name(int otherwise)
-{
-    static const char *const names[] = {"stop", "roll_back", "continue"};
-    return otherwise >= 0 && otherwise < 3 ? names[otherwise] : "stop";
-}
-
 const ot_app_data *ot_app_data_find(const ot_app *app, const char *name)
 {
     for (size_t i = 0; i < app->data.n; i++) {

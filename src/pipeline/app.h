@@ -197,6 +197,5 @@ ot_rc ot_app_from_deployment(const char *from, char out[65], ot_error *err) OT_C
 void ot_app_show(const ot_app *app, ot_str *out); /* effective configuration, YAML */
 void ot_app_reference(ot_str *out);               /* Markdown */
 const char *ot_stage_name(ot_stage_kind kind);
-const char *ot_otherwise_name(int otherwise);
 
 #endif

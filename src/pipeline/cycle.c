@@ -555,7 +555,6 @@ void pl_cycle_end(pl_app *a, const char *type, const char *object, json_t *paylo
     }
     if (pl_commit_logged(&c)) {
         ot_quality_unwatch(a->quality);
-        a->watched_version = 0;
         pl_desired_changed(a->p);
     }
 }

@@ -85,7 +85,6 @@ typedef struct pl_app {
     ot_app *app;
     pl_state st;
     ot_quality *quality;
-    int64_t watched_version;  /* that quality compares now; 0: none */
     bool busy;                /* an async job is on */
     bool started;             /* what an earlier process left has been looked at */
     char candidate_state[16]; /* as replicas report it */
@@ -190,7 +189,7 @@ ot_rc pl_gate_judge(const pl_app *a, const json_t *result, bool *passed_out, jso
 /* --- release.c -------------------------------------------------------------------------------- */
 
 void pl_release_start(pl_app *a, json_t *gate);
-void pl_release_feed(pl_app *a, ot_rollout_verdict v, const char *actor, const char *reason);
+void pl_release_feed(pl_app *a, ot_rollout_verdict v, const char *actor);
 void pl_release_tick(pl_app *a);
 void pl_release_watch(pl_app *a); /* tells quality what to compare */
 ot_rc pl_release_abort(pl_app *a, const char *actor, const char *reason, ot_error *err) OT_CHECKED;

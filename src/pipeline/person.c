@@ -214,7 +214,7 @@ static ot_rc decide(pl_app *a, const ot_person_act *act, bool yes, ot_error *err
                                 yes ? "approved" : "refused", act->actor, reason_of(act)));
     e->actor = act->actor;
     OT_TRY(pl_commit(&c, err));
-    pl_release_feed(a, yes ? OT_ROLLOUT_APPROVED : OT_ROLLOUT_REFUSED, act->actor, act->reason);
+    pl_release_feed(a, yes ? OT_ROLLOUT_APPROVED : OT_ROLLOUT_REFUSED, act->actor);
     return OT_OK;
 }
 

@@ -83,8 +83,6 @@ static ot_rc follow(ot_txn *txn, void *arg, pl_state *next, ot_error *err)
     release_change *r = arg;
     pl_app *a = r->a;
     const ot_rollout *ro = &next->cycle.rollout;
-    ot_event_in none = {.type = NULL};
-    (void)none;
     if (r->changed & OT_ROLLOUT_CHANGED_PROMOTED) {
         int64_t previous = 0;
         OT_TRY(ot_registry_promote(txn, a->app->app, next->champion, OT_VERSION_RETIRED, NULL,
@@ -285,9 +283,8 @@ static bool is_held(const pl_app *a)
     return a->st.frozen || a->st.cycle.state != PL_RELEASING;
 }
 
-void pl_release_feed(pl_app *a, ot_rollout_verdict v, const char *actor, const char *reason)
+void pl_release_feed(pl_app *a, ot_rollout_verdict v, const char *actor)
 {
-    (void)reason;
     if (is_held(a)) {
         return;
     }

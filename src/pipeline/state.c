@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "store/kv.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -294,6 +295,7 @@ pl_change pl_change_of(pl_app *a)
 
 pl_event *pl_change_event(pl_change *c, const char *type, const char *object, json_t *payload)
 {
+    assert(c->n_events < PL_EVENTS_MAX);
     pl_event *e = &c->events[c->n_events++];
     *e = (pl_event){.type = type, .object = object, .payload = payload};
     return e;

@@ -212,7 +212,7 @@ void pl_on_finding(void *arg, const ot_finding *f)
             ot_rollout_verdict v = p.verdict == OT_PAIR_WORSE       ? OT_ROLLOUT_WORSE
                                    : p.verdict == OT_PAIR_NOT_WORSE ? OT_ROLLOUT_NOT_WORSE
                                                                     : OT_ROLLOUT_UNDECIDED;
-            pl_release_feed(a, v, NULL, NULL);
+            pl_release_feed(a, v, NULL);
         }
         return;
     }

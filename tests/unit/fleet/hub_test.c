@@ -1,0 +1,196 @@
+#include "fleet/hub.h"
+
+#include "base/disk.h"
+#include "base/mem.h"
+#include "base/sock.h"
+#include "net/frame.h"
+#include "tap.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+/* What the owner of the hub saw, and what it answers. */
+static struct owner {
+    ot_rc push_rc;
+    int pushes, observed, connected, lost;
+    char last[256];
+} owner;
+
+/* What the agent received. */
+static struct agent {
+    int desired, acks, closed;
+    char last[256];
+} agent;
+
+static ot_loop *loop;
+static char dir[] = "/tmp/hub_test_XXXXXX";
+
+static ot_rc on_push(void *self, const char *json, size_t n, const void *bin, size_t bin_n,
+                     ot_error *err)
+{
+    (void)self;
+    owner.pushes++;
+    snprintf(owner.last, sizeof owner.last, "%.*s|%.*s", (int)n, json, (int)bin_n,
+             (const char *)bin);
+    return owner.push_rc == OT_OK ? OT_OK : ot_fail(err, owner.push_rc, "as the test says");
+}
+
+static void on_observed(void *self, const char *id, const char *json, size_t n)
+{
+    (void)self;
+    owner.observed++;
+    snprintf(owner.last, sizeof owner.last, "%s %.*s", id, (int)n, json);
+}
+
+static void on_connected(void *self, const char *id, bool is)
+{
+    (void)self;
+    (void)id;
+    owner.connected += is;
+    owner.lost += !is;
+}
+
+static ot_rc on_desired(void *self, ot_str *out, ot_error *err)
+{
+    (void)self;
+    (void)err;
+    ot_str_adds(out, "{\"revision\":7}");
+    return OT_OK;
+}
+
+static void got_frame(void *arg, ot_frame_conn *c, const ot_frame *f)
+{
+    (void)arg;
+    (void)c;
+    agent.desired += f->type == OT_AGENT_DESIRED;
+    agent.acks += f->type == OT_AGENT_ACK;
+    snprintf(agent.last, sizeof agent.last, "%.*s", (int)f->json_len, f->json);
+}
+
+static void got_close(void *arg, ot_frame_conn *c, const ot_error *err)
+{
+    (void)arg;
+    (void)c;
+    (void)err;
+    agent.closed++;
+}
+
+static const ot_frame_ops agent_ops = {.on_frame = got_frame, .on_close = got_close};
+
+static void turns(void)
+{
+    for (int i = 0; i < 20; i++) {
+        if (ot_loop_turn(loop, 2, NULL) != OT_OK) {
+            return;
+        }
+    }
+}
+
+static ot_frame_conn *dial(const ot_addr *a)
+{
+    int fd;
+    ot_frame_conn *c = NULL;
+    memset(&agent, 0, sizeof agent);
+    ok(ot_sock_connect_start(a, &fd, NULL) == OT_OK &&
+           ot_frame_conn_create(loop, fd, NULL, &agent_ops, NULL, &c, NULL) == OT_OK,
+       "an agent connects");
+    return c;
+}
+
+static void say(ot_frame_conn *c, uint32_t type, const char *json, const char *bin)
+{
+    ok(ot_frame_send(c, type, json, strlen(json), bin, strlen(bin), NULL) == OT_OK, "sent: %s",
+       json);
+    turns();
+}
+
+#define HELLO "{\"protocol\":1,\"id\":\"replica-0\",\"kind\":\"replica\",\"pid\":5}"
+#define PUSH "{\"stream\":\"sample\",\"seq\":12,\"incarnation\":\"00000000000000ff\"}"
+
+static void test_talk(ot_hub *hub, const ot_addr *a)
+{
+    ot_frame_conn *c = dial(a);
+    say(c, OT_AGENT_HELLO, HELLO, "");
+    is_int(owner.connected, 1, "the owner is told");
+    is_int(agent.desired, 1, "hello is answered with the desired state");
+    is_str(agent.last, "{\"revision\":7}", "as the owner has it");
+    ot_hub_desired_changed(hub);
+    turns();
+    is_int(agent.desired, 2, "a change is sent");
+    say(c, OT_AGENT_OBSERVED, "{\"revision\":7}", "");
+    is_str(owner.last, "replica-0 {\"revision\":7}", "what is observed comes with the agent's id");
+    say(c, OT_AGENT_PUSH, PUSH, "rows");
+    is_str(owner.last, PUSH "|rows", "a push arrives with both parts");
+    is_str(agent.last, PUSH, "and is acknowledged by stream, seq and incarnation");
+    owner.push_rc = OT_INVALID;
+    say(c, OT_AGENT_PUSH, PUSH, "bad");
+    is_int(agent.acks, 2, "a push that never will be right does not block the next");
+    say(c, 99, "{}", "");
+    is_int(agent.closed, 0, "a frame of a newer agent is passed over");
+    OT_AUTO(ot_str_done) ot_str json = OT_STR_INIT;
+    ot_hub_json(hub, &json);
+    ok(strstr(json.data, "\"id\": \"replica-0\"") || strstr(json.data, "\"id\":\"replica-0\""),
+       "the hub lists it: %s", json.data);
+    owner.push_rc = OT_UNAVAILABLE;
+    say(c, OT_AGENT_PUSH, PUSH, "later");
+    is_int(agent.acks, 2, "what is not durable is not acknowledged");
+    is_int(agent.closed, 1, "the agent is cut off and sends it again");
+    is_int(owner.lost, 1, "the owner is told that it is gone");
+    ot_frame_conn_destroy(c);
+    owner.push_rc = OT_OK;
+}
+
+static void test_strangers(const ot_addr *a)
+{
+    int pushes = owner.pushes;
+    ot_frame_conn *c = dial(a);
+    say(c, OT_AGENT_PUSH, PUSH, "");
+    is_int(agent.closed, 1, "who does not say hello is not heard");
+    is_int(owner.pushes, pushes, "the owner saw nothing");
+    ot_frame_conn_destroy(c);
+    static const char *const bad[] = {"{\"protocol\":1,\"id\":\"../x\"}",
+                                      "{\"protocol\":0,\"id\":\"a\"}", "{\"id\":\"a\"}", "not json",
+                                      "[]"};
+    for (size_t i = 0; i < OT_COUNT(bad); i++) {
+        c = dial(a);
+        say(c, OT_AGENT_HELLO, bad[i], "");
+        is_int(agent.closed, 1, "refused");
+        is_int(agent.desired, 0, "and told nothing");
+        ot_frame_conn_destroy(c);
+    }
+    is_int(owner.connected, 1, "none of them was announced");
+}
+
+int main(void)
+{
+    ot_addr a = {.is_unix = true};
+    int fd = -1;
+    ot_hub *hub = NULL;
+    ot_error err = {0};
+    const ot_hub_ops ops = {
+        .push = on_push, .observed = on_observed, .connected = on_connected, .desired = on_desired};
+    if (mkdtemp(dir) == NULL || ot_loop_create(0, &loop, &err) != OT_OK) {
+        ok(false, "set-up: %s", err.msg);
+        return tap_done();
+    }
+    snprintf(a.host, sizeof a.host, "%s/sock", dir);
+    ok(ot_sock_listen(&a, 8, &fd, &err) == OT_OK &&
+           ot_hub_create(loop, fd, &ops, &hub, &err) == OT_OK,
+       "a hub listens: %s", err.msg);
+    if (hub != NULL) {
+        test_talk(hub, &a);
+        test_strangers(&a);
+        ot_frame_conn *c = dial(&a);
+        say(c, OT_AGENT_HELLO, HELLO, "");
+        int lost = owner.lost;
+        ot_hub_destroy(hub);
+        turns();
+        is_int(owner.lost, lost, "a hub that goes announces no losses");
+        is_int(agent.closed, 1, "and closes its agents");
+        ot_frame_conn_destroy(c);
+    }
+    ot_loop_destroy(loop);
+    ot_fd_close(&fd);
+    ok(ot_disk_remove_tree(ot_disk_posix(), dir, &err) == OT_OK, "clean up");
+    return tap_done();
+}
