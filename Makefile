@@ -1,6 +1,6 @@
 # Overtake. `make` builds, `make demo` shows the loop, `make test` proves it.
 # One Makefile, not recursive; objects and their dependencies lie in $(BUILD).
-#   V=release (default) | asan | tsan     WERROR=1 turns warnings into errors
+#   V=release (default) | asan | tsan | fuzz     WERROR=1 turns warnings into errors
 V       ?= release
 BUILD   ?= build/$(V)
 CC      ?= gcc
@@ -35,6 +35,7 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmis
         -Wvla -Wundef -Wcast-qual -Wformat=2 -Wno-format-truncation $(if $(WERROR),-Werror)
 OPT_release := -O2 -g
 OPT_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+OPT_fuzz    := -O1 -g -Wno-unknown-warning-option -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 OPT_tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 INC     := -Isrc -Iinclude -Itests $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS  ?=
@@ -101,14 +102,14 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o \
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
 # A fuzz target's first line names the folders it links: /* links: net base */. With the replay driver
-# its corpus runs as an ordinary test; with clang's libFuzzer it goes on from there.
+# its corpus runs as an ordinary test; with clang's libFuzzer (V=fuzz) it goes on from there.
 define fuzz_rule
 $(BUILD)/tests/fuzz/$(1)_replay: tests/fuzz/$(1)_fuzz.c tests/fuzz/replay.c $(foreach m,$(shell sed -n '1s/.*links: *\([a-z ]*\).*/\1/p' tests/fuzz/$(1)_fuzz.c),$(BUILD)/lib/$(m).a)
 	@mkdir -p $$(@D)
 	$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes -o $$@ $$(filter %.c,$$^) $$(filter %.a,$$^) $(LIBS)
-$(BUILD)/tests/fuzz/$(1)_fuzz: tests/fuzz/$(1)_fuzz.c $(foreach m,$(shell sed -n '1s/.*links: *\([a-z ]*\).*/\1/p' tests/fuzz/$(1)_fuzz.c),$(wildcard src/$(m)/*.c))
+$(BUILD)/tests/fuzz/$(1)_fuzz: tests/fuzz/$(1)_fuzz.c $(foreach m,$(shell sed -n '1s/.*links: *\([a-z ]*\).*/\1/p' tests/fuzz/$(1)_fuzz.c),$(BUILD)/lib/$(m).a)
 	@mkdir -p $$(@D)
-	clang-14 -std=c17 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined $(INC) -o $$@ $$(filter %.c,$$^) $(LIBS)
+	$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes -fsanitize=fuzzer -o $$@ $$(filter %.c,$$^) $$(filter %.a,$$^) $(LIBS)
 endef
 $(foreach f,$(FUZZ_SRC:tests/fuzz/%_fuzz.c=%),$(eval $(call fuzz_rule,$(f))))
 
@@ -156,11 +157,8 @@ demo:
 # --- long tests, benchmarks, installation -------------------------------------------------------
 FUZZ_SECONDS ?= 300
 test-long: deps deps-tools
-	@$(MAKE) --no-print-directory -j2 fuzz-live
-	@for f in $(FUZZ_LIVE); do n=$$(basename $$f _fuzz); mkdir -p $(BUILD)/corpus/$$n; \
-	    echo "fuzz $$n: $(FUZZ_SECONDS) s"; \
-	    $$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0 \
-	        $(BUILD)/corpus/$$n tests/fuzz/corpus/$$n || exit 1; done
+	@$(MAKE) --no-print-directory -j2 V=fuzz CC=clang-14 fuzz-live
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz.sh build/fuzz
 
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 $(BUILD)/bench/%: bench/%.c $(ARCHIVES)

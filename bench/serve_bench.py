@@ -2,7 +2,7 @@
 one worker on one core, 64 connections of wrk on another, all defaults on (counting with a reference of
 784 features, prediction ids, latencies).
 
-    BUILD=build/release .deps/venv/bin/python bench/serve_bench.py [--rounds 7] [--seconds 3] [--connections 64]
+    BUILD=build/release .deps/venv/bin/python bench/serve_bench.py [--rounds 7] [--seconds 3]
 
 In each round, one after the other so that a busy moment hits all: the runtime alone in a process on
 the server's core (bench/runtime_bench), wrk with the same requests against our HTTP server with a trivial
