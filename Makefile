@@ -28,8 +28,9 @@ HIGH         := serve quality rollout $(MID)
 ROW_pipeline := $(HIGH)
 ROW_fleet    := $(HIGH)
 TOP          := pipeline fleet $(HIGH)
-ROW_cli      := $(TOP)
-MODULES      := cli $(TOP)
+ROW_api      := $(TOP)
+ROW_cli      := api $(TOP)
+MODULES      := cli api $(TOP)
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wvla -Wundef -Wcast-qual -Wformat=2 -Wno-format-truncation $(if $(WERROR),-Werror)
