@@ -49,6 +49,9 @@ static int run_check(const ot_args *args)
     if (rc == OT_OK) {
         rc = check_paths(app, &err);
     }
+    if (rc == OT_OK) {
+        rc = ot_app_check_waits(app, (double)ot_args_int(args, "rate"), &err);
+    }
     if (rc != OT_OK) {
         ot_app_destroy(app);
         return ot_cli_fail(args, &err);
@@ -88,9 +91,19 @@ static int run_reference(const ot_args *args)
 
 static const ot_pos file_pos[] = {{.name = "file", .help = "an app file (YAML)"}};
 
+static const ot_opt check_opts[] = {
+    {.name = "rate",
+     .type = OT_OPT_INT,
+     .min = "1",
+     .max = "10000000",
+     .value = "ROWS",
+     .help = "rows of traffic a second: finds stages that cannot end within their at_most"},
+};
+
 const ot_command ot_cli_check_command = {
     .name = "check",
     .summary = "find what cannot work in an app file before it runs",
+    OT_OPTS(check_opts),
     OT_POS(file_pos),
     .run = run_check,
 };

@@ -173,6 +173,9 @@ typedef struct ot_app {
 ot_rc ot_app_parse(const char *yaml, size_t n, const char *file, const char *dir, ot_app **out,
                    ot_error *err) OT_CHECKED;
 void ot_app_destroy(ot_app *app);
+/* Release stages that cannot end within their at_most at `rows_per_s` rows of traffic: OT_INVALID
+ * with the arithmetic. A rate of 0 means that nobody knows: nothing is refused. */
+ot_rc ot_app_check_waits(const ot_app *app, double rows_per_s, ot_error *err) OT_CHECKED;
 
 /* The i-th condition of retrain.when, parsed and checked into the arena. A name's `slot` is its
  * ot_condition. */

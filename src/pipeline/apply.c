@@ -69,6 +69,17 @@ static ot_rc check_deployment(ot_pipeline *p, const ot_app *app, ot_error *err)
     return OT_OK;
 }
 
+/* Rows a second of the last hour's traffic, 0 when there is none to measure. */
+static double measured_rate(pl_app *a)
+{
+    ot_service s = {0};
+    int64_t now = ot_clock_wall_us();
+    if (ot_quality_service(a->quality, now - 3600000000, now, 0, &s, NULL) != OT_OK) {
+        return 0;
+    }
+    return s.covered_us > 0 ? (double)s.rows / (double)s.covered_us * 1e6 : 0;
+}
+
 /* An app that was never trained begins at once. */
 static bool starts_now(const pl_state *s)
 {
@@ -139,6 +150,7 @@ static ot_rc apply_parsed(ot_pipeline *p, ot_app *app, const char *actor, bool d
     OT_AUTO(ot_str_done) ot_str before = OT_STR_INIT;
     OT_AUTO(ot_str_done) ot_str after = OT_STR_INIT;
     if (a != NULL) {
+        OT_TRY(ot_app_check_waits(app, measured_rate(a), err));
         ot_app_show(a->app, &before);
     }
     ot_app_show(app, &after);

@@ -335,7 +335,8 @@ void pl_release_watch(pl_app *a)
                        .champion = c->rollout.promoted ? a->st.previous : a->st.champion,
                        .since_us = c->watch_since_us,
                        .margin = s->margin,
-                       .alpha = s->alpha};
+                       .alpha = s->alpha,
+                       .candidate_live_only = s->kind == OT_ROLLOUT_CANARY};
     ot_error err = {0};
     if (ot_quality_watch(a->quality, &w, &err) != OT_OK) {
         ot_err("pipeline", "app %s: comparison: %s", a->app->app, err.msg);

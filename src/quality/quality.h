@@ -104,7 +104,9 @@ typedef struct ot_pair_watch {
     int64_t candidate, champion; /* version numbers */
     int64_t since_us;
     double margin, alpha;
-    bool candidate_live_only; /* canary: only rows that the candidate itself answered */
+    /* Canary: NOT_WORSE counts only rows that the candidate itself answered, so that what takes over
+     * has been tried in earnest; WORSE counts all rows, so that what harms is stopped soonest. */
+    bool candidate_live_only;
 } ot_pair_watch;
 
 typedef enum ot_pair_verdict {
@@ -142,6 +144,8 @@ ot_rc ot_quality_accuracy(ot_quality *q, int64_t version, int64_t from_us, int64
 /* What replicas reported for windows that ended in [from, to). */
 typedef struct ot_service {
     int64_t windows, windows_slow; /* slow: p99 above the limit given */
+    int64_t covered_us; /* wall-clock time that at least one of them covers */
+    int64_t rows;       /* answered live */
     int64_t requests, failed;
     double p50_us, p99_us; /* of all windows together */
 } ot_service;

@@ -126,6 +126,42 @@ static void test_errors(void)
     refuses(HEAD HEAD TRAIN, "app.yaml:7:1: 'schema' stands twice", "a key that stands twice");
 }
 
+#define STAGES                                                                                     \
+    "objectives: {accuracy: 0.93}\n"                                                               \
+    "release:\n"                                                                                   \
+    "  - shadow: {until: 200 compared, at_most: 1h}\n"                                             \
+    "  - canary: {shares: [10%, 50%], margin: 0.01, at_most: 2h}\n"
+
+static void waits_at(double rows_per_s, const char *want, const char *what)
+{
+    ot_error err = {0};
+    ot_app *app = parse(HEAD TRAIN STAGES, &err);
+    ok(app != NULL, "%s: parsed: %s", what, err.msg);
+    if (app == NULL) {
+        return;
+    }
+    ot_rc rc = ot_app_check_waits(app, rows_per_s, &err);
+    is_int(rc, want == NULL ? OT_OK : OT_INVALID, "%s", what);
+    if (want != NULL) {
+        is_str(err.msg, want, "%s: says the arithmetic", what);
+    }
+    ot_app_destroy(app);
+}
+
+static void test_waits(void)
+{
+    waits_at(0, NULL, "a rate that nobody knows refuses nothing");
+    waits_at(1000, NULL, "enough traffic");
+    waits_at(3,
+             "app.yaml:11:42: margin 0.01 at 10% of 3 req/s needs >= 12,022 labels in that arm (>= "
+             "12 h); at_most is 2h. Widen margin, raise shares or at_most.",
+             "a canary at 3 req/s");
+    waits_at(0.05,
+             "app.yaml:10:21: 200 compared at 0.05 req/s take >= 67 min; at_most is 60min. Lower "
+             "until or raise at_most.",
+             "a shadow with hardly any traffic");
+}
+
 /* Every cut of a good file is refused or read, never a crash; every failed allocation is an error.
  */
 static void test_hostile(void)
@@ -170,6 +206,7 @@ int main(void)
     test_least();
     test_whole();
     test_errors();
+    test_waits();
     test_hostile();
     return tap_done();
 }
