@@ -15,3 +15,5 @@ echo "# runtime"
     build/models/onnx/cnn.onnx build/models/saved_model/mlp
 echo "# serve"
 BUILD=$build "$python" bench/serve_bench.py
+echo "# up"
+BUILD=$build "$python" bench/up_bench.py
