@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "serve/watchdog.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -457,6 +458,7 @@ void ot_control_observed(const ot_control *c, ot_str *out)
 static void stop_loop(ot_control *c)
 {
     ot_loop_timer_cancel(c->serve->loop, &c->drain_timer);
+    ot_watchdog_stop(c);
     ot_loop_stop(c->serve->loop);
 }
 
@@ -547,6 +549,7 @@ ot_rc ot_control_start(ot_control *c, ot_error *err)
         ot_control_apply(c, t);
     }
     ot_windows_start(c);
+    ot_watchdog_start(c);
     return OT_OK;
 }
 

@@ -39,6 +39,8 @@ struct ot_control {
     ot_repo *waiting; /* repository requests that wait for their load */
     bool ready;
 
+    ot_timer watchdog;
+
     /* windows.c */
     ot_timer window_timer;
     int64_t window_start_us;

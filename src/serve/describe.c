@@ -1,5 +1,7 @@
 #include "serve/describe.h"
 
+#include "base/clock.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -186,6 +188,16 @@ static void queue(const ot_variant *v, const ot_totals_sum *t, const char *label
     ot_str_addf(out, "overtake_queue_requests{%s} %" PRIu64 "\n", labels,
                 ot_queue_waiting(v->queue));
 }
+static void oldest_run(const ot_variant *v, const ot_totals_sum *t, const char *labels, ot_str *out)
+{
+    (void)t;
+    uint64_t now = ot_clock_mono_ns(), age = 0;
+    for (unsigned i = 0; i < v->n_slots; i++) {
+        uint64_t since = atomic_load_explicit(&v->slots[i].since_ns, memory_order_relaxed);
+        age = since != 0 && since < now ? OT_MAX(age, now - since) : age;
+    }
+    ot_str_addf(out, "overtake_oldest_run_seconds{%s} %.3f\n", labels, (double)age / 1e9);
+}
 static void verified(const ot_variant *v, const ot_totals_sum *t, const char *labels, ot_str *out)
 {
     (void)t;
@@ -278,6 +290,9 @@ void ot_describe_metrics(const ot_serve *s, const ot_route *r, ot_str *out)
     each_variant(r, "overtake_run_seconds_total", "counter", "Time in the runtime, inline runs.",
                  run_seconds, out);
     each_variant(r, "overtake_queue_requests", "gauge", "Requests that wait for the pool.", queue,
+                 out);
+    each_variant(r, "overtake_oldest_run_seconds", "gauge",
+                 "Age of the oldest run that is on: a model that hangs shows here.", oldest_run,
                  out);
     each_variant(r, "overtake_model_verified", "gauge", "1 if the golden answers agreed.", verified,
                  out);

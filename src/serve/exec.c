@@ -51,7 +51,9 @@ static ot_rc run(ot_exec *x, ot_variant *v, int n_parts, ot_error *err)
         .n_parts = n_parts > 1 ? n_parts : 0,
     };
     uint64_t start = ot_clock_mono_ns();
+    atomic_store_explicit(&v->slots[x->slot].since_ns, start, memory_order_relaxed);
     ot_rc rc = ot_instance_run(inst, &r, &x->result, err);
+    atomic_store_explicit(&v->slots[x->slot].since_ns, 0, memory_order_relaxed);
     x->run_ns += ot_clock_mono_ns() - start;
     if (rc != OT_OK) {
         return rc;

@@ -19,6 +19,7 @@ void ot_serve_options_init(ot_serve_options *o)
         .window_us = 60000000,
         .count_budget = 0.02,
         .inline_us = 300,
+        .hang_us = 10000000,
         .queue_max = 1024,
         .drain_ms = 10000,
         .body_max = 64u << 20,

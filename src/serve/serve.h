@@ -38,6 +38,7 @@ typedef struct ot_serve_options {
     int64_t window_us;       /* alone; a control plane says its own */
     double count_budget;     /* of a worker's time, for counting rows; 1 counts every row */
     uint32_t inline_us;      /* a run predicted to take longer goes to the pool */
+    int64_t hang_us;         /* a run that takes longer is named in the log; 0: none is */
     uint32_t queue_max;      /* requests that may wait for the pool, per model */
     uint32_t drain_ms;       /* how long requests in flight may take at the end */
     uint64_t body_max;       /* bytes of a request's body */

@@ -27,6 +27,10 @@ typedef void ot_variant_fn(void *arg, ot_variant *v);
 
 typedef struct ot_slot {
     ot_instance *instance; /* made on first use when the loader did not */
+    /* Synchronization: relaxed; written by the slot's thread, read by the watchdog. When the run
+     * that is on began; 0: none is on. */
+    _Atomic uint64_t since_ns;
+    uint64_t told_ns; /* the watchdog's: the run that it has named */
 } ot_slot;
 
 /* Counters that any thread may read. Synchronization: relaxed, one writer. */

@@ -395,6 +395,15 @@ def test_a_run_that_fails_is_tried_once_more(tmp_path, serve):
     assert answers.count(500) + answers.count(200) == 200 and 1 <= answers.count(500) <= 8
 
 
+def test_a_run_that_hangs_is_named(tmp_path, serve):
+    r.write_raw(tmp_path / "models" / "slow", r.linear(W, delay_us=1_500_000))
+    s = serve(tmp_path / "models", "--hang", "200ms")
+    assert s.infer("slow", ROWS)[0] == 200  # a slow answer is an answer
+    lines = [x for x in open(s.log_path).read().splitlines() if "hangs" in x]
+    assert len(lines) == 1 and "model slow version 1 hangs" in lines[0], lines
+    assert 'overtake_oldest_run_seconds{deployment="slow"' in s.request("GET", "/metrics")[2].decode()
+
+
 def test_queue_has_a_limit(tmp_path, serve):
     r.write_raw(tmp_path / "models" / "m", r.linear(W, delay_us=100_000))
     s = serve(tmp_path / "models", "--workers", 1, "--pool-threads", 1, "--queue", 2)
