@@ -102,6 +102,9 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o \
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
+# Tests of the pipeline start runs through the binary and the smallest runtime.
+$(filter $(BUILD)/tests/unit/pipeline/%,$(UNIT_BIN)): | $(BUILD)/overtake $(BUILD)/plugins/overtake_null.so
+
 # A fuzz target's first line names the folders it links: /* links: net base */. With the replay driver
 # its corpus runs as an ordinary test; with clang's libFuzzer (V=fuzz) it goes on from there.
 define fuzz_rule

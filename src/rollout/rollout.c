@@ -75,7 +75,7 @@ bool ot_rollout_start(ot_rollout *r, const ot_rollout_step *steps, size_t n, int
     if (n > 0) {
         memcpy(x.steps, steps, n * sizeof *steps);
     }
-    because(&x, "release started");
+    because(&x, n > 0 ? "release started" : "no stage to pass");
     unsigned changed = OT_ROLLOUT_CHANGED_STEP | promote_if_due(&x);
     *r = x;
     *changed_out = changed;

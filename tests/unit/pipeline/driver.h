@@ -1,0 +1,607 @@
+/* A pipeline with a world of its own: a store in a scratch directory, ports that the test drains,
+ * a clock that the test moves, runs through the real binary, evidence that the test drives.
+ * One thread. */
+#ifndef OT_TESTS_UNIT_PIPELINE_DRIVER_H
+#define OT_TESTS_UNIT_PIPELINE_DRIVER_H
+
+#include "base/clock.h"
+#include "fake_quality.h"
+#include "pipeline/internal.h"
+#include "tap.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DRIVER_JOBS_MAX 16
+#define DRIVER_STEP_MS 30000 /* a run that takes longer is stuck */
+#define SEC ((int64_t)1000000)
+#define MIN_US (60 * SEC)
+#define HOUR (60 * MIN_US)
+#define DAY (24 * HOUR)
+
+typedef struct driver_job {
+    ot_pipeline_work_fn *work;
+    ot_pipeline_done_fn *done;
+    void *arg;
+} driver_job;
+
+typedef struct driver {
+    char dir[OT_PATH_MAX]; /* store/ and runs/ */
+    ot_store *store;
+    ot_pipeline *p;
+    driver_job jobs[DRIVER_JOBS_MAX];
+    size_t n_jobs;
+    struct {
+        int64_t run;
+        int fd;
+    } watched[DRIVER_JOBS_MAX];
+    size_t n_watched;
+    int n_desired, n_alerts;
+    char alert[2048]; /* the last one */
+    int die_at;       /* the process ends at this step, counted down; 0: never */
+} driver;
+
+static char scratch[64];
+static int64_t clock_offset_us;
+static char driver_exe[OT_PATH_MAX];
+
+#define DIED 77
+
+/* ------------------------------------------------------------------ clock and files */
+
+static int64_t real_us(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (int64_t)t.tv_sec * SEC + t.tv_nsec / 1000;
+}
+
+static int64_t moved_wall(void *self)
+{
+    (void)self;
+    return real_us(CLOCK_REALTIME) + clock_offset_us;
+}
+
+static uint64_t plain_mono(void *self)
+{
+    (void)self;
+    return (uint64_t)real_us(CLOCK_MONOTONIC) * 1000;
+}
+
+static void no_sleep(void *self, uint64_t us)
+{
+    (void)self, (void)us;
+}
+
+_Noreturn static void bail(const char *what, const char *why)
+{
+    printf("Bail out! %s: %s\n", what, why);
+    exit(1);
+}
+
+static void write_file(const char *rel, const char *text)
+{
+    char path[OT_PATH_MAX], dir[OT_PATH_MAX];
+    ot_error err = {0};
+    snprintf(path, sizeof path, "%s/%s", scratch, rel);
+    snprintf(dir, sizeof dir, "%s", path);
+    *strrchr(dir, '/') = 0;
+    if (ot_disk_mkdirs(ot_disk_posix(), dir, 0755, &err) != OT_OK ||
+        ot_disk_write_atomic(ot_disk_posix(), path, text, strlen(text), 0644, &err) != OT_OK) {
+        bail(rel, err.msg);
+    }
+}
+
+/* The user's program. What it does is told by $PROGRAM_DOES, which runs inherit; it leaves a line
+ * for each start in $PROGRAM_LOG. */
+static const char program[] =
+    "echo \"$OVERTAKE_RUN\" >>\"$PROGRAM_LOG\"\n"
+    "at=out/model; first=-1 sign=-1\n"
+    "[ -f \"$OVERTAKE_DATA/recent/x.npy\" ] && sign=1\n"
+    "case $PROGRAM_DOES in\n"
+    "crash) echo no such layer >&2; exit 3 ;;\n"
+    "hang) exec sleep 600 ;;\n"
+    "nothing) exit 0 ;;\n"
+    "elsewhere) at=out/modl ;;\n"
+    "nan) first=NaN ;;\n"
+    "ignore) sign=-1 ;;\n"
+    "killed_once) [ $(wc -l <\"$PROGRAM_LOG\") -gt \"$PROGRAM_STARTS\" ] || kill -9 $$ ;;\n"
+    "killed) kill -9 $$ ;;\n"
+    "esac\n"
+    "mkdir -p $at\n"
+    "cat >$at/null.json <<END\n"
+    "{\"inputs\": [{\"name\": \"x\", \"datatype\": \"FP32\", \"shape\": [-1, 4]}],\n"
+    " \"outputs\": [{\"name\": \"y\", \"datatype\": \"FP32\", \"shape\": [-1, 2]}],\n"
+    " \"op\": \"linear\", \"softmax\": true,\n"
+    " \"weights\": [[$first, 1], [1, -1], [$sign, -($sign)], [-($sign), $sign]]}\n"
+    "END\n"
+    "sed -i -e 's/-(-1)/1/g' -e 's/-(1)/-1/g' $at/null.json\n"
+    "echo '{\"loss\": 0.5}' >out/metrics.json\n";
+
+__attribute__((unused)) static const char app_yaml[] =
+    "schema: overtake/1\n"
+    "app: digits\n"
+    "data:\n"
+    "  base:   {path: base, label: y}\n"
+    "  recent: {from: digits.labelled, last: 7d, max_rows: 20k}\n"
+    "train:\n"
+    "  run: sh train.sh\n"
+    "  data: [base, recent]\n"
+    "  model: out/model\n"
+    "  resources: {time: 20s}\n"
+    "serve: {deployment: digits}\n"
+    "objectives: {accuracy: {at_least: 0.9, over: 28d}}\n"
+    "alerts: {webhook: \"http://127.0.0.1:9/\"}\n"
+    "retrain: {when: [accuracy.degraded], at_most: 2 per day}\n"
+    "release:\n"
+    "  - gate: {better_on: recent, not_worse_on: {base: 0.02}}\n"
+    "  - shadow: {until: 200 compared, at_most: 1h, otherwise: stop}\n"
+    "  - canary: {shares: [10%, 50%], at_most: 2h, otherwise: roll_back}\n"
+    "  - probation: {for: 24h, roll_back_if: worse_than_previous}\n";
+
+static void write_rows(const char *dir, int64_t n)
+{
+    OT_AUTO(ot_table_done) ot_table t;
+    ot_error err = {0};
+    ot_table_init(&t);
+    if (fake_rows(&t, n, false, "y", &err) != OT_OK ||
+        ot_table_write_dir(&t, ot_disk_posix(), dir, &err) != OT_OK) {
+        bail(dir, err.msg);
+    }
+}
+
+/* SCRATCH/rel in one of a few static buffers. */
+static const char *at(const char *rel)
+{
+    static char buf[8][OT_PATH_MAX];
+    static int next;
+    char *p = buf[next++ % 8];
+    snprintf(p, OT_PATH_MAX, "%s/%s", scratch, rel);
+    return p;
+}
+
+static void program_does(const char *what)
+{
+    setenv("PROGRAM_DOES", what, 1);
+}
+
+/* Starts of the user's program so far. */
+__attribute__((unused)) static int program_starts(void)
+{
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    if (ot_disk_read_all(ot_disk_posix(), at("program.log"), 1 << 20, &text, NULL) != OT_OK) {
+        return 0;
+    }
+    int n = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        n += text.data[i] == '\n';
+    }
+    return n;
+}
+
+static void world_start(void)
+{
+    static const ot_clock_source source = {
+        .mono_ns = plain_mono, .wall_us = moved_wall, .sleep_us = no_sleep};
+    const char *given = getenv("OVERTAKE_EXE");
+    snprintf(scratch, sizeof scratch, "/tmp/overtake-test-XXXXXX");
+    if (mkdtemp(scratch) == NULL) {
+        bail("scratch", "no directory");
+    }
+    /* build/V/tests/unit/pipeline/x_test -> build/V/overtake */
+    ssize_t n = readlink("/proc/self/exe", driver_exe, sizeof driver_exe - 16);
+    driver_exe[n > 0 ? n : 0] = 0;
+    for (int i = 0; i < 4 && strrchr(driver_exe, '/') != NULL; i++) {
+        *strrchr(driver_exe, '/') = 0;
+    }
+    strcat(driver_exe, "/overtake");
+    if (given != NULL) {
+        snprintf(driver_exe, sizeof driver_exe, "%s", given);
+    }
+    if (access(driver_exe, X_OK) != 0) {
+        bail(driver_exe, "not there; build it");
+    }
+    ot_clock_install(&source);
+    setenv("PROGRAM_LOG", at("program.log"), 1);
+    program_does("well");
+    write_file("app/train.sh", program);
+    write_rows(at("app/base"), 300);
+}
+
+static int world_end(void)
+{
+    ot_error err;
+    ok(ot_disk_remove_tree(ot_disk_posix(), scratch, &err) == OT_OK, "the scratch directory goes");
+    return tap_done();
+}
+
+/* ------------------------------------------------------------------ ports */
+
+static void die_if_due(driver *d)
+{
+    if (d->die_at > 0 && --d->die_at == 0) {
+        _exit(DIED);
+    }
+}
+
+static void on_desired_changed(void *self)
+{
+    driver *d = self;
+    d->n_desired++;
+}
+
+static ot_rc on_async(void *self, ot_pipeline_work_fn *work, ot_pipeline_done_fn *done, void *arg,
+                      ot_error *err)
+{
+    driver *d = self;
+    if (d->n_jobs == DRIVER_JOBS_MAX) {
+        return ot_fail(err, OT_EXHAUSTED, "too many jobs");
+    }
+    d->jobs[d->n_jobs++] = (driver_job){work, done, arg};
+    return OT_OK;
+}
+
+static void on_watch_run(void *self, int64_t run, int fd)
+{
+    driver *d = self;
+    if (d->n_watched == DRIVER_JOBS_MAX) {
+        bail("driver", "too many runs are watched");
+    }
+    d->watched[d->n_watched].run = run;
+    d->watched[d->n_watched++].fd = fd;
+}
+
+static void on_alert(void *self, const char *url, const char *json)
+{
+    driver *d = self;
+    (void)url;
+    d->n_alerts++;
+    snprintf(d->alert, sizeof d->alert, "%s", json);
+}
+
+/* ------------------------------------------------------------------ life */
+
+static void driver_open(driver *d, const char *rel)
+{
+    ot_error err = {0};
+    *d = (driver){0};
+    snprintf(d->dir, sizeof d->dir, "%s/%s", scratch, rel);
+    char store[OT_PATH_MAX];
+    snprintf(store, sizeof store, "%s/store", d->dir);
+    if (ot_disk_mkdirs(ot_disk_posix(), d->dir, 0755, &err) != OT_OK ||
+        ot_store_open(ot_disk_posix(), store, NULL, &d->store, &err) != OT_OK) {
+        bail(store, err.msg);
+    }
+    ot_pipeline_config cfg = {.store = d->store,
+                              .data_dir = d->dir,
+                              .exe = driver_exe,
+                              .ports = {.self = d,
+                                        .desired_changed = on_desired_changed,
+                                        .async = on_async,
+                                        .watch_run = on_watch_run,
+                                        .alert = on_alert}};
+    if (ot_pipeline_create(&cfg, &d->p, &err) != OT_OK) {
+        bail("pipeline", err.msg);
+    }
+    ot_pipeline_tick(d->p);
+}
+
+/* Jobs end before their pipeline does; runs go on without it. */
+static void driver_close(driver *d)
+{
+    for (size_t i = 0; i < d->n_jobs; i++) {
+        ot_error err = {0};
+        ot_rc rc = d->jobs[i].work(d->jobs[i].arg, &err);
+        d->jobs[i].done(d->jobs[i].arg, rc, &err);
+    }
+    ot_pipeline_destroy(d->p);
+    ot_store_close(d->store);
+    for (size_t i = 0; i < d->n_watched; i++) {
+        close(d->watched[i].fd);
+    }
+    *d = (driver){0};
+}
+
+__attribute__((unused)) static void driver_again(driver *d)
+{
+    char rel[OT_PATH_MAX];
+    snprintf(rel, sizeof rel, "%s", d->dir + strlen(scratch) + 1);
+    driver_close(d);
+    driver_open(d, rel);
+}
+
+static bool step_job(driver *d)
+{
+    if (d->n_jobs == 0) {
+        return false;
+    }
+    driver_job j = d->jobs[0];
+    memmove(d->jobs, d->jobs + 1, --d->n_jobs * sizeof j);
+    ot_error err = {0};
+    die_if_due(d);
+    ot_rc rc = j.work(j.arg, &err);
+    die_if_due(d);
+    j.done(j.arg, rc, &err);
+    ot_pipeline_tick(d->p);
+    die_if_due(d);
+    return true;
+}
+
+static bool step_run(driver *d)
+{
+    struct pollfd fds[DRIVER_JOBS_MAX];
+    for (size_t i = 0; i < d->n_watched; i++) {
+        fds[i] = (struct pollfd){.fd = d->watched[i].fd, .events = POLLIN};
+    }
+    if (d->n_watched == 0 || poll(fds, d->n_watched, DRIVER_STEP_MS) <= 0) {
+        return false;
+    }
+    for (size_t i = 0; i < d->n_watched; i++) {
+        if (fds[i].revents != 0) {
+            int64_t run = d->watched[i].run;
+            close(d->watched[i].fd);
+            d->watched[i] = d->watched[--d->n_watched];
+            die_if_due(d);
+            ot_pipeline_run_ended(d->p, run);
+            ot_pipeline_tick(d->p);
+            die_if_due(d);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One thing that happened: a job or the end of a run. False: nothing is under way. */
+static bool driver_step(driver *d)
+{
+    return step_job(d) || step_run(d);
+}
+
+/* Until nothing is under way. */
+static void driver_settle(driver *d)
+{
+    while (driver_step(d)) {
+    }
+    if (d->n_watched > 0) {
+        bail("driver", "a run does not end");
+    }
+}
+
+__attribute__((unused)) static void driver_forward(driver *d, int64_t us)
+{
+    clock_offset_us += us;
+    ot_pipeline_tick(d->p);
+}
+
+/* ------------------------------------------------------------------ in */
+
+__attribute__((unused)) static ot_rc driver_apply(driver *d, const char *yaml, bool diff_only,
+                                                  ot_str *out, ot_error *err)
+{
+    return ot_pipeline_apply(d->p, yaml, strlen(yaml), "app.yaml", at("app"), "anna", diff_only,
+                             out, err);
+}
+
+__attribute__((unused)) static void driver_apply_ok(driver *d, const char *yaml)
+{
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    ot_error err = {0};
+    if (driver_apply(d, yaml, false, &out, &err) != OT_OK) {
+        bail("apply", err.msg);
+    }
+}
+
+__attribute__((unused)) static ot_rc driver_act(driver *d, const char *verb, int64_t version,
+                                                const char *path, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    ot_person_act act = {.verb = verb,
+                         .app = "digits",
+                         .actor = "anna",
+                         .reason = "because I say so",
+                         .version = version,
+                         .path = path};
+    return ot_pipeline_act(d->p, &act, &out, err);
+}
+
+/* ------------------------------------------------------------------ out */
+
+__attribute__((unused)) static const pl_state *driver_state(driver *d)
+{
+    return &pl_app_find(d->p, "digits")->st;
+}
+
+/* Where the app is: "idle", "training", or within a release the stage, "canary 10%". */
+__attribute__((unused)) static const char *driver_where(driver *d)
+{
+    static char text[32];
+    const pl_cycle *c = &driver_state(d)->cycle;
+    const ot_rollout_step *s = c->state == PL_RELEASING ? ot_rollout_step_now(&c->rollout) : NULL;
+    if (s == NULL) {
+        return pl_cycle_state_name(c->state);
+    }
+    if (s->kind != OT_ROLLOUT_CANARY) {
+        return ot_rollout_kind_name(s->kind);
+    }
+    snprintf(text, sizeof text, "canary %g%%", s->share * 100);
+    return text;
+}
+
+/* What replicas shall serve of an app, as "champion v1 90%, canary v2 10%"; "+ compare". */
+__attribute__((unused)) static const char *driver_serves(driver *d, const char *deployment)
+{
+    static char text[256];
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    ot_error err = {0};
+    text[0] = 0;
+    if (ot_pipeline_desired(d->p, &out, &err) != OT_OK) {
+        return "no desired state";
+    }
+    json_t *j = json_loads(out.data, 0, NULL);
+    const json_t *list = json_object_get(j, "deployments");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *dep = json_array_get(list, i);
+        if (strcmp(json_string_value(json_object_get(dep, "name")), deployment) != 0) {
+            continue;
+        }
+        const json_t *v = json_object_get(dep, "variants");
+        for (size_t k = 0; k < json_array_size(v); k++) {
+            const json_t *x = json_array_get(v, k);
+            size_t n = strlen(text);
+            snprintf(text + n, sizeof text - n, "%s%s v%lld %g%%", n > 0 ? ", " : "",
+                     json_string_value(json_object_get(x, "role")),
+                     (long long)json_integer_value(json_object_get(x, "version")),
+                     json_number_value(json_object_get(x, "share")) * 100);
+        }
+        if (json_is_true(json_object_get(dep, "compare"))) {
+            strcat(text, " + compare");
+        }
+    }
+    json_decref(j);
+    return text;
+}
+
+struct event_look {
+    const char *type;
+    int n;
+    json_t *last;
+    char object[96], actor[65];
+};
+
+static ot_rc look_event(void *arg, const ot_event *e, ot_error *err)
+{
+    (void)err;
+    struct event_look *l = arg;
+    if (strcmp(e->type, l->type) == 0) {
+        l->n++;
+        json_decref(l->last);
+        l->last = json_loads(e->payload, 0, NULL);
+        snprintf(l->object, sizeof l->object, "%s", e->object);
+        snprintf(l->actor, sizeof l->actor, "%s", e->actor);
+    }
+    return OT_OK;
+}
+
+static ot_rc look_events(ot_txn *txn, void *arg, ot_error *err)
+{
+    ot_event_query q = {.limit = 10000};
+    return ot_events_read(txn, &q, look_event, arg, err);
+}
+
+/* Events of a type, and the last one's payload in `last` (json_decref). */
+static struct event_look driver_events(driver *d, const char *type)
+{
+    struct event_look l = {.type = type};
+    ot_error err = {0};
+    if (ot_store_read(d->store, look_events, &l, &err) != OT_OK) {
+        bail("events", err.msg);
+    }
+    return l;
+}
+
+__attribute__((unused)) static int driver_count(driver *d, const char *type)
+{
+    struct event_look l = driver_events(d, type);
+    json_decref(l.last);
+    return l.n;
+}
+
+/* The text of the last event of a type, "" without one. */
+__attribute__((unused)) static const char *driver_said(driver *d, const char *type)
+{
+    static char text[4][1024];
+    static int next;
+    char *out = text[next++ % 4];
+    struct event_look l = driver_events(d, type);
+    const char *s = json_string_value(json_object_get(l.last, "text"));
+    snprintf(out, sizeof text[0], "%s", s != NULL ? s : "");
+    json_decref(l.last);
+    return out;
+}
+
+struct version_look {
+    int64_t version;
+    ot_version_row row;
+    ot_rc rc;
+};
+
+static ot_rc look_version(ot_txn *txn, void *arg, ot_error *err)
+{
+    struct version_look *l = arg;
+    l->rc = ot_version_get(txn, "digits", l->version, &l->row, err);
+    return OT_OK;
+}
+
+/* "champion", "refused", ...; "none" when there is no such version. */
+__attribute__((unused)) static const char *driver_status(driver *d, int64_t version)
+{
+    struct version_look l = {.version = version};
+    ot_error err = {0};
+    if (ot_store_read(d->store, look_version, &l, &err) != OT_OK || l.rc != OT_OK) {
+        return "none";
+    }
+    return ot_version_status_name(l.row.status);
+}
+
+struct runs_look {
+    char text[512];
+};
+
+static ot_rc look_runs(ot_txn *txn, void *arg, ot_error *err)
+{
+    struct runs_look *l = arg;
+    ot_arena arena;
+    ot_arena_init(&arena, 8192, 8u << 20);
+    ot_run *runs;
+    size_t n = 0;
+    ot_rc rc =
+        ot_store_run_list(txn, &(ot_run_filter){.state = -1, .limit = 100}, &arena, &runs, &n, err);
+    for (size_t i = n; i-- > 0;) {
+        size_t len = strlen(l->text);
+        snprintf(l->text + len, sizeof l->text - len, "%s%s %s", len > 0 ? ", " : "", runs[i].step,
+                 ot_run_state_name(runs[i].state));
+    }
+    ot_arena_done(&arena);
+    return rc;
+}
+
+/* All runs, oldest first: "train succeeded, package succeeded". */
+__attribute__((unused)) static const char *driver_runs(driver *d)
+{
+    static struct runs_look l;
+    ot_error err = {0};
+    l.text[0] = 0;
+    if (ot_store_read(d->store, look_runs, &l, &err) != OT_OK) {
+        bail("runs", err.msg);
+    }
+    return l.text;
+}
+
+__attribute__((unused)) static bool has(const char *text, const char *part)
+{
+    bool there = strstr(text, part) != NULL;
+    if (!there) {
+        printf("# '%s' lacks '%s'\n", text, part);
+    }
+    return there;
+}
+
+/* A copy of a closed driver's directory, to start a scenario from. */
+__attribute__((unused)) static void world_copy(const char *from, const char *to)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        execlp("cp", "cp", "-a", at(from), at(to), (char *)NULL);
+        _exit(127);
+    }
+    int status = 0;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
+        bail(to, "could not be copied");
+    }
+}
+
+#endif
