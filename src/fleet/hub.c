@@ -240,6 +240,15 @@ void ot_hub_desired_changed(ot_hub *h)
     }
 }
 
+size_t ot_hub_agents(const ot_hub *h)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < h->n_agents; i++) {
+        n += h->agents[i]->greeted;
+    }
+    return n;
+}
+
 void ot_hub_json(const ot_hub *h, ot_str *out)
 {
     ot_str_addc(out, '[');

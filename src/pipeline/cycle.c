@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define RESULT_MAX (4u << 20)
+#define AGAIN_US 1000000
 
 static pl_step step_of(pl_cycle_state s)
 {
@@ -46,6 +47,11 @@ ot_rc pl_cycle_push(pl_change *c, const char *path, ot_error *err)
     c->next.cycle.pushed = true;
     snprintf(c->next.cycle.path, sizeof c->next.cycle.path, "%s", path);
     return OT_OK;
+}
+
+void pl_cycle_again(pl_app *a)
+{
+    a->again_us = ot_clock_wall_us() + AGAIN_US;
 }
 
 /* ------------------------------------------------------------------ starting a run */
@@ -175,6 +181,7 @@ static void look_at_run(pl_app *a)
     ot_error err = {0};
     if (ot_launch_poll(dir, &st, &err) != OT_OK) {
         ot_err("pipeline", "run %" PRId64 ": %s", a->st.cycle.run, err.msg);
+        pl_cycle_again(a);
         return;
     }
     if (st.phase == OT_LAUNCH_ABSENT) {
@@ -182,12 +189,13 @@ static void look_at_run(pl_app *a)
         return;
     }
     int fd = -1;
-    if (st.phase == OT_LAUNCH_RUNNING && ot_launch_watch(dir, &fd, &err) == OT_OK) {
+    ot_rc rc = st.phase == OT_LAUNCH_RUNNING ? ot_launch_watch(dir, &fd, &err) : OT_NOT_FOUND;
+    if (rc == OT_OK) {
         a->p->ports.watch_run(a->p->ports.self, a->st.cycle.run, fd);
-        return;
-    }
-    if (st.phase != OT_LAUNCH_RUNNING) {
+    } else if (rc == OT_NOT_FOUND) {
         pl_cycle_run_ended(a);
+    } else {
+        pl_cycle_again(a); /* its shim is still starting */
     }
 }
 
@@ -233,73 +241,6 @@ static ot_run_state run_state(ot_launch_state s)
     default:
         return OT_RUN_FAILED;
     }
-}
-
-struct near_arg {
-    const char *want;
-    char best[256];
-};
-
-static ot_rc near_entry(void *arg, const char *name, ot_error *err)
-{
-    (void)err;
-    struct near_arg *n = arg;
-    if (ot_suggest(n->want, &name, 1) != NULL) {
-        snprintf(n->best, sizeof n->best, "%s", name);
-    }
-    return OT_OK;
-}
-
-/* Says where the model may have been written instead: the first segment of the path that is
- * missing, compared with what stands beside it. */
-static void find_near(const char *work, const char *rel, char out[512])
-{
-    char dir[OT_PATH_MAX], shown[512] = "";
-    snprintf(dir, sizeof dir, "%s", work);
-    out[0] = 0;
-    for (const char *p = rel; *p != 0;) {
-        char seg[256];
-        size_t n = OT_MIN(strcspn(p, "/"), sizeof seg - 1);
-        memcpy(seg, p, n);
-        seg[n] = 0;
-        p += strcspn(p, "/");
-        p += *p == '/';
-        char next[OT_PATH_MAX];
-        if (ot_path_join(next, dir, seg, NULL) != OT_OK) {
-            return;
-        }
-        if (!ot_disk_exists(ot_disk_posix(), next)) {
-            struct near_arg near = {.want = seg};
-            ot_disk *d = ot_disk_posix();
-            (void)d->ops->list(d, dir, near_entry, &near, NULL);
-            if (near.best[0] != 0) {
-                snprintf(out, 512, "; it wrote %s%s/", shown, near.best);
-            }
-            return;
-        }
-        size_t len = strlen(shown);
-        snprintf(shown + len, sizeof shown - len, "%s/", seg);
-        memcpy(dir, next, sizeof dir);
-    }
-}
-
-static bool model_is_there(pl_app *a, ot_error *err)
-{
-    char dir[OT_PATH_MAX], work[OT_PATH_MAX], model[OT_PATH_MAX], near[512];
-    pl_run_dir(a->p, a->st.cycle.run, dir);
-    if (ot_path_join(work, dir, "work", err) != OT_OK ||
-        ot_path_join(model, work, a->app->train.model, err) != OT_OK) {
-        return false;
-    }
-    if (ot_disk_exists(ot_disk_posix(), model)) {
-        return true;
-    }
-    find_near(work, a->app->train.model, near);
-    (void)ot_fail(err, OT_NOT_FOUND,
-                  "run %" PRId64 ": exit 0, but no model at %s%s. Fix train.model. Log: overtake "
-                  "logs %" PRId64,
-                  a->st.cycle.run, a->app->train.model, near, a->st.cycle.run);
-    return false;
 }
 
 /* Appends the last lines of the log: what a person looks at first. */
@@ -362,6 +303,7 @@ static bool read_exit(pl_app *a, const char *dir, ot_launch_exit *out)
     if (rc != OT_OK) {
         ot_err("pipeline", "run %" PRId64 ": %s", a->st.cycle.run, err.msg);
     }
+    pl_cycle_again(a);
     return false;
 }
 
@@ -374,7 +316,7 @@ static void after_success(pl_app *a)
     int64_t now = ot_clock_wall_us();
     switch (a->st.cycle.state) {
     case PL_TRAINING:
-        if (!model_is_there(a, &err)) {
+        if (!pl_model_is_there(a, &err)) {
             pl_cycle_end(a, "cycle.failed", NULL, pl_text("%s", err.msg), true);
             return;
         }
@@ -415,35 +357,67 @@ static void after_failure(pl_app *a, const ot_launch_exit *x)
     }
 }
 
-void pl_cycle_run_ended(pl_app *a)
+struct over_arg {
+    int64_t run;
+    bool over;
+};
+
+static ot_rc over_txn(ot_txn *txn, void *arg, ot_error *err)
 {
-    char dir[OT_PATH_MAX], object[32];
-    ot_launch_exit x;
-    pl_run_dir(a->p, a->st.cycle.run, dir);
-    if (a->busy || !read_exit(a, dir, &x)) {
-        return;
-    }
-    json_t *payload = exit_json(a, &x, dir);
+    struct over_arg *o = arg;
+    ot_arena arena;
+    ot_run run;
+    ot_arena_init(&arena, 8192, 8u << 20);
+    ot_rc rc = ot_store_run_get(txn, o->run, &arena, &run, err);
+    o->over = rc == OT_OK && run.state != OT_RUN_QUEUED && run.state != OT_RUN_RUNNING;
+    ot_arena_done(&arena);
+    return rc;
+}
+
+/* Its row, its event and what it took, in one transaction. */
+static bool save_end(pl_app *a, const ot_launch_exit *x, const char *dir)
+{
+    char object[32];
+    json_t *payload = exit_json(a, x, dir);
     char *result = json_dumps(payload, JSON_COMPACT);
     struct run_update u = {.id = a->st.cycle.run,
-                           .state = run_state(x.state),
-                           .started_us = x.started_us,
-                           .ended_us = x.ended_us,
+                           .state = run_state(x->state),
+                           .started_us = x->started_us,
+                           .ended_us = x->ended_us,
                            .result = result};
     pl_change c = pl_change_of(a);
     c.extra = update_run;
     c.arg = &u;
-    int64_t took = x.ended_us - x.started_us;
+    int64_t took = x->ended_us - x->started_us;
     if (a->st.cycle.state == PL_TRAINING) {
         c.next.cycle.train_us += took;
     } else {
         c.next.cycle.jobs_us += took;
     }
     pl_event *e = pl_change_event(&c, "run.finished", run_object(a, object), payload);
-    e->alert = x.state != OT_LAUNCH_SUCCEEDED;
+    e->alert = x->state != OT_LAUNCH_SUCCEEDED;
     bool saved = pl_commit_logged(&c);
     free(result);
-    if (!saved) {
+    return saved;
+}
+
+void pl_cycle_run_ended(pl_app *a)
+{
+    char dir[OT_PATH_MAX];
+    ot_launch_exit x;
+    ot_error err = {0};
+    struct over_arg o = {.run = a->st.cycle.run};
+    pl_run_dir(a->p, a->st.cycle.run, dir);
+    if (a->busy || !read_exit(a, dir, &x)) {
+        return;
+    }
+    if (ot_store_read(a->p->store, over_txn, &o, &err) != OT_OK) {
+        ot_err("pipeline", "run %" PRId64 ": %s", a->st.cycle.run, err.msg);
+        pl_cycle_again(a);
+        return;
+    }
+    /* A process that died after this had saved it; only what follows is left to do. */
+    if (!o.over && !save_end(a, &x, dir)) {
         return;
     }
     if (x.state == OT_LAUNCH_SUCCEEDED) {
@@ -455,6 +429,10 @@ void pl_cycle_run_ended(pl_app *a)
 
 void pl_cycle_registered(pl_app *a, ot_rc rc, const ot_error *err, const ot_registered *r)
 {
+    if (rc == OT_ABORTED) { /* a file was collected meanwhile */
+        pl_cycle_again(a);
+        return;
+    }
     if (rc != OT_OK) {
         pl_cycle_end(a, "cycle.failed", NULL, pl_text("not registered: %s", err->msg), true);
         return;

@@ -87,6 +87,7 @@ typedef struct pl_app {
     ot_quality *quality;
     bool busy;                /* an async job is on */
     bool started;             /* what an earlier process left has been looked at */
+    int64_t again_us;         /* the cycle is looked at again then; 0: nothing is owed */
     char candidate_state[16]; /* as replicas report it */
 } pl_app;
 
@@ -131,8 +132,8 @@ typedef struct pl_change {
 pl_change pl_change_of(pl_app *a);
 pl_event *pl_change_event(pl_change *c, const char *type, const char *object, json_t *payload);
 ot_rc pl_commit(pl_change *c, ot_error *err) OT_CHECKED;
-/* For changes that nobody waits for: a failure is logged and the app keeps its state; the next tick
- * tries again. */
+/* For changes that nobody waits for: a failure is logged, the app keeps its state and its cycle is
+ * looked at again. */
 bool pl_commit_logged(pl_change *c);
 void pl_change_drop(pl_change *c); /* frees payloads of a change that is not committed */
 
@@ -151,9 +152,16 @@ ot_rc pl_cycle_push(pl_change *c, const char *path, ot_error *err) OT_CHECKED;
 /* Does what the state asks for next; called after each change and at start. */
 void pl_cycle_go(pl_app *a);
 void pl_cycle_run_ended(pl_app *a);
+void pl_cycle_again(pl_app *a); /* in a second: for what may go well then */
 /* Ends a cycle that does not promote: counts a failure, cools down, leaves an event of `type`. */
 void pl_cycle_end(pl_app *a, const char *type, const char *object, json_t *payload, bool failure);
 void pl_run_dir(const ot_pipeline *p, int64_t run, char out[OT_PATH_MAX]);
+
+/* --- missing.c ---------------------------------------------------------------------------------
+ */
+
+/* False with DESIGN's text when training left no model at train.model. */
+bool pl_model_is_there(pl_app *a, ot_error *err);
 
 /* --- jobs.c: what is laid out for runs, away from the loop -------------------------------------
  */

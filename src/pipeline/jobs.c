@@ -375,6 +375,8 @@ static ot_rc start_evaluate(job *j, ot_error *err)
 static ot_rc start_work(void *arg, ot_error *err)
 {
     job *j = arg;
+    /* Nothing was launched here, so what lies here is half laid out by a process that died. */
+    OT_TRY(ot_disk_remove_tree(ot_disk_posix(), j->dir, err));
     OT_TRY(ot_disk_mkdirs(ot_disk_posix(), j->dir, 0755, err));
     switch (j->step) {
     case PL_STEP_TRAIN:
@@ -404,15 +406,17 @@ static void start_done(void *arg, ot_rc rc, const ot_error *err)
     int fd = j->fd;
     job_destroy(j);
     a->busy = false;
-    pl_cycle_launched(a, rc, err, data, step == PL_STEP_TRAIN ? n : 0, fd);
+    if (rc != OT_CANCELLED) {
+        pl_cycle_launched(a, rc, err, data, step == PL_STEP_TRAIN ? n : 0, fd);
+    }
 }
 
 static job *job_new(pl_app *a)
 {
     job *j = ot_calloc(1, sizeof *j);
     if (j == NULL) {
-        ot_err("pipeline", "app %s: no memory for a job; tried again at the next event",
-               a->app->app);
+        ot_err("pipeline", "app %s: no memory for a job; tried again in a second", a->app->app);
+        pl_cycle_again(a);
         return NULL;
     }
     j->a = a;
@@ -420,6 +424,24 @@ static job *job_new(pl_app *a)
     j->run = a->st.cycle.run;
     j->fd = -1;
     return j;
+}
+
+/* A worker that has no room is no failure of the cycle. */
+static void hand_over(job *j, ot_pipeline_work_fn *work, ot_pipeline_done_fn *done)
+{
+    pl_app *a = j->a;
+    ot_error err = {0};
+    a->busy = true;
+    ot_rc rc = a->p->ports.async(a->p->ports.self, work, done, j, &err);
+    if (rc == OT_OK) {
+        return;
+    }
+    a->busy = false;
+    job_destroy(j);
+    if (rc != OT_CANCELLED) {
+        ot_warn("pipeline", "app %s: %s", a->app->app, err.msg);
+    }
+    pl_cycle_again(a);
 }
 
 void pl_job_start(pl_app *a, pl_step step)
@@ -432,12 +454,8 @@ void pl_job_start(pl_app *a, pl_step step)
     ot_error err = {0};
     ot_rc rc = job_fill(a, j, &err);
     if (rc == OT_OK) {
-        a->busy = true;
-        rc = a->p->ports.async(a->p->ports.self, start_work, start_done, j, &err);
-        if (rc == OT_OK) {
-            return;
-        }
-        a->busy = false;
+        hand_over(j, start_work, start_done);
+        return;
     }
     job_destroy(j);
     pl_cycle_launched(a, rc, &err, NULL, 0, -1);
@@ -482,7 +500,9 @@ static void register_done(void *arg, ot_rc rc, const ot_error *err)
     ot_registered r = j->registered;
     job_destroy(j);
     a->busy = false;
-    pl_cycle_registered(a, rc, err, &r);
+    if (rc != OT_CANCELLED) {
+        pl_cycle_registered(a, rc, err, &r);
+    }
 }
 
 void pl_job_register(pl_app *a)
@@ -495,12 +515,8 @@ void pl_job_register(pl_app *a)
     ot_error err = {0};
     ot_rc rc = job_fill(a, j, &err);
     if (rc == OT_OK) {
-        a->busy = true;
-        rc = a->p->ports.async(a->p->ports.self, register_work, register_done, j, &err);
-        if (rc == OT_OK) {
-            return;
-        }
-        a->busy = false;
+        hand_over(j, register_work, register_done);
+        return;
     }
     job_destroy(j);
     pl_cycle_registered(a, rc, &err, NULL);

@@ -229,6 +229,28 @@ static ot_rc act_reject(pl_app *a, const ot_person_act *act, ot_error *err)
     return decide(a, act, false, err);
 }
 
+/* The event comes before the deed: a run that ends because of it names it as the reason. */
+static ot_rc cancel_run(pl_app *a, const char *actor, const char *reason, ot_error *err)
+{
+    char dir[OT_PATH_MAX], object[32];
+    ot_launch_status st;
+    int64_t run = a->st.cycle.run;
+    pl_run_dir(a->p, run, dir);
+    OT_TRY(ot_launch_poll(dir, &st, err));
+    if (a->busy || st.phase == OT_LAUNCH_ABSENT) {
+        return ot_fail(err, OT_PRECONDITION,
+                       "run %" PRId64 " is still being laid out; try again in a moment", run);
+    }
+    snprintf(object, sizeof object, "run/%" PRId64, run);
+    pl_change c = pl_change_of(a);
+    pl_event *e =
+        pl_change_event(&c, "run.cancel_asked", object,
+                        pl_text("run %" PRId64 " cancelled by %s: %s", run, actor, reason));
+    e->actor = actor;
+    OT_TRY(pl_commit(&c, err));
+    return ot_launch_cancel(dir, err);
+}
+
 static ot_rc act_rollback(pl_app *a, const ot_person_act *act, ot_error *err)
 {
     OT_TRY(need_reason(act, err));
@@ -236,9 +258,10 @@ static ot_rc act_rollback(pl_app *a, const ot_person_act *act, ot_error *err)
         return end_release(a, act, "rolled back", err);
     }
     if (a->st.cycle.state != PL_IDLE) {
-        char dir[OT_PATH_MAX];
-        pl_run_dir(a->p, a->st.cycle.run, dir);
-        return ot_launch_cancel(dir, err);
+        return a->st.cycle.state == PL_REGISTERING
+                   ? ot_fail(err, OT_PRECONDITION,
+                             "app %s is registering a version; try again in a moment", a->app->app)
+                   : cancel_run(a, act->actor, reason_of(act), err);
     }
     if (a->st.previous == 0) {
         return ot_fail(err, OT_PRECONDITION, "app %s: there is no previous version to go back to",
@@ -263,6 +286,30 @@ static ot_rc act_rollback(pl_app *a, const ot_person_act *act, ot_error *err)
     OT_TRY(pl_commit(&c, err));
     pl_desired_changed(a->p);
     return OT_OK;
+}
+
+static ot_rc run_known(ot_txn *txn, void *arg, ot_error *err)
+{
+    ot_arena arena;
+    ot_run run;
+    ot_arena_init(&arena, 16384, 8u << 20);
+    ot_rc rc = ot_store_run_get(txn, *(int64_t *)arg, &arena, &run, err);
+    ot_arena_done(&arena);
+    return rc;
+}
+
+ot_rc ot_pipeline_cancel(ot_pipeline *p, int64_t run, const char *actor, ot_error *err)
+{
+    OT_TRY(ot_store_read(p->store, run_known, &run, err));
+    for (size_t i = 0; i < p->n_apps; i++) {
+        const pl_cycle *c = &p->apps[i]->st.cycle;
+        bool runs =
+            c->state == PL_TRAINING || c->state == PL_PACKAGING || c->state == PL_EVALUATING;
+        if (runs && c->run == run) {
+            return cancel_run(p->apps[i], actor, "no reason given", err);
+        }
+    }
+    return ot_fail(err, OT_PRECONDITION, "run %" PRId64 " has ended", run);
 }
 
 static const struct {

@@ -195,8 +195,9 @@ void ot_pipeline_tick(ot_pipeline *p)
 {
     for (size_t i = 0; i < p->n_apps; i++) {
         pl_app *a = p->apps[i];
-        if (!a->started) {
+        if (!a->started || (a->again_us != 0 && a->again_us <= ot_clock_wall_us())) {
             a->started = true;
+            a->again_us = 0;
             pl_cycle_go(a);
         }
         pl_release_tick(a);
@@ -214,6 +215,7 @@ int64_t ot_pipeline_next_us(const ot_pipeline *p)
             next = OT_MIN(next, ot_rollout_deadline(&a->st.cycle.rollout));
         }
         next = OT_MIN(next, pl_trigger_next_us(a));
+        next = a->again_us != 0 ? OT_MIN(next, a->again_us) : next;
     }
     return next;
 }
@@ -320,6 +322,16 @@ ot_rc ot_pipeline_labels(ot_pipeline *p, const char *deployment, const ot_label_
     ot_rc rc = ot_quality_labels(a->quality, labels, n, actor, out, err);
     flush_desired(p);
     return rc;
+}
+
+ot_rc ot_pipeline_accuracy(ot_pipeline *p, const char *deployment, int64_t version, int64_t from_us,
+                           int64_t to_us, ot_accuracy *out, ot_error *err)
+{
+    pl_app *a = pl_app_of_deployment(p, deployment);
+    if (a == NULL) {
+        return ot_fail(err, OT_NOT_FOUND, "deployment '%.64s': no app serves it", deployment);
+    }
+    return ot_quality_accuracy(a->quality, version, from_us, to_us, out, err);
 }
 
 /* ------------------------------------------------------------------ to replicas */

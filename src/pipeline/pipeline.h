@@ -29,7 +29,9 @@ typedef struct ot_pipeline_ports {
     void *self;
     /* The desired state changed: send it to the replicas. */
     void (*desired_changed)(void *self);
-    /* Runs `work` away from the loop, then `done` on it. A simulator may do both at once. */
+    /* Runs `work` away from the loop, then `done` on it. A simulator may do both at once. A failure
+     * means that neither is called and that it is tried again later. `done` with OT_CANCELLED: the
+     * process ends and `work` was not called. */
     ot_rc (*async)(void *self, ot_pipeline_work_fn *work, ot_pipeline_done_fn *done, void *arg,
                    ot_error *err);
     /* Calls ot_pipeline_run_ended(run) when `fd` becomes readable, then closes it. */
@@ -85,6 +87,13 @@ typedef struct ot_person_act {
 } ot_person_act;
 ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out,
                       ot_error *err) OT_CHECKED;
+
+/* Stops a run that is under way; its cycle ends. OT_PRECONDITION when it has ended or is still
+ * being laid out. */
+ot_rc ot_pipeline_cancel(ot_pipeline *p, int64_t run, const char *actor, ot_error *err) OT_CHECKED;
+/* Accuracy of a version on rows of [from, to) whose label is known. */
+ot_rc ot_pipeline_accuracy(ot_pipeline *p, const char *deployment, int64_t version, int64_t from_us,
+                           int64_t to_us, ot_accuracy *out, ot_error *err) OT_CHECKED;
 
 /* JSON for people and programs. */
 ot_rc ot_pipeline_apps(ot_pipeline *p, ot_str *json_out, ot_error *err) OT_CHECKED;

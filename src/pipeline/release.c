@@ -247,6 +247,7 @@ static void finish_logged(release_change *r)
     ot_error err = {0};
     if (finish_change(r, &err) != OT_OK) {
         ot_err("pipeline", "app %s: release: %s", r->a->app->app, err.msg);
+        pl_cycle_again(r->a);
     }
 }
 

@@ -411,6 +411,7 @@ bool pl_commit_logged(pl_change *c)
         return true;
     }
     ot_err("pipeline", "app %s: not saved: %s", c->app->app->app, err.msg);
+    pl_cycle_again(c->app);
     return false;
 }
 

@@ -196,3 +196,22 @@ ot_rc ot_store_run_list(ot_txn *txn, const ot_run_filter *filter, ot_arena *aren
     *n_out = n;
     return OT_OK;
 }
+
+ot_rc ot_store_run_counts(ot_txn *txn, int64_t counts_out[OT_RUN_STATE_COUNT_], ot_error *err)
+{
+    OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+    int64_t counts[OT_RUN_STATE_COUNT_] = {0};
+    OT_TRY(ot_stmt_get(txn, "SELECT state, count(*) FROM run GROUP BY state", &s, err));
+    for (bool row = true;;) {
+        OT_TRY(ot_stmt_step(s, "count runs", &row, err));
+        if (!row) {
+            break;
+        }
+        int64_t state = ot_col_i64(s, 0);
+        if (state >= 0 && state < OT_RUN_STATE_COUNT_) {
+            counts[state] = ot_col_i64(s, 1);
+        }
+    }
+    memcpy(counts_out, counts, sizeof counts);
+    return OT_OK;
+}

@@ -19,6 +19,7 @@ typedef enum ot_run_state {
     OT_RUN_FAILED,
     OT_RUN_CANCELLED,
     OT_RUN_LOST,
+    OT_RUN_STATE_COUNT_,
 } ot_run_state;
 
 const char *ot_run_state_name(ot_run_state s);
@@ -45,6 +46,10 @@ ot_rc ot_store_run_insert(ot_txn *txn, const ot_run *run, int64_t *id_out,
 ot_rc ot_store_run_update(ot_txn *txn, const ot_run *run, ot_error *err) OT_CHECKED;
 ot_rc ot_store_run_get(ot_txn *txn, int64_t id, ot_arena *arena, ot_run *run_out,
                        ot_error *err) OT_CHECKED;
+
+/* How many there are in each state. */
+ot_rc ot_store_run_counts(ot_txn *txn, int64_t counts_out[OT_RUN_STATE_COUNT_],
+                          ot_error *err) OT_CHECKED;
 
 typedef struct ot_run_filter {
     const char *app;   /* NULL: all */

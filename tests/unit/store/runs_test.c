@@ -37,6 +37,26 @@ static ot_rc list_fn(ot_txn *txn, void *arg, ot_error *err)
     return ot_store_run_list(txn, &l->f, &arena, &l->runs, &l->n, err);
 }
 
+static ot_rc counts_fn(ot_txn *txn, void *arg, ot_error *err)
+{
+    return ot_store_run_counts(txn, arg, err);
+}
+
+static void test_counts(void)
+{
+    int64_t before[OT_RUN_STATE_COUNT_], after[OT_RUN_STATE_COUNT_];
+    ot_run r = {.app = "counted", .step = "train", .attempt = 1, .spec = "{}", .created_us = 1};
+    ok(ot_store_read(store, counts_fn, before, NULL) == OT_OK, "counts");
+    for (int i = 0; i < 5; i++) {
+        r.state = i < 3 ? OT_RUN_QUEUED : OT_RUN_LOST;
+        ok(ot_store_write(store, insert_fn, &r, NULL) == OT_OK, "run %d", i);
+    }
+    ok(ot_store_read(store, counts_fn, after, NULL) == OT_OK, "counts again");
+    is_int(after[OT_RUN_QUEUED] - before[OT_RUN_QUEUED], 3, "three more queued");
+    is_int(after[OT_RUN_LOST] - before[OT_RUN_LOST], 2, "two more lost");
+    is_int(after[OT_RUN_FAILED], before[OT_RUN_FAILED], "failed as before");
+}
+
 static void test_states(void)
 {
     ot_run_state s;
@@ -137,6 +157,7 @@ int main(void)
     }
     test_rows();
     test_list();
+    test_counts();
     ot_store_close(store);
     ot_arena_done(&arena);
     is_int(ot_disk_remove_tree(ot_disk_posix(), dir, NULL), OT_OK, "clean up");
