@@ -15,7 +15,7 @@
 extern const ot_command ot_cli_serve_command, ot_cli_plugins_command, ot_cli_up_command,
     ot_cli_shim_command, ot_cli_version_command, ot_cli_help_command, ot_cli_completion_command,
     ot_cli_check_command, ot_cli_config_show_command, ot_cli_config_reference_command,
-    ot_cli_package_command, ot_cli_evaluate_command;
+    ot_cli_package_command, ot_cli_evaluate_command, ot_cli_control_command;
 
 extern const ot_command *const ot_cli_commands[];
 extern const size_t ot_cli_commands_n;

@@ -3,8 +3,8 @@
 #include "base/disk.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/random.h"
 #include "cli/commands.h"
+#include "cli/datadir.h"
 #include "cli/supervise.h"
 
 #include <inttypes.h>
@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #define BACKLOG 4096
-#define TOKEN_BYTES 32
 #define ARGS_MAX 24
 
 struct up {
@@ -26,24 +25,12 @@ struct up {
     char inference_addr[300], control_addr[300];
 };
 
-static ot_rc absolute(const char *path, char out[OT_PATH_MAX], ot_error *err)
-{
-    char cwd[OT_PATH_MAX];
-    if (path[0] == '/') {
-        return ot_path_join(out, "/", path + 1, err);
-    }
-    if (getcwd(cwd, sizeof cwd) == NULL) {
-        return ot_fail(err, OT_INTERNAL, "the working directory can't be named");
-    }
-    return ot_path_join(out, cwd, path, err);
-}
-
 /* The path, not /proc/self/exe: after an upgrade SIGHUP starts the children from the new file. */
 static ot_rc find_self(struct up *u, ot_error *err)
 {
     const char *given = ot_args_str(u->args, "exe");
     if (given != NULL) {
-        return absolute(given, u->exe, err);
+        return ot_datadir_absolute(given, u->exe, err);
     }
     ssize_t n = readlink("/proc/self/exe", u->exe, sizeof u->exe - 1);
     if (n <= 0) {
@@ -51,44 +38,6 @@ static ot_rc find_self(struct up *u, ot_error *err)
     }
     u->exe[n] = 0;
     return OT_OK;
-}
-
-static ot_rc take_data(struct up *u, ot_error *err)
-{
-    char path[OT_PATH_MAX];
-    OT_TRY(absolute(ot_args_str(u->args, "data"), u->data, err));
-    OT_TRY(ot_disk_mkdirs(ot_disk_posix(), u->data, 0700, err));
-    OT_TRY(ot_path_join(path, u->data, "lock", err));
-    ot_rc rc = ot_disk_lock_file(path, &u->lock, err);
-    if (rc == OT_UNAVAILABLE) {
-        return ot_fail(err, rc,
-                       "data directory '%s' is in use by another overtake; stop it or take "
-                       "another with --data",
-                       u->data);
-    }
-    return rc;
-}
-
-static ot_rc ensure_token(struct up *u, ot_error *err)
-{
-    char path[OT_PATH_MAX], text[2 * TOKEN_BYTES + 2];
-    uint8_t secret[TOKEN_BYTES];
-    ot_disk *d = ot_disk_posix();
-    ot_stat st;
-    OT_TRY(ot_path_join(path, u->data, "token", err));
-    if (d->ops->stat(d, path, &st, NULL) == OT_OK) {
-        if ((st.mode & 077) != 0) {
-            return ot_fail(err, OT_DENIED,
-                           "%s can be read by others (mode %03o); chmod 600 it, or remove it and "
-                           "start again for a new token",
-                           path, st.mode);
-        }
-        return OT_OK;
-    }
-    ot_random_bytes(secret, sizeof secret);
-    ot_hex(secret, sizeof secret, text);
-    text[2 * TOKEN_BYTES] = '\n';
-    return ot_disk_write_atomic(d, path, text, 2 * TOKEN_BYTES + 1, 0600, err);
 }
 
 static ot_rc listen_on(const ot_addr *addr, const char *option, int *fd_out, char text[300],
@@ -106,29 +55,13 @@ static ot_rc listen_on(const ot_addr *addr, const char *option, int *fd_out, cha
     return OT_OK;
 }
 
-static ot_rc check_control(const struct up *u, ot_error *err)
-{
-    const ot_addr *control = ot_args_addr(u->args, "control");
-    if (!ot_addr_is_loopback(control)) {
-        return ot_fail(err, OT_DENIED,
-                       "--control %s: the control API is served on this machine only (127.0.0.1, "
-                       "::1 or unix:PATH) as long as there is no TLS",
-                       control->host);
-    }
-    return OT_OK;
-}
-
 static ot_rc open_listeners(struct up *u, ot_error *err)
 {
-    char path[OT_PATH_MAX];
     const ot_addr *control = ot_args_addr(u->args, "control");
     OT_TRY(listen_on(ot_args_addr(u->args, "listen"), "listen", &u->inference, u->inference_addr,
                      err));
     OT_TRY(listen_on(control, "control", &u->control, u->control_addr, err));
-    /* Where commands find the control plane. */
-    OT_TRY(ot_path_join(path, u->data, "control.addr", err));
-    return ot_disk_write_atomic(ot_disk_posix(), path, u->control_addr, strlen(u->control_addr),
-                                0600, err);
+    return ot_datadir_announce(u->data, u->control_addr, err);
 }
 
 static int announce(const struct up *u)
@@ -182,10 +115,10 @@ static ot_rc supervise(struct up *u, ot_error *err)
 
 static ot_rc set_up(struct up *u, ot_error *err)
 {
-    OT_TRY(check_control(u, err));
+    OT_TRY(ot_datadir_check_control(ot_args_addr(u->args, "control"), "control", err));
     OT_TRY(find_self(u, err));
-    OT_TRY(take_data(u, err));
-    OT_TRY(ensure_token(u, err));
+    OT_TRY(ot_datadir_take(ot_args_str(u->args, "data"), u->data, &u->lock, err));
+    OT_TRY(ot_datadir_token(u->data, err));
     OT_TRY(open_listeners(u, err));
     snprintf(u->agent, sizeof u->agent, "unix:%s/agent.sock", u->data);
     ot_addr agent;

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from replica import BUILD, ROOT, ControlPlane, Replica
+from up import App, Up
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +46,30 @@ def control(tmp_path):
     yield start
     for p in planes:
         p.close()
+
+
+@pytest.fixture
+def up(tmp_path):
+    """up() starts `overtake up` in tmp_path/data; what still runs at the end is stopped and must have
+    ended well, with no warning in its log that the test did not expect."""
+    running = []
+
+    def start(*args, name="data"):
+        running.append(Up(tmp_path / name, *args))
+        return running[-1]
+    yield start
+    try:
+        for u in running:
+            if u.process.returncode is None:
+                u.stop()
+    finally:
+        for u in running:
+            u.kill()
+
+
+@pytest.fixture
+def app(tmp_path):
+    """app() makes the folder of a small app: two classes, learnt by least squares."""
+    def make(name="planes", **how):
+        return App(tmp_path / f"app-{name}", name, **how)
+    return make

@@ -1,0 +1,22 @@
+/* The control process: store, pipeline, hub and control API on one loop.
+ *
+ * Threads: one loop; beside it the store's writer, one worker and one that delivers alerts.
+ * Lifetime: one call a process; it owns the signals SIGTERM and SIGINT. */
+#ifndef OT_API_CONTROL_H
+#define OT_API_CONTROL_H
+
+#include "base/disk.h"
+#include "base/error.h"
+
+typedef struct ot_api_options {
+    const char *data_dir; /* absolute; its lock is held by the caller */
+    const char *exe;      /* the overtake binary, for runs; NULL: /proc/self/exe */
+    const char *version;
+    int listen_fd; /* listening, non-blocking; stays the caller's */
+} ot_api_options;
+
+/* Runs until SIGTERM or SIGINT, then drains: answers what was asked, ends streams, saves what jobs
+ * had finished. Runs of programs go on and are found again. */
+ot_rc ot_api_run(const ot_api_options *o, ot_error *err) OT_CHECKED;
+
+#endif

@@ -1,0 +1,22 @@
+/* The data directory as a process takes it over (docs/architecture.md, "Processes").
+ *
+ * Threads: before others start. */
+#ifndef OT_CLI_DATADIR_H
+#define OT_CLI_DATADIR_H
+
+#include "base/disk.h"
+#include "base/error.h"
+#include "base/sock.h"
+
+ot_rc ot_datadir_absolute(const char *path, char out[OT_PATH_MAX], ot_error *err) OT_CHECKED;
+/* Makes it if missing and locks it; the lock is held until *lock_out closes. `out` is absolute. */
+ot_rc ot_datadir_take(const char *path, char out[OT_PATH_MAX], int *lock_out,
+                      ot_error *err) OT_CHECKED;
+/* Makes the control API's token if there is none. OT_DENIED when others can read it. */
+ot_rc ot_datadir_token(const char *dir, ot_error *err) OT_CHECKED;
+/* Writes down where commands find the control plane. */
+ot_rc ot_datadir_announce(const char *dir, const char *address, ot_error *err) OT_CHECKED;
+/* The control API is for this machine only. */
+ot_rc ot_datadir_check_control(const ot_addr *a, const char *option, ot_error *err) OT_CHECKED;
+
+#endif
