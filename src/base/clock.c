@@ -31,6 +31,13 @@ int64_t ot_clock_wall_us(void)
     return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+int64_t ot_clock_local_offset_us(int64_t wall_us)
+{
+    time_t t = (time_t)(wall_us / 1000000);
+    struct tm tm;
+    return localtime_r(&t, &tm) == NULL ? 0 : (int64_t)tm.tm_gmtoff * 1000000;
+}
+
 void ot_clock_sleep_us(uint64_t us)
 {
     if (installed != NULL) {

@@ -8,6 +8,8 @@
 
 uint64_t ot_clock_mono_ns(void); /* monotonic */
 int64_t ot_clock_wall_us(void);  /* since the Unix epoch, UTC */
+/* What local time (TZ, else the machine's) adds to UTC at this time. */
+int64_t ot_clock_local_offset_us(int64_t wall_us);
 void ot_clock_sleep_us(uint64_t us);
 
 typedef struct ot_clock_source {

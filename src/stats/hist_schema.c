@@ -294,7 +294,7 @@ static bool read_numeric(ot_hist_schema *s, size_t j, unsigned flags, bin_reader
     return true;
 }
 
-static bool read_category(hist_feature *f, unsigned flags, bin_reader *r)
+static bool read_category(hist_feature *f, unsigned flags, bin_reader *r, bool *no_memory)
 {
     f->text = (flags & FLAG_TEXT) != 0;
     f->open = (flags & FLAG_OPEN) != 0;
@@ -310,6 +310,7 @@ static bool read_category(hist_feature *f, unsigned flags, bin_reader *r)
     }
     f->known = ot_calloc(n > 0 ? n : 1, sizeof *f->known);
     if (f->known == NULL) {
+        *no_memory = true;
         return false;
     }
     f->n_known = n;
@@ -326,7 +327,7 @@ static bool read_category(hist_feature *f, unsigned flags, bin_reader *r)
     return true;
 }
 
-static bool read_feature(ot_hist_schema *s, size_t j, bin_reader *r)
+static bool read_feature(ot_hist_schema *s, size_t j, bin_reader *r, bool *no_memory)
 {
     hist_feature *f = &s->f[j];
     f->kind = bin_get_u8(r);
@@ -343,7 +344,7 @@ static bool read_feature(ot_hist_schema *s, size_t j, bin_reader *r)
     case OT_HIST_NUMERIC:
         return read_numeric(s, j, flags, r) && !r->failed;
     case OT_HIST_CATEGORY:
-        return read_category(f, flags, r) && !r->failed;
+        return read_category(f, flags, r, no_memory) && !r->failed;
     default:
         return false;
     }
@@ -365,8 +366,13 @@ ot_rc ot_hist_schema_read(const void *p, size_t n, ot_hist_schema **schema_out, 
     ot_hist_schema *s = NULL;
     OT_TRY(hist_schema_alloc(features, &s, err));
     for (size_t j = 0; j < features; j++) {
-        if (!read_feature(s, j, &r)) {
+        bool no_memory = false;
+        if (!read_feature(s, j, &r, &no_memory)) {
             ot_hist_schema_destroy(s);
+            if (no_memory) {
+                return ot_fail(err, OT_EXHAUSTED, "histogram schema: no memory for %zu features",
+                               features);
+            }
             return ot_fail(err, OT_INVALID, "histogram schema: feature %zu of %zu is malformed", j,
                            features);
         }

@@ -2,6 +2,9 @@
 
 #include "tap.h"
 
+#include <stdlib.h>
+#include <time.h>
+
 struct fake {
     uint64_t mono, slept;
     int64_t wall;
@@ -29,6 +32,12 @@ int main(void)
     uint64_t b = ot_clock_mono_ns();
     ok(b - a >= 2000000, "sleep lasts at least as long as asked");
     ok(ot_clock_wall_us() > 1700000000000000, "the wall clock is in microseconds since 1970");
+    setenv("TZ", "XXX-5:30", 1);
+    tzset();
+    is_int(ot_clock_local_offset_us(1700000000000000), 19800000000, "local time is ahead of UTC");
+    setenv("TZ", "UTC", 1);
+    tzset();
+    is_int(ot_clock_local_offset_us(1700000000000000), 0, "or is UTC");
     struct fake f = {.mono = 5, .wall = -7};
     ot_clock_source src = {fake_mono, fake_wall, fake_sleep, &f};
     ot_clock_install(&src);
