@@ -166,6 +166,10 @@ static ot_rc end_release(pl_app *a, const ot_person_act *act, const char *what, 
 static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
 {
     struct switch_arg s = {.a = a, .version = act->version, .status_of_old = OT_VERSION_RETIRED};
+    if (act->version < 1) {
+        return ot_fail(err, OT_INVALID, "pin needs a version: overtake pin %s --version N",
+                       a->app->app);
+    }
     OT_TRY(ot_store_read(a->p->store, read_version, &s, err));
     if (a->st.cycle.state == PL_RELEASING && !a->st.cycle.rollout.promoted) {
         OT_TRY(end_release(a, act, "pinned", err));
@@ -176,6 +180,7 @@ static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
         &c, "loop.pinned", pl_object_app(a, object),
         pl_text("v%" PRId64 " pinned by %s: %s", act->version, act->actor, reason_of(act)));
     e->actor = act->actor;
+    json_object_set_new(e->payload, "version", json_integer(act->version));
     c.next.pinned = act->version;
     snprintf(c.next.held_by, sizeof c.next.held_by, "%s", act->actor);
     snprintf(c.next.held_reason, sizeof c.next.held_reason, "%s", reason_of(act));
@@ -275,6 +280,7 @@ static ot_rc act_rollback(pl_app *a, const ot_person_act *act, ot_error *err)
         pl_change_event(&c, "version.rolled_back", object,
                         pl_text("v%" PRId64 " rolled back to v%" PRId64 " by %s: %s",
                                 a->st.champion, a->st.previous, act->actor, reason_of(act)));
+    json_object_set_new(e->payload, "serving", json_integer(a->st.previous));
     e->actor = act->actor;
     e->alert = true;
     c.next.champion = a->st.previous;
