@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #define RESULT_MAX (4u << 20)
-#define AGAIN_US 1000000
 
 static pl_step step_of(pl_cycle_state s)
 {
@@ -47,11 +46,6 @@ ot_rc pl_cycle_push(pl_change *c, const char *path, ot_error *err)
     c->next.cycle.pushed = true;
     snprintf(c->next.cycle.path, sizeof c->next.cycle.path, "%s", path);
     return OT_OK;
-}
-
-void pl_cycle_again(pl_app *a)
-{
-    a->again_us = ot_clock_wall_us() + AGAIN_US;
 }
 
 /* ------------------------------------------------------------------ starting a run */

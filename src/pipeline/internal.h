@@ -135,6 +135,8 @@ ot_rc pl_commit(pl_change *c, ot_error *err) OT_CHECKED;
 /* For changes that nobody waits for: a failure is logged, the app keeps its state and its cycle is
  * looked at again. */
 bool pl_commit_logged(pl_change *c);
+/* In a second: for what may go well then. */
+void pl_cycle_again(pl_app *a);
 void pl_change_drop(pl_change *c); /* frees payloads of a change that is not committed */
 
 ot_rc pl_state_load(pl_app *a, bool *found_out, ot_error *err) OT_CHECKED;
@@ -152,7 +154,6 @@ ot_rc pl_cycle_push(pl_change *c, const char *path, ot_error *err) OT_CHECKED;
 /* Does what the state asks for next; called after each change and at start. */
 void pl_cycle_go(pl_app *a);
 void pl_cycle_run_ended(pl_app *a);
-void pl_cycle_again(pl_app *a); /* in a second: for what may go well then */
 /* Ends a cycle that does not promote: counts a failure, cools down, leaves an event of `type`. */
 void pl_cycle_end(pl_app *a, const char *type, const char *object, json_t *payload, bool failure);
 void pl_run_dir(const ot_pipeline *p, int64_t run, char out[OT_PATH_MAX]);

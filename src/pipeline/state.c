@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define STATE_SCHEMA 1
+#define AGAIN_US 1000000
 
 static const char *const cycle_names[] = {"idle",        "training",   "packaging",
                                           "registering", "evaluating", "releasing"};
@@ -402,6 +403,11 @@ ot_rc pl_commit(pl_change *c, ot_error *err)
     }
     pl_change_drop(c);
     return rc;
+}
+
+void pl_cycle_again(pl_app *a)
+{
+    a->again_us = ot_clock_wall_us() + AGAIN_US;
 }
 
 bool pl_commit_logged(pl_change *c)
