@@ -152,8 +152,7 @@ static ot_rc place(ot_txn *txn, ot_quality *q, const q_window *w, int64_t id, q_
         OT_TRY(q_drift_merge(d, index, id, w->rows, err));
     }
     if (moved_on) {
-        const q_block *open = first_open(d, INT64_MAX);
-        d->after_id = (open != NULL ? open->first_id : id) - 1;
+        d->after_id = id - 1;
         for (size_t i = 0; i < Q_OPEN_MAX; i++) {
             if (d->block[i].open) {
                 d->after_id = OT_MIN(d->after_id, d->block[i].first_id - 1);
