@@ -1,5 +1,6 @@
 #include "api/alert.h"
 
+#include "api/https.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sock.h"
@@ -18,7 +19,7 @@
 #define QUEUE_MAX 256
 #define TRIES 3
 #define TIMEOUT_US 5000000
-#define FIRST_PAUSE_US 500000 /* then four times as long */
+#define FIRST_PAUSE_US 500000 /* four times as long before the last */
 #define REPLY_MAX 65536
 
 typedef struct alert {
@@ -41,28 +42,28 @@ struct ot_alerts {
 /* ------------------------------------------------------------------ one delivery */
 
 typedef struct target {
-    ot_addr addr;
+    const char *url;
+    bool secure;
     const char *path; /* in the URL; "" for none */
-    char host[320];
+    char host[320]; /* with its port; all of the URL that is written down: the rest may be secret */
 } target;
 
-static ot_rc split_url(const char *url, target *t, ot_error *err)
+/* The app file was checked: a scheme and a host are there. */
+static target split_url(const char *url)
 {
-    if (!ot_has_prefix(url, "http://")) {
-        return ot_fail(err, OT_UNIMPLEMENTED, "the webhook is not http://");
-    }
-    const char *host = url + strlen("http://");
+    target t = {.url = url, .secure = ot_has_prefix(url, "https://")};
+    const char *host = url + (t.secure ? strlen("https://") : strlen("http://"));
     size_t n = strcspn(host, "/?#");
-    if (n == 0 || n >= 256) {
-        return ot_fail(err, OT_INVALID, "the webhook names no host");
-    }
-    t->path = host + n;
+    t.path = host + n;
+    snprintf(t.host, sizeof t.host, "%.*s", (int)OT_MIN(n, sizeof t.host - 8), host);
     bool port = memchr(host, ':', n) != NULL && host[n - 1] != ']';
-    snprintf(t->host, sizeof t->host, "%.*s%s", (int)n, host, port ? "" : ":80");
-    return ot_addr_parse(t->host, &t->addr, err);
+    if (!t.secure && !port) {
+        strcat(t.host, ":80");
+    }
+    return t;
 }
 
-static ot_rc deliver_once(const target *t, const char *json, ot_error *err)
+static ot_rc deliver_plain(const target *t, const char *json, ot_error *err)
 {
     OT_AUTO(ot_str_done) ot_str path = OT_STR_INIT;
     ot_http_client_options o = {.struct_size = sizeof o,
@@ -71,10 +72,12 @@ static ot_rc deliver_once(const target *t, const char *json, ot_error *err)
                                 .body_max = REPLY_MAX};
     ot_http_client *c = NULL;
     ot_http_reply reply;
+    ot_addr addr;
     size_t n = strcspn(t->path, "#");
+    OT_TRY(ot_addr_parse(t->host, &addr, err));
     ot_str_adds(&path, t->path[0] == '/' ? "" : "/");
     ot_str_add(&path, t->path, n);
-    OT_TRY(ot_http_client_create(&t->addr, &o, &c, err));
+    OT_TRY(ot_http_client_create(&addr, &o, &c, err));
     ot_http_reply_init(&reply);
     ot_rc rc = ot_http_client_simple(c, "POST", path.data, "Content-Type: application/json\r\n",
                                      json, strlen(json), &reply, err);
@@ -103,7 +106,6 @@ static ot_rc append(ot_txn *txn, void *arg, ot_error *err)
     return ot_event_append(txn, arg, NULL, err);
 }
 
-/* The URL may hold a secret: only its host is written down. */
 static void leave_event(ot_alerts *a, const alert *x, const char *host, ot_rc rc, int tries,
                         const ot_error *why)
 {
@@ -133,16 +135,17 @@ static void leave_event(ot_alerts *a, const alert *x, const char *host, ot_rc rc
 
 static void deliver(ot_alerts *a, const alert *x)
 {
-    target t = {0};
+    target t = split_url(x->url);
     ot_error err = {0};
     int tries = 0;
-    ot_rc rc = split_url(x->url, &t, &err);
-    for (int64_t us = FIRST_PAUSE_US; t.addr.host[0] != 0 && tries < TRIES; us *= 4) {
-        tries++;
-        rc = deliver_once(&t, x->json, &err);
-        if (rc == OT_OK || (tries < TRIES && !pause_us(a, us))) {
+    ot_rc rc = OT_UNAVAILABLE;
+    for (int64_t us = FIRST_PAUSE_US; rc != OT_OK && tries < TRIES; us *= 4) {
+        if (tries > 0 && !pause_us(a, us)) {
             break;
         }
+        tries++;
+        rc = t.secure ? ot_https_post(t.url, x->json, TIMEOUT_US, &err)
+                      : deliver_plain(&t, x->json, &err);
     }
     if (rc != OT_OK) {
         ot_warn("alert", "webhook %s: not delivered in %d tries: %s", t.host, tries, err.msg);

@@ -160,6 +160,29 @@ static ot_rc check_quality(const ot_app *app, ot_conf_ctx *ctx, ot_error *err)
     return OT_OK;
 }
 
+static ot_rc check_alerts(const ot_app *app, ot_conf_ctx *ctx, ot_error *err)
+{
+    const char *url = app->alerts.webhook;
+    if (url == NULL || url[0] == 0) {
+        return OT_OK;
+    }
+    for (const char *p = url; *p != 0; p++) {
+        if (*p <= ' ' || *p >= 127) {
+            return ot_conf_fail(ctx, app->alerts.mark, err,
+                                "alerts.webhook: spaces and other characters must be "
+                                "percent-encoded");
+        }
+    }
+    size_t host = ot_has_prefix(url, "http://") ? 7 : ot_has_prefix(url, "https://") ? 8 : 0;
+    if (host == 0 || strcspn(url + host, "/?#") == 0) {
+        return ot_conf_fail(ctx, app->alerts.mark, err,
+                            "alerts.webhook: '%.200s' is not a URL as http://host/path or "
+                            "https://host/path",
+                            url);
+    }
+    return OT_OK;
+}
+
 static ot_rc check_app(const ot_app *app, ot_conf_ctx *ctx, ot_error *err)
 {
     if (strcmp(app->schema, "overtake/1") != 0) {
@@ -175,6 +198,7 @@ static ot_rc check_app(const ot_app *app, ot_conf_ctx *ctx, ot_error *err)
     OT_TRY(check_data(app, ctx, err));
     OT_TRY(check_quality(app, ctx, err));
     OT_TRY(check_expressions(app, err));
+    OT_TRY(check_alerts(app, ctx, err));
     for (size_t i = 0; i < app->release.n; i++) {
         OT_TRY(check_stage(app, ctx, &app->release.v[i], err));
     }

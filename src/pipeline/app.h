@@ -161,6 +161,7 @@ typedef struct ot_app {
     ot_app_release release;
     struct {
         const char *webhook;
+        ot_conf_mark mark;
     } alerts;
     const char *file; /* for messages */
     const char *dir;  /* what relative paths start from */

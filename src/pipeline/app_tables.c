@@ -196,10 +196,10 @@ static const ot_conf_section retrain_section =
 typedef SUB(ot_app, alerts) alerts_struct;
 static const ot_conf_field alerts_fields[] = {
     {F(OT_CONF_STR, alerts_struct, webhook, "webhook"),
-     .help = "URL that receives each alert as a JSON POST"},
+     .help = "http:// or https:// URL that receives each alert as a JSON POST"},
 };
 static const ot_conf_section alerts_section =
-    SECTION("alerts", alerts_struct, alerts_fields, NONE, NULL, NONE);
+    SECTION("alerts", alerts_struct, alerts_fields, offsetof(alerts_struct, mark), NULL, NONE);
 
 static const ot_conf_field app_fields[] = {
     {F(OT_CONF_STR, ot_app, schema, "schema"), .required = true, .help = "Always `overtake/1`",
