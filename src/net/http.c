@@ -64,6 +64,7 @@ void ot_http_parser_init(ot_http_parser *p, const ot_http_limits *limits)
     l.line_max = OT_MIN(l.line_max, l.head_max);
     l.headers_max = OT_MIN(l.headers_max, (uint32_t)OT_HTTP_HEADERS_MAX);
     p->limits = l;
+    p->known.n = 0;
     ot_http_parser_reset(p);
 }
 
@@ -389,8 +390,60 @@ static ot_http_step on_line(ot_http_parser *p, const char *b, uint32_t lf)
     return step == OT_HTTP_DONE ? OT_HTTP_MORE : step;
 }
 
+/* Chunked heads are left out: their length is not the head's to say. */
+static void remember_head(ot_http_parser *p, const char *b)
+{
+    if (p->chunked || p->body_at > OT_HTTP_KNOWN_MAX) {
+        return;
+    }
+    ot_http_known_head *k = &p->known;
+    k->keep_alive = p->keep_alive;
+    k->expect_continue = p->expect_continue;
+    k->is_http10 = p->is_http10;
+    k->has_length = p->has_length;
+    k->method = p->method;
+    k->method_text = p->method_text;
+    k->target = p->target;
+    k->path = p->path;
+    k->query = p->query;
+    k->authority = p->authority;
+    k->n_headers = p->n_headers;
+    k->length = p->length;
+    memcpy(k->bytes, b, p->body_at);
+    k->n = p->body_at;
+}
+
+static ot_http_step recall_head(ot_http_parser *p)
+{
+    const ot_http_known_head *k = &p->known;
+    p->keep_alive = k->keep_alive;
+    p->expect_continue = k->expect_continue;
+    p->is_http10 = k->is_http10;
+    p->has_length = k->has_length;
+    p->method = k->method;
+    p->method_text = k->method_text;
+    p->target = k->target;
+    p->path = k->path;
+    p->query = k->query;
+    p->authority = k->authority;
+    p->n_headers = k->n_headers;
+    p->length = k->length;
+    if (p->length > p->limits.body_max) { /* the one limit that changes between messages */
+        return bad(p, 413, ot_http_body_too_large);
+    }
+    p->head_done = true;
+    p->body_at = k->n;
+    return OT_HTTP_DONE;
+}
+
 static ot_http_step scan_head(ot_http_parser *p, const char *b, size_t len)
 {
+    if (p->scanned == 0) {
+        if (p->known.n > 0 && len >= p->known.n && memcmp(b, p->known.bytes, p->known.n) == 0) {
+            return recall_head(p);
+        }
+        p->known.n = 0; /* its fields are about to be overwritten */
+    }
     /* What lies beyond the limit is never looked at, so offsets fit 32 bits. */
     uint32_t n = (uint32_t)OT_MIN(len, (size_t)p->limits.head_max + 4);
     for (;;) {
@@ -402,6 +455,9 @@ static ot_http_step scan_head(ot_http_parser *p, const char *b, size_t len)
         }
         p->scanned = (uint32_t)(lf - b) + 1;
         ot_http_step step = on_line(p, b, p->scanned - 1);
+        if (step == OT_HTTP_DONE) {
+            remember_head(p, b);
+        }
         if (step != OT_HTTP_MORE) {
             return step;
         }

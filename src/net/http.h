@@ -73,6 +73,20 @@ typedef struct ot_http_span { /* offsets into the buffer, which may move between
     uint32_t at, n;
 } ot_http_span;
 
+/* The last head that a parser has read, and what it said: a client's heads are mostly the same
+ * bytes again, and the same bytes under the same limits say the same. The fields' places stay in
+ * `headers` of the parser. */
+#define OT_HTTP_KNOWN_MAX 512 /* longer heads are read each time */
+typedef struct ot_http_known_head {
+    uint32_t n; /* bytes; 0: none */
+    bool keep_alive, expect_continue, is_http10, has_length;
+    ot_http_method method;
+    ot_http_span method_text, target, path, query, authority;
+    uint32_t n_headers;
+    uint64_t length;
+    char bytes[OT_HTTP_KNOWN_MAX];
+} ot_http_known_head;
+
 typedef struct ot_http_parser {
     /* Results. After `head_done` all but the body; read them through the functions below. */
     bool head_done, keep_alive, expect_continue, chunked, is_http10, has_length;
@@ -93,6 +107,7 @@ typedef struct ot_http_parser {
     uint32_t line_at, scanned, first_line_at;
     bool have_line, has_host, has_connection_close;
     ot_http_chunks chunks;
+    ot_http_known_head known;
 } ot_http_parser;
 
 void ot_http_parser_init(ot_http_parser *p, const ot_http_limits *limits); /* NULL: default */

@@ -18,12 +18,20 @@ static http_conn *conn_of(ot_http_req *req)
     return (http_conn *)(void *)req;
 }
 
-static void add_text(http_conn *c, const char *z)
+/* Appends within what was reserved; `p` is where the head goes on. */
+static inline char *put(char *p, const char *text, size_t n)
 {
-    http_out_add(c, z, strlen(z));
+    memcpy(p, text, n);
+    return p + n;
+}
+#define PUT(p, literal) put(p, literal, sizeof(literal) - 1)
+
+static char *put_text(char *p, const char *z)
+{
+    return put(p, z, strlen(z));
 }
 
-static void add_u64(http_conn *c, uint64_t x)
+static char *put_u64(char *p, uint64_t x)
 {
     char text[20];
     size_t at = sizeof text;
@@ -31,13 +39,12 @@ static void add_u64(http_conn *c, uint64_t x)
         text[--at] = (char)('0' + x % 10);
         x /= 10;
     } while (x != 0);
-    http_out_add(c, text + at, sizeof text - at);
+    return put(p, text + at, sizeof text - at);
 }
 
 /* RFC 9110, 5.6.7; made anew a few times a second. */
-static void add_date(http_conn *c)
+static char *put_date(ot_http_server *s, char *p)
 {
-    ot_http_server *s = c->server;
     uint64_t now = ot_loop_now_ns(s->loop);
     if (s->date_len == 0 || now - s->date_ns > DATE_EVERY_NS) {
         static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
@@ -52,46 +59,64 @@ static void add_date(http_conn *c)
         s->date_len = n < 0 ? 0 : OT_MIN((size_t)n, sizeof s->date - 1);
         s->date_ns = now;
     }
-    http_out_add(c, s->date, s->date_len);
+    return put(p, s->date, s->date_len);
 }
 
-static bool clean(const char *z)
+/* No byte of eight is a control character or 0x7f; a tab, which is allowed, says no as well. */
+static bool clean8(uint64_t x)
 {
-    for (; *z != 0; z++) {
-        if (((unsigned char)*z < 0x20 && *z != '\t') || *z == 0x7f) {
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+    uint64_t below = (x - ones * 0x20) & ~x, y = x ^ (ones * 0x7f);
+    return ((below | ((y - ones) & ~y)) & high) == 0;
+}
+
+static bool clean(const char *z, size_t n)
+{
+    size_t i = 0;
+    for (uint64_t x; n - i >= sizeof x; i += sizeof x) {
+        memcpy(&x, z + i, sizeof x);
+        if (!clean8(x)) {
+            break;
+        }
+    }
+    for (; i < n; i++) {
+        if (((unsigned char)z[i] < 0x20 && z[i] != '\t') || z[i] == 0x7f) {
             return false;
         }
     }
     return true;
 }
 
+/* Adds the text's length to *n; false when it could break the framing. */
+static bool measure(const char *z, size_t *n)
+{
+    size_t k = strlen(z);
+    *n += k;
+    return clean(z, k);
+}
+
 /* Bytes that the caller's part of the head takes; SIZE_MAX when it could break the framing. */
 static size_t fields_size(const ot_http_answer *a)
 {
-    size_t n = a->type != NULL ? strlen(a->type) + 16 : 0;
-    if (a->type != NULL && !clean(a->type)) {
-        return SIZE_MAX;
+    size_t n = a->type != NULL ? 16 : 0;
+    bool good = a->type == NULL || measure(a->type, &n);
+    for (size_t i = 0; i < a->n_fields && good; i++) {
+        n += 4;
+        good = measure(a->fields[i].name, &n) && measure(a->fields[i].value, &n);
     }
-    for (size_t i = 0; i < a->n_fields; i++) {
-        if (!clean(a->fields[i].name) || !clean(a->fields[i].value)) {
-            return SIZE_MAX;
-        }
-        n += strlen(a->fields[i].name) + strlen(a->fields[i].value) + 4;
-    }
-    return n;
+    return good ? n : SIZE_MAX;
 }
 
-static void add_status(http_conn *c, int status)
+static char *put_status(char *p, int status)
 {
     if (status == 200) {
-        add_text(c, "HTTP/1.1 200 OK\r\n");
-        return;
+        return PUT(p, "HTTP/1.1 200 OK\r\n");
     }
-    add_text(c, "HTTP/1.1 ");
-    add_u64(c, (uint64_t)OT_MIN(OT_MAX(status, 100), 999));
-    add_text(c, " ");
-    add_text(c, ot_http_status_text(status));
-    add_text(c, "\r\n");
+    p = PUT(p, "HTTP/1.1 ");
+    p = put_u64(p, (uint64_t)OT_MIN(OT_MAX(status, 100), 999));
+    p = PUT(p, " ");
+    p = put_text(p, ot_http_status_text(status));
+    return PUT(p, "\r\n");
 }
 
 enum { NO_LENGTH = -1, CHUNKED = -2 };
@@ -100,32 +125,33 @@ enum { NO_LENGTH = -1, CHUNKED = -2 };
  */
 static void add_head(http_conn *c, const ot_http_answer *a, int64_t length, bool keep)
 {
-    add_status(c, a->status);
-    add_date(c);
+    char *start = c->out.data + c->out.at + c->out.len, *p = put_status(start, a->status);
+    p = put_date(c->server, p);
     if (a->type != NULL) {
-        add_text(c, "Content-Type: ");
-        add_text(c, a->type);
-        add_text(c, "\r\n");
+        p = PUT(p, "Content-Type: ");
+        p = put_text(p, a->type);
+        p = PUT(p, "\r\n");
     }
     if (length >= 0) {
-        add_text(c, "Content-Length: ");
-        add_u64(c, (uint64_t)length);
-        add_text(c, "\r\n");
+        p = PUT(p, "Content-Length: ");
+        p = put_u64(p, (uint64_t)length);
+        p = PUT(p, "\r\n");
     } else if (length == CHUNKED) {
-        add_text(c, "Transfer-Encoding: chunked\r\n");
+        p = PUT(p, "Transfer-Encoding: chunked\r\n");
     }
     if (!keep) {
-        add_text(c, "Connection: close\r\n");
+        p = PUT(p, "Connection: close\r\n");
     } else if (c->req.is_http10) {
-        add_text(c, "Connection: keep-alive\r\n");
+        p = PUT(p, "Connection: keep-alive\r\n");
     }
     for (size_t i = 0; i < a->n_fields; i++) {
-        add_text(c, a->fields[i].name);
-        add_text(c, ": ");
-        add_text(c, a->fields[i].value);
-        add_text(c, "\r\n");
+        p = put_text(p, a->fields[i].name);
+        p = PUT(p, ": ");
+        p = put_text(p, a->fields[i].value);
+        p = PUT(p, "\r\n");
     }
-    add_text(c, "\r\n");
+    p = PUT(p, "\r\n");
+    c->out.len += (size_t)(p - start);
 }
 
 static bool keeps_alive(const http_conn *c, const ot_http_answer *a)
@@ -256,9 +282,9 @@ void http_conn_refuse(http_conn *c, int status, const char *reason)
     }
     add_head(c, &a, (int64_t)n, false);
     if (c->parser.method != OT_HTTP_HEAD) {
-        add_text(c, before);
-        add_text(c, reason);
-        add_text(c, after);
+        http_out_add(c, before, sizeof before - 1);
+        http_out_add(c, reason, strlen(reason));
+        http_out_add(c, after, sizeof after - 1);
     }
 }
 

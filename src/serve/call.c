@@ -72,12 +72,13 @@ static ot_rc check_outputs(const ot_call *call, const ot_manifest *sig, ot_error
     return OT_OK;
 }
 
-ot_rc ot_call_decode(ot_call *call, const ot_variant *v, int64_t header_len, ot_error *err)
+ot_rc ot_call_decode(ot_call *call, const ot_variant *v, int64_t header_len, ot_oip_memo *memo,
+                     ot_error *err)
 {
     const ot_tensor_spec *raw = v->sig.n_inputs == 1 ? &v->sig.inputs[0] : NULL;
     ot_http_req *req = call->req;
-    OT_TRY(ot_oip_request_decode(req->body.p, req->body.n, header_len, raw, req->arena, &call->in,
-                                 err));
+    OT_TRY(ot_oip_memo_request_decode(memo, req->body.p, req->body.n, header_len, raw, req->arena,
+                                      &call->in, err));
     call->inputs = ot_arena_calloc(req->arena, v->sig.n_inputs, sizeof *call->inputs);
     call->outputs = ot_arena_calloc(req->arena, v->sig.n_outputs, sizeof *call->outputs);
     if (call->inputs == NULL || call->outputs == NULL) {
@@ -106,7 +107,8 @@ bool ot_call_fits(const ot_call *a, const ot_call *b)
 
 /* ---- the answer */
 
-ot_rc ot_call_encode(const ot_call *call, ot_str *head, ot_oip_encoded *out, ot_error *err)
+ot_rc ot_call_encode(const ot_call *call, ot_oip_memo *memo, ot_str *head, ot_oip_encoded *out,
+                     ot_error *err)
 {
     ot_oip_tensor tensors[OT_OIP_TENSORS_MAX];
     int n = call->in.n_outputs > 0 ? call->in.n_outputs : call->n_outputs;
@@ -136,7 +138,7 @@ ot_rc ot_call_encode(const ot_call *call, ot_str *head, ot_oip_encoded *out, ot_
         .outputs = tensors,
         .n_outputs = n,
     };
-    return ot_oip_response_encode(&r, head, out, err);
+    return ot_oip_memo_response_encode(memo, &r, head, out, err);
 }
 
 void ot_call_fail(ot_call *call, ot_rc rc, const char *message)

@@ -5,7 +5,7 @@
 #ifndef OT_SERVE_CALL_H
 #define OT_SERVE_CALL_H
 
-#include "codec/oip.h"
+#include "codec/oip_memo.h"
 #include "net/http_server.h"
 #include "serve/route.h"
 
@@ -37,14 +37,14 @@ typedef struct ot_call {
 } ot_call;
 
 /* Decodes and checks the body against the variant's signature, and fills `call` but for seq, key,
- * sampled. Nothing of it is kept after the request was answered. Errors are OT_INVALID and name the
- * tensor, what was sent and what is expected. */
-ot_rc ot_call_decode(ot_call *call, const ot_variant *v, int64_t header_len,
+ * sampled. Nothing of it is needed after the request was answered; `memo` is the calling thread's.
+ * Errors are OT_INVALID and name the tensor, what was sent and what is expected. */
+ot_rc ot_call_decode(ot_call *call, const ot_variant *v, int64_t header_len, ot_oip_memo *memo,
                      ot_error *err) OT_CHECKED;
 /* Same shapes but for the rows: can share a batch. */
 bool ot_call_fits(const ot_call *a, const ot_call *b);
 /* Appends the answer's first part to `head` and sets the rest. */
-ot_rc ot_call_encode(const ot_call *call, ot_str *head, ot_oip_encoded *out,
+ot_rc ot_call_encode(const ot_call *call, ot_oip_memo *memo, ot_str *head, ot_oip_encoded *out,
                      ot_error *err) OT_CHECKED;
 void ot_call_fail(ot_call *call, ot_rc rc, const char *message); /* copies the message */
 

@@ -124,7 +124,7 @@ void ot_worker_infer(ot_worker *w, ot_http_req *req, const char *name, size_t n,
         return;
     }
     ot_error err;
-    ot_rc rc = ot_call_decode(call, call->variant, header_len, &err);
+    ot_rc rc = ot_call_decode(call, call->variant, header_len, w->memo, &err);
     if (rc != OT_OK) {
         ot_worker_error(w, req, rc == OT_EXHAUSTED ? 413 : 400, "%s", err.msg);
         return;
@@ -203,7 +203,7 @@ void ot_worker_answer(ot_worker *w, ot_call *call)
     w->head.failed = false;
     ot_oip_encoded e;
     ot_error err;
-    ot_rc rc = ot_call_encode(call, &w->head, &e, &err);
+    ot_rc rc = ot_call_encode(call, w->memo, &w->head, &e, &err);
     if (rc == OT_OK && w->head.failed) {
         rc = ot_fail(&err, OT_EXHAUSTED, "out of memory for the answer");
     }

@@ -386,6 +386,9 @@ ot_rc ot_worker_create(ot_serve *s, unsigned index, ot_worker **w_out, ot_error 
     ot_rc rc = w->ready == NULL ? ot_fail(err, OT_EXHAUSTED, "worker: out of memory")
                                 : ot_exec_init(&w->exec, index, err);
     if (rc == OT_OK) {
+        rc = ot_oip_memo_create(&w->memo, err);
+    }
+    if (rc == OT_OK) {
         rc = ot_loop_create(0, &w->loop, err);
     }
     if (rc == OT_OK) {
@@ -433,6 +436,7 @@ void ot_worker_destroy(ot_worker *w)
     ot_exec_done(&w->exec);
     ot_count_scratch_done(&w->scratch);
     ot_str_done(&w->head);
+    ot_oip_memo_destroy(w->memo);
     ot_free(w->ready);
     pthread_mutex_destroy(&w->lock);
     ot_free(w);

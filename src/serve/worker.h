@@ -22,8 +22,9 @@ struct ot_worker {
     uint64_t seq; /* of the next row */
     ot_budget budget;
     ot_count_scratch scratch;
-    ot_str head;    /* of the answer being encoded */
-    ot_share *open; /* shares with a chunk of samples */
+    ot_oip_memo *memo; /* heads of requests and answers */
+    ot_str head;       /* of the answer being encoded */
+    ot_share *open;    /* shares with a chunk of samples */
 
     ot_call **ready; /* this turn's calls, in order of arrival */
     size_t n_ready, ready_cap;

@@ -243,9 +243,74 @@ static void test_queries(void)
     ot_arena_done(&a);
 }
 
+/* A parser that has just read `known` reads `next` as a fresh one does. */
+static bool as_fresh(const char *known, const char *next, size_t n, const size_t *cuts)
+{
+    static const ot_http_limits limits = {
+        .line_max = 64, .head_max = 256, .headers_max = 6, .body_max = 40};
+    static ot_http_parser p, fresh;
+    char first[4096], got[4096], want[4096];
+    ot_http_parser_init(&p, &limits);
+    ot_http_parser_init(&fresh, &limits);
+    feed(&p, next, n, cuts, first);
+    feed(&p, known, strlen(known), whole, first);
+    ot_http_step step = feed(&p, next, n, cuts, got);
+    return feed(&fresh, next, n, cuts, want) == step && strcmp(got, want) == 0 &&
+           (step != OT_HTTP_BAD || strcmp(p.reason, fresh.reason) == 0) &&
+           p.method == fresh.method && p.expect_continue == fresh.expect_continue;
+}
+
+static void test_known_heads(void)
+{
+    static const char *const heads[] = {
+        "POST /v2/models/m/infer?a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nX: y\r\n\r\nabc",
+        "\r\nPUT http://o/p HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\n"
+        "\r\nz",
+        "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+        "POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        "POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"};
+    for (size_t i = 0; i < OT_COUNT(heads); i++) {
+        size_t n = strlen(heads[i]), cut = 0, bad = 0;
+        for (cut = 1; cut < n; cut++) {
+            size_t cuts[] = {cut, 0};
+            bad += !as_fresh(heads[i], heads[i], n, cuts);
+        }
+        is_int(bad, 0, "head %zu again, however it is cut", i);
+        bad = 0;
+        for (size_t at = 0; at < n; at++) {
+            static const char other[] = {'\r', '\n', ' ', ':', '0', '4', 'a', 'H', 1};
+            char text[512];
+            memcpy(text, heads[i], n);
+            for (size_t k = 0; k < sizeof other; k++) {
+                text[at] = other[k];
+                bad += !as_fresh(heads[i], text, n, whole);
+            }
+            bad += !as_fresh(heads[i], heads[i], at, whole);
+            memmove(text + at, heads[i] + at + 1, n - at - 1);
+            bad += !as_fresh(heads[i], text, n - 1, whole);
+        }
+        is_int(bad, 0, "what differs from head %zu in one byte is read for itself", i);
+        for (size_t k = 0; k < OT_COUNT(heads); k++) {
+            ok(as_fresh(heads[i], heads[k], strlen(heads[k]), whole), "head %zu, then %zu", i, k);
+        }
+    }
+    ot_http_parser p;
+    char got[4096];
+    ot_http_parser_init(&p, NULL);
+    feed(&p, heads[0], strlen(heads[0]), whole, got);
+    p.limits.body_max = 2;
+    feed(&p, heads[0], strlen(heads[0]), whole, got);
+    is_str(got, "bad 413", "a known head under a smaller limit");
+    is_int(p.method, OT_HTTP_POST, "and its method is known");
+    p.limits.body_max = 3;
+    feed(&p, heads[0], strlen(heads[0]), whole, got);
+    ok(strstr(got, "|abc|") != NULL, "and under a larger one: %s", got);
+}
+
 int main(void)
 {
     test_good();
+    test_known_heads();
     test_bad();
     test_bad_chunks();
     test_limits();

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+static ot_oip_memo *memo;
+
 static ot_variant *model(bool rows)
 {
     ot_variant *v;
@@ -28,7 +30,7 @@ static ot_rc decode(const ot_variant *v, const char *json, ot_http_req *req, ot_
 {
     *call = (ot_call){.req = req};
     req->body = (ot_slice){json, strlen(json)};
-    return ot_call_decode(call, v, -1, err);
+    return ot_call_decode(call, v, -1, memo, err);
 }
 
 #define A(shape, data)                                                                             \
@@ -80,7 +82,11 @@ static void ids(void)
 
 int main(void)
 {
+    if (ot_oip_memo_create(&memo, NULL) != OT_OK) {
+        return 1;
+    }
     decoding();
     ids();
+    ot_oip_memo_destroy(memo);
     return tap_done();
 }
