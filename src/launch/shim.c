@@ -248,6 +248,11 @@ static void classify(struct shim *s)
     ot_launch_exit *e = &s->exit;
     e->exit_code = WIFEXITED(s->status) ? WEXITSTATUS(s->status) : -1;
     e->signal = WIFSIGNALED(s->status) ? WTERMSIG(s->status) : 0;
+    if (s->doc.spec.command != NULL && e->exit_code > 128 && from_outside(e->exit_code - 128)) {
+        /* How a shell tells that its command was ended by a signal. */
+        e->signal = e->exit_code - 128;
+        e->exit_code = -1;
+    }
     if (s->stopping) {
         explain_stop(s);
     } else if (ot_launch_cgroup_oom_kills(&s->cgroup) > 0) {

@@ -80,10 +80,26 @@ static double measured_rate(pl_app *a)
     return s.covered_us > 0 ? (double)s.rows / (double)s.covered_us * 1e6 : 0;
 }
 
-/* An app that was never trained begins at once. */
+/* While nothing serves, whoever applies wants a model: for the first time, or with the program
+ * mended. */
 static bool starts_now(const pl_state *s)
 {
-    return s->cycles == 0 && s->cycle.state == PL_IDLE && !s->frozen;
+    return s->champion == 0 && s->cycle.state == PL_IDLE && !s->frozen && !s->paused;
+}
+
+/* Evidence belongs to a deployment's name. */
+static ot_rc follow_deployment(ot_pipeline *p, pl_app *a, const char *before, ot_error *err)
+{
+    ot_quality_config cfg = pl_quality_config(a);
+    if (strcmp(before, cfg.deployment) == 0) {
+        return ot_quality_configure(a->quality, &cfg, err);
+    }
+    ot_quality *q = NULL;
+    OT_TRY(ot_quality_create(p->store, &cfg, &q, err));
+    ot_quality_destroy(a->quality);
+    a->quality = q;
+    a->compares = false;
+    return OT_OK;
 }
 
 static ot_rc put_in_force(ot_pipeline *p, pl_app *a, ot_app *app, const char *actor,
@@ -108,21 +124,19 @@ static ot_rc put_in_force(ot_pipeline *p, pl_app *a, ot_app *app, const char *ac
     if (*started) {
         pl_cycle_train(&c, false);
     }
+    e->aside = !*started;
     ot_rc rc = pl_commit(&c, err);
-    if (rc == OT_OK) {
-        ot_quality_config cfg = pl_quality_config(a);
-        rc = ot_quality_configure(a->quality, &cfg, err);
-    }
     if (rc != OT_OK) {
         a->app = old;
         return rc;
     }
+    /* In force from here, whatever happens. */
+    rc = follow_deployment(p, a, old->serve.deployment, err);
     if (old != app) {
         ot_app_destroy(old);
     }
     pl_desired_changed(p);
-    pl_cycle_go(a);
-    return OT_OK;
+    return rc;
 }
 
 static ot_rc answer(const char *name, json_t *changed, bool started, ot_str *out, ot_error *err)
@@ -165,9 +179,8 @@ static ot_rc apply_parsed(ot_pipeline *p, ot_app *app, const char *actor, bool d
             rc = pl_app_add(p, app, &a, err);
         }
         if (rc == OT_OK) {
-            a->started = true;
             rc = put_in_force(p, a, app, actor, &code, changed, &started, err);
-            *kept = rc == OT_OK || fresh;
+            *kept = a->app == app;
         }
     }
     if (rc == OT_OK) {

@@ -65,6 +65,7 @@ static ot_rc insert_run(ot_txn *txn, void *arg, pl_state *next, ot_error *err)
                   .parent = next->cycle.train_run,
                   .trigger_seq = next->cycle.last_seq};
     OT_TRY(ot_store_run_insert(txn, &run, &next->cycle.run, err));
+    next->cycle.run_phase = PL_RUN_NEW;
     if (next->cycle.state == PL_TRAINING) {
         next->cycle.train_run = next->cycle.run;
     }
@@ -107,6 +108,12 @@ static ot_rc update_run(ot_txn *txn, void *arg, pl_state *next, ot_error *err)
     return rc;
 }
 
+static void watch(pl_app *a, int fd)
+{
+    a->watching = a->st.cycle.run;
+    a->p->ports.watch_run(a->p->ports.self, a->st.cycle.run, fd);
+}
+
 static char *run_object(const pl_app *a, char out[32])
 {
     snprintf(out, 32, "run/%" PRId64, a->st.cycle.run);
@@ -142,6 +149,7 @@ void pl_cycle_launched(pl_app *a, ot_rc rc, const ot_error *err, const pl_data *
     pl_change c = pl_change_of(a);
     c.extra = update_run;
     c.arg = &u;
+    c.next.cycle.run_phase = PL_RUN_STARTED;
     if (step == PL_STEP_TRAIN) {
         c.next.cycle.n_data = (int64_t)n_data;
         memcpy(c.next.cycle.data, data, n_data * sizeof *data);
@@ -160,10 +168,19 @@ void pl_cycle_launched(pl_app *a, ot_rc rc, const ot_error *err, const pl_data *
         return;
     }
     if (fd >= 0) {
-        a->p->ports.watch_run(a->p->ports.self, a->st.cycle.run, fd);
+        watch(a, fd);
     } else {
         pl_cycle_go(a); /* it was running already: find it */
     }
+}
+
+/* The run was launched, but its start did not get into the log: a process died between the two. */
+static void adopt_run(pl_app *a, const char *dir)
+{
+    pl_data data[OT_APP_DATA_MAX];
+    bool training = a->st.cycle.state == PL_TRAINING;
+    size_t n = training ? pl_job_data(dir, data) : 0;
+    pl_cycle_launched(a, OT_EXISTS, NULL, data, n, -1);
 }
 
 /* What the run's directory says, and so what is to be done. */
@@ -182,10 +199,14 @@ static void look_at_run(pl_app *a)
         pl_job_start(a, step_of(a->st.cycle.state));
         return;
     }
+    if (a->st.cycle.run_phase == PL_RUN_NEW) {
+        adopt_run(a, dir);
+        return;
+    }
     int fd = -1;
     ot_rc rc = st.phase == OT_LAUNCH_RUNNING ? ot_launch_watch(dir, &fd, &err) : OT_NOT_FOUND;
     if (rc == OT_OK) {
-        a->p->ports.watch_run(a->p->ports.self, a->st.cycle.run, fd);
+        watch(a, fd);
     } else if (rc == OT_NOT_FOUND) {
         pl_cycle_run_ended(a);
     } else {
@@ -193,11 +214,25 @@ static void look_at_run(pl_app *a)
     }
 }
 
+static bool runs_something(pl_cycle_state s)
+{
+    return s == PL_TRAINING || s == PL_PACKAGING || s == PL_EVALUATING;
+}
+
+bool pl_cycle_stands(const pl_app *a)
+{
+    const pl_cycle *c = &a->st.cycle;
+    if (a->busy || a->st.frozen || c->state == PL_IDLE || c->state == PL_RELEASING) {
+        return false;
+    }
+    return !runs_something(c->state) || c->run == 0 || a->watching != c->run;
+}
+
 void pl_cycle_go(pl_app *a)
 {
     const pl_cycle *c = &a->st.cycle;
-    if (a->busy) {
-        return;
+    if (a->busy || a->st.frozen) {
+        return; /* frozen: what runs may end, nothing follows from it */
     }
     switch (c->state) {
     case PL_IDLE:
@@ -215,7 +250,6 @@ void pl_cycle_go(pl_app *a)
         pl_job_register(a);
         return;
     case PL_RELEASING:
-        pl_release_watch(a);
         pl_release_tick(a);
         return;
     }
@@ -235,48 +269,6 @@ static ot_run_state run_state(ot_launch_state s)
     default:
         return OT_RUN_FAILED;
     }
-}
-
-/* Appends the last lines of the log: what a person looks at first. */
-static void add_log_tail(const char *dir, json_t *payload)
-{
-    OT_AUTO(ot_str_done) ot_str log = OT_STR_INIT;
-    uint64_t next = 0;
-    if (ot_launch_log_read(dir, 0, 1u << 20, &log, &next, NULL) != OT_OK || log.len == 0) {
-        return;
-    }
-    const char *p = log.data + log.len;
-    for (int lines = 0; p > log.data && (size_t)(log.data + log.len - p) < 600; p--) {
-        if (p[-1] == '\n' && ++lines > 6) {
-            break;
-        }
-    }
-    OT_AUTO(ot_str_done) ot_str clean = OT_STR_INIT;
-    ot_str_add_json(&clean, p, (size_t)(log.data + log.len - p));
-    OT_AUTO(ot_str_done) ot_str quoted = OT_STR_INIT;
-    ot_str_addf(&quoted, "\"%s\"", clean.data);
-    json_t *parsed = json_loads(quoted.data, JSON_DECODE_ANY, NULL);
-    if (parsed != NULL) {
-        json_object_set_new(payload, "log_tail", parsed);
-    }
-}
-
-static json_t *exit_json(const pl_app *a, const ot_launch_exit *x, const char *dir)
-{
-    pl_step step = step_of(a->st.cycle.state);
-    json_t *j = pl_text("run %" PRId64 " (%s) %s%s%s", a->st.cycle.run, pl_step_name(step),
-                        ot_launch_state_name(x->state), x->message[0] ? ": " : "", x->message);
-    json_object_set_new(j, "state", json_string(ot_launch_state_name(x->state)));
-    json_object_set_new(j, "step", json_string(pl_step_name(step)));
-    json_object_set_new(j, "exit_code", json_integer(x->exit_code));
-    json_object_set_new(j, "signal", json_integer(x->signal));
-    json_object_set_new(j, "wall_us", json_integer(x->ended_us - x->started_us));
-    json_object_set_new(j, "cpu_us", json_integer(x->cpu_us));
-    json_object_set_new(j, "max_rss_bytes", json_integer((json_int_t)x->max_rss_bytes));
-    if (x->state != OT_LAUNCH_SUCCEEDED) {
-        add_log_tail(dir, j);
-    }
-    return j;
 }
 
 static bool read_exit(pl_app *a, const char *dir, ot_launch_exit *out)
@@ -310,7 +302,7 @@ static void after_success(pl_app *a)
     int64_t now = ot_clock_wall_us();
     switch (a->st.cycle.state) {
     case PL_TRAINING:
-        if (!pl_model_is_there(a, &err)) {
+        if (!pl_ended_has_model(a, &err)) {
             pl_cycle_end(a, "cycle.failed", NULL, pl_text("%s", err.msg), true);
             return;
         }
@@ -337,9 +329,10 @@ static void after_failure(pl_app *a, const ot_launch_exit *x)
         ot_launch_state_is_infrastructure(x->state) && a->st.cycle.attempt < a->app->train.retries;
     if (!again) {
         pl_cycle_end(a, "cycle.failed", NULL,
-                     pl_text("run %" PRId64 " (%s) %s; log: overtake logs %" PRId64,
+                     pl_text("run %" PRId64 " (%s) %s%s%s; log: overtake logs %" PRId64,
                              a->st.cycle.run, pl_step_name(step_of(a->st.cycle.state)),
-                             ot_launch_state_name(x->state), a->st.cycle.run),
+                             ot_launch_state_name(x->state), x->message[0] != 0 ? ": " : "",
+                             x->message, a->st.cycle.run),
                      x->state != OT_LAUNCH_CANCELLED);
         return;
     }
@@ -351,28 +344,11 @@ static void after_failure(pl_app *a, const ot_launch_exit *x)
     }
 }
 
-struct over_arg {
-    int64_t run;
-    bool over;
-};
-
-static ot_rc over_txn(ot_txn *txn, void *arg, ot_error *err)
-{
-    struct over_arg *o = arg;
-    ot_arena arena;
-    ot_run run;
-    ot_arena_init(&arena, 8192, 8u << 20);
-    ot_rc rc = ot_store_run_get(txn, o->run, &arena, &run, err);
-    o->over = rc == OT_OK && run.state != OT_RUN_QUEUED && run.state != OT_RUN_RUNNING;
-    ot_arena_done(&arena);
-    return rc;
-}
-
-/* Its row, its event and what it took, in one transaction. */
-static bool save_end(pl_app *a, const ot_launch_exit *x, const char *dir)
+/* The end of the run as its row, its event and its time. */
+static bool tell_ended(pl_app *a, const ot_launch_exit *x, const char *dir)
 {
     char object[32];
-    json_t *payload = exit_json(a, x, dir);
+    json_t *payload = pl_ended_json(a, step_of(a->st.cycle.state), x, dir);
     char *result = json_dumps(payload, JSON_COMPACT);
     struct run_update u = {.id = a->st.cycle.run,
                            .state = run_state(x->state),
@@ -382,6 +358,7 @@ static bool save_end(pl_app *a, const ot_launch_exit *x, const char *dir)
     pl_change c = pl_change_of(a);
     c.extra = update_run;
     c.arg = &u;
+    c.next.cycle.run_phase = PL_RUN_ENDED;
     int64_t took = x->ended_us - x->started_us;
     if (a->st.cycle.state == PL_TRAINING) {
         c.next.cycle.train_us += took;
@@ -399,19 +376,12 @@ void pl_cycle_run_ended(pl_app *a)
 {
     char dir[OT_PATH_MAX];
     ot_launch_exit x;
-    ot_error err = {0};
-    struct over_arg o = {.run = a->st.cycle.run};
+    a->watching = 0;
     pl_run_dir(a->p, a->st.cycle.run, dir);
-    if (a->busy || !read_exit(a, dir, &x)) {
+    if (a->busy || a->st.frozen || !runs_something(a->st.cycle.state) || !read_exit(a, dir, &x)) {
         return;
     }
-    if (ot_store_read(a->p->store, over_txn, &o, &err) != OT_OK) {
-        ot_err("pipeline", "run %" PRId64 ": %s", a->st.cycle.run, err.msg);
-        pl_cycle_again(a);
-        return;
-    }
-    /* A process that died after this had saved it; only what follows is left to do. */
-    if (!o.over && !save_end(a, &x, dir)) {
+    if (a->st.cycle.run_phase != PL_RUN_ENDED && !tell_ended(a, &x, dir)) {
         return;
     }
     if (x.state == OT_LAUNCH_SUCCEEDED) {
@@ -480,6 +450,14 @@ static void evaluated(pl_app *a)
         pl_cycle_end(a, "gate.refused", object, verdict, true);
         return;
     }
+    if (a->st.pinned > 0) {
+        json_decref(verdict);
+        pl_cycle_end(a, "release.stopped", object,
+                     pl_text("v%" PRId64 " passed the gate, but v%" PRId64 " is pinned by %s",
+                             a->st.cycle.version, a->st.pinned, a->st.held_by),
+                     false);
+        return;
+    }
     pl_release_start(a, verdict);
 }
 
@@ -500,7 +478,6 @@ static ot_rc refuse_version(ot_txn *txn, void *arg, pl_state *next, ot_error *er
 void pl_cycle_end(pl_app *a, const char *type, const char *object, json_t *payload, bool failure)
 {
     char app_object[96];
-    int64_t now = ot_clock_wall_us();
     struct end_arg e = {.model = a->app->app, .version = a->st.cycle.version};
     pl_change c = pl_change_of(a);
     pl_event *ev =
@@ -512,17 +489,11 @@ void pl_cycle_end(pl_app *a, const char *type, const char *object, json_t *paylo
     }
     c.next.cycle.state = PL_IDLE;
     c.next.cycle.run = 0;
-    c.next.cool_until_us = now + a->app->retrain.cool_down_us;
-    if (failure) {
-        c.next.failures++;
-        if (c.next.failures >= a->app->retrain.pause_after) {
-            c.next.paused = true;
-            snprintf(c.next.held_by, sizeof c.next.held_by, "overtake");
-            snprintf(c.next.held_reason, sizeof c.next.held_reason,
-                     "%" PRId64 " failures in a row; look at the last and resume", c.next.failures);
-            pl_event *p = pl_change_event(&c, "loop.paused", pl_object_app(a, app_object),
-                                          pl_text("%s", c.next.held_reason));
-            p->alert = true;
+    if (!a->st.cycle.pushed) {
+        /* What a person brought says nothing about the loop. */
+        c.next.cool_until_us = ot_clock_wall_us() + a->app->retrain.cool_down_us;
+        if (failure) {
+            pl_change_failure(&c);
         }
     }
     if (pl_commit_logged(&c)) {

@@ -27,6 +27,15 @@ typedef enum pl_cycle_state {
 } pl_cycle_state;
 const char *pl_cycle_state_name(pl_cycle_state s);
 
+/* How far the current run has come, beside what its directory says. */
+enum {
+    PL_RUN_NEW,     /* its row is there */
+    PL_RUN_STARTED, /* the log says so, and which data it was given */
+    PL_RUN_ENDED,   /* the log says so; what follows from it is still to come */
+};
+
+typedef enum pl_step { PL_STEP_TRAIN, PL_STEP_PACKAGE, PL_STEP_EVALUATE } pl_step;
+
 typedef struct pl_data {
     char name[65];
     ot_digest digest;
@@ -42,6 +51,7 @@ typedef struct pl_cycle {
     char path[1024];   /* pushed: what was brought */
     int64_t train_run; /* whose work directory holds the model; 0 when pushed */
     int64_t run;       /* the run that is on now; 0: none */
+    int64_t run_phase; /* PL_RUN_* */
     int64_t attempt;
     int64_t version; /* once registered */
     ot_digest bundle;
@@ -65,6 +75,7 @@ typedef struct pl_state {
     int64_t champion, previous;
     ot_digest champion_bundle, previous_bundle;
     int64_t champion_since_us;
+    uint64_t champion_seq; /* the event that put it there */
     bool armed;
     int64_t failures; /* in a row */
     int64_t cool_until_us;
@@ -77,7 +88,6 @@ typedef struct pl_state {
     int64_t cycles;
     pl_cycle cycle;
     ot_digest code; /* the program's folder as a tree in the content store */
-    uint64_t applied_seq;
 } pl_state;
 
 typedef struct pl_app {
@@ -86,8 +96,10 @@ typedef struct pl_app {
     pl_state st;
     ot_quality *quality;
     bool busy;                /* an async job is on */
-    bool started;             /* what an earlier process left has been looked at */
-    int64_t again_us;         /* the cycle is looked at again then; 0: nothing is owed */
+    int64_t watching;         /* the run whose end will be reported; 0: none */
+    int64_t again_us;         /* what stands is not looked at before */
+    bool compares;            /* quality watches what the current step asks for */
+    uint64_t last_event;      /* of the last change */
     char candidate_state[16]; /* as replicas report it */
 } pl_app;
 
@@ -104,20 +116,23 @@ struct ot_pipeline {
 /* --- state.c ----------------------------------------------------------------------------- */
 
 typedef struct pl_event {
-    const char *type, *object;
+    const char *type;
+    char object[OT_OBJECT_TEXT];
     const char *actor; /* NULL: "overtake" */
     json_t *payload;   /* stolen; "because" is added; NULL: {} */
     uint64_t because[4];
     size_t n_because;
     bool alert; /* somebody must see it: goes to the webhook */
+    bool aside; /* neither follows from the cycle nor is a reason for what comes next in it */
 } pl_event;
 
 typedef ot_rc pl_txn_fn(ot_txn *txn, void *arg, pl_state *next, ot_error *err);
 
 #define PL_EVENTS_MAX 4
 /* One change of an app: `next` replaces app->st after it is durable together with the events. The
- * reason of the first event defaults to next->cycle.last_seq, of each other one to the one before;
- * cycle.last_seq becomes the last one's seq. `extra` (may be NULL) adds to the transaction, first.
+ * reason of the first event defaults to next->cycle.last_seq, of each other one to the one before
+ * (those aside left out); cycle.last_seq becomes the last one's seq. `extra` (may be NULL) adds to
+ * the transaction, first.
  */
 typedef struct pl_change {
     pl_app *app;
@@ -125,6 +140,7 @@ typedef struct pl_change {
     pl_event events[PL_EVENTS_MAX];
     size_t n_events;
     uint64_t seqs[PL_EVENTS_MAX]; /* out */
+    size_t champion_event; /* 1 + the index of the event that puts a champion there; 0: none does */
     pl_txn_fn *extra;
     void *arg;
 } pl_change;
@@ -135,7 +151,7 @@ ot_rc pl_commit(pl_change *c, ot_error *err) OT_CHECKED;
 /* For changes that nobody waits for: a failure is logged, the app keeps its state and its cycle is
  * looked at again. */
 bool pl_commit_logged(pl_change *c);
-/* In a second: for what may go well then. */
+/* What stands is done in a second: it may go well then. */
 void pl_cycle_again(pl_app *a);
 void pl_change_drop(pl_change *c); /* frees payloads of a change that is not committed */
 
@@ -144,6 +160,10 @@ json_t *pl_state_json(const pl_state *s);
 ot_rc pl_state_parse(const json_t *j, pl_state *out, ot_error *err) OT_CHECKED;
 char *pl_object_app(const pl_app *a, char out[96]);
 json_t *pl_text(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* {"text": ...} */
+/* A string of at most n bytes as JSON; what is not UTF-8 becomes U+FFFD. */
+json_t *pl_json_text(const char *s, size_t n);
+/* Counts a failure of the loop: cools down, and pauses it when there were too many in a row. */
+void pl_change_failure(pl_change *c);
 
 /* --- cycle.c: cause -> version --------------------------------------------------------------- */
 
@@ -153,21 +173,25 @@ void pl_cycle_train(pl_change *c, bool by_person);
 ot_rc pl_cycle_push(pl_change *c, const char *path, ot_error *err) OT_CHECKED;
 /* Does what the state asks for next; called after each change and at start. */
 void pl_cycle_go(pl_app *a);
+/* Something of the cycle is to be done and nothing is under way that will come back to it: an
+ * earlier attempt failed, or the process is new. */
+bool pl_cycle_stands(const pl_app *a);
 void pl_cycle_run_ended(pl_app *a);
-/* Ends a cycle that does not promote: counts a failure, cools down, leaves an event of `type`. */
+/* Ends a cycle that does not promote: cools down, counts a failure where it is one of the loop's,
+ * leaves an event of `type`. */
 void pl_cycle_end(pl_app *a, const char *type, const char *object, json_t *payload, bool failure);
 void pl_run_dir(const ot_pipeline *p, int64_t run, char out[OT_PATH_MAX]);
 
-/* --- missing.c ---------------------------------------------------------------------------------
- */
+/* --- ended.c: what is said of a run that ended ------------------------------------------------ */
 
-/* False with DESIGN's text when training left no model at train.model. */
-bool pl_model_is_there(pl_app *a, ot_error *err);
+/* The training run left a model where the app says; else err tells what it left. */
+bool pl_ended_has_model(pl_app *a, ot_error *err);
+/* Payload of run.finished. */
+json_t *pl_ended_json(const pl_app *a, pl_step step, const ot_launch_exit *x, const char *dir);
 
 /* --- jobs.c: what is laid out for runs, away from the loop -------------------------------------
  */
 
-typedef enum pl_step { PL_STEP_TRAIN, PL_STEP_PACKAGE, PL_STEP_EVALUATE } pl_step;
 const char *pl_step_name(pl_step s);
 
 /* Lays out the directory of the current run for a step and launches it; ends in
@@ -175,6 +199,8 @@ const char *pl_step_name(pl_step s);
 void pl_job_start(pl_app *a, pl_step step);
 void pl_cycle_launched(pl_app *a, ot_rc rc, const ot_error *err, const pl_data *data, size_t n_data,
                        int fd);
+/* The data that the run in `dir` was given, as its directory says; 0 when it says nothing. */
+size_t pl_job_data(const char *dir, pl_data out[OT_APP_DATA_MAX]);
 /* Registers the bundle; ends in pl_cycle_registered on the loop. */
 void pl_job_register(pl_app *a);
 void pl_cycle_registered(pl_app *a, ot_rc rc, const ot_error *err, const ot_registered *r);
@@ -198,8 +224,10 @@ ot_rc pl_gate_judge(const pl_app *a, const json_t *result, bool *passed_out, jso
 /* --- release.c -------------------------------------------------------------------------------- */
 
 void pl_release_start(pl_app *a, json_t *gate);
-void pl_release_feed(pl_app *a, ot_rollout_verdict v, const char *actor);
+/* Looks at the comparison and at the clock. */
 void pl_release_tick(pl_app *a);
+ot_rc pl_release_decide(pl_app *a, bool yes, const char *actor, const char *reason,
+                        ot_error *err) OT_CHECKED;
 void pl_release_watch(pl_app *a); /* tells quality what to compare */
 ot_rc pl_release_abort(pl_app *a, const char *actor, const char *reason, ot_error *err) OT_CHECKED;
 

@@ -3,6 +3,7 @@
  *
  *     runs/<id>/work/      train: the program's folder; its working directory
  *     runs/<id>/data/NAME  train: rows that it may see
+ *     runs/<id>/data.json  train: which data these are
  *     runs/<id>/parent/    train: the champion's bundle
  *     runs/<id>/train/NAME, held/NAME   package, evaluate: rows by side of the split
  *     runs/<id>/job.json, result.json   package, evaluate: spec and answer
@@ -207,6 +208,53 @@ static ot_rc lay_out(job *j, const job_data *d, const char *folder, ot_split whi
     return ot_dataset_materialise(j->p->store, &d->digest, dir, which, j->held_out, rows_out, err);
 }
 
+/* Tells what the run was given, so that a run whose start was not saved can be found with it. */
+static ot_rc save_data(const job *j, ot_error *err)
+{
+    char path[OT_PATH_MAX], hex[OT_DIGEST_HEX];
+    OT_TRY(ot_path_join(path, j->dir, "data.json", err));
+    json_t *list = json_array();
+    for (size_t i = 0; i < j->n_data; i++) {
+        const job_data *d = &j->data[i];
+        if (d->known && d->in_training) {
+            json_array_append_new(list, json_pack("{s:s,s:s,s:I}", "name", d->name, "sha256",
+                                                  ot_digest_hex(&d->digest, hex), "rows",
+                                                  (json_int_t)d->rows));
+        }
+    }
+    char *text = json_dumps(list, JSON_COMPACT);
+    json_decref(list);
+    ot_rc rc = text == NULL
+                   ? ot_fail(err, OT_EXHAUSTED, "run %" PRId64 ": no memory", j->run)
+                   : ot_disk_write_atomic(ot_disk_posix(), path, text, strlen(text), 0644, err);
+    free(text);
+    return rc;
+}
+
+size_t pl_job_data(const char *dir, pl_data out[OT_APP_DATA_MAX])
+{
+    char path[OT_PATH_MAX];
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    if (ot_path_join(path, dir, "data.json", NULL) != OT_OK ||
+        ot_disk_read_all(ot_disk_posix(), path, 1u << 20, &text, NULL) != OT_OK) {
+        return 0;
+    }
+    json_t *list = json_loadb(text.data, text.len, 0, NULL);
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(list) && n < OT_APP_DATA_MAX; i++) {
+        const json_t *x = json_array_get(list, i);
+        const char *name = json_string_value(json_object_get(x, "name"));
+        const char *hex = json_string_value(json_object_get(x, "sha256"));
+        pl_data d = {.rows = json_integer_value(json_object_get(x, "rows"))};
+        if (name != NULL && hex != NULL && ot_digest_parse(hex, &d.digest)) {
+            snprintf(d.name, sizeof d.name, "%s", name);
+            out[n++] = d;
+        }
+    }
+    json_decref(list);
+    return n;
+}
+
 static ot_rc launch(job *j, const ot_launch_spec *spec, ot_error *err)
 {
     return ot_launch_start(j->dir, spec, j->p->exe, &j->fd, err);
@@ -224,6 +272,7 @@ static ot_rc start_train(job *j, ot_error *err)
         OT_TRY(settle_data(j, &j->data[i], err));
         OT_TRY(lay_out(j, &j->data[i], "data", OT_SPLIT_TRAIN, &rows, err));
     }
+    OT_TRY(save_data(j, err));
     if (j->has_champion) {
         /* Copies: a hard link would let the program write into the content store. */
         OT_TRY(ot_registry_copy_out(j->p->store, &j->champion, parent, err));
@@ -330,7 +379,6 @@ static ot_rc start_package(job *j, ot_error *err)
 {
     char bundle[OT_PATH_MAX];
     OT_TRY(ot_path_join(bundle, j->dir, "bundle", err));
-    OT_TRY(ot_disk_remove_tree(ot_disk_posix(), bundle, err));
     json_t *train = json_array(), *held = json_array();
     ot_rc rc = lay_out_sides(j, train, held, err);
     const char *label = j->n_data > 0 ? j->data[0].label : "y";
@@ -375,7 +423,12 @@ static ot_rc start_evaluate(job *j, ot_error *err)
 static ot_rc start_work(void *arg, ot_error *err)
 {
     job *j = arg;
-    /* Nothing was launched here, so what lies here is half laid out by a process that died. */
+    ot_launch_status st;
+    OT_TRY(ot_launch_poll(j->dir, &st, err));
+    if (st.phase != OT_LAUNCH_ABSENT) {
+        return OT_EXISTS; /* its directory is in use */
+    }
+    /* A process may have died over this before, with other data at hand. */
     OT_TRY(ot_disk_remove_tree(ot_disk_posix(), j->dir, err));
     OT_TRY(ot_disk_mkdirs(ot_disk_posix(), j->dir, 0755, err));
     switch (j->step) {
@@ -401,6 +454,9 @@ static void start_done(void *arg, ot_rc rc, const ot_error *err)
             data[n++].rows = j->data[i].rows;
         }
     }
+    if (rc == OT_EXISTS) {
+        n = pl_job_data(j->dir, data);
+    }
     pl_app *a = j->a;
     pl_step step = j->step;
     int fd = j->fd;
@@ -415,7 +471,7 @@ static job *job_new(pl_app *a)
 {
     job *j = ot_calloc(1, sizeof *j);
     if (j == NULL) {
-        ot_err("pipeline", "app %s: no memory for a job; tried again in a second", a->app->app);
+        ot_err("pipeline", "app %s: no memory for a job; tried again soon", a->app->app);
         pl_cycle_again(a);
         return NULL;
     }
@@ -426,22 +482,18 @@ static job *job_new(pl_app *a)
     return j;
 }
 
-/* A worker that has no room is no failure of the cycle. */
-static void hand_over(job *j, ot_pipeline_work_fn *work, ot_pipeline_done_fn *done)
+/* Hands the job over. When nobody can take it now, the tick comes back to it. */
+static void post(job *j, ot_pipeline_work_fn *work, ot_pipeline_done_fn *done)
 {
     pl_app *a = j->a;
     ot_error err = {0};
     a->busy = true;
-    ot_rc rc = a->p->ports.async(a->p->ports.self, work, done, j, &err);
-    if (rc == OT_OK) {
-        return;
+    if (a->p->ports.async(a->p->ports.self, work, done, j, &err) != OT_OK) {
+        a->busy = false;
+        job_destroy(j);
+        ot_warn("pipeline", "app %s: %s; tried again soon", a->app->app, err.msg);
+        pl_cycle_again(a);
     }
-    a->busy = false;
-    job_destroy(j);
-    if (rc != OT_CANCELLED) {
-        ot_warn("pipeline", "app %s: %s", a->app->app, err.msg);
-    }
-    pl_cycle_again(a);
 }
 
 void pl_job_start(pl_app *a, pl_step step)
@@ -454,7 +506,7 @@ void pl_job_start(pl_app *a, pl_step step)
     ot_error err = {0};
     ot_rc rc = job_fill(a, j, &err);
     if (rc == OT_OK) {
-        hand_over(j, start_work, start_done);
+        post(j, start_work, start_done);
         return;
     }
     job_destroy(j);
@@ -515,7 +567,7 @@ void pl_job_register(pl_app *a)
     ot_error err = {0};
     ot_rc rc = job_fill(a, j, &err);
     if (rc == OT_OK) {
-        hand_over(j, register_work, register_done);
+        post(j, register_work, register_done);
         return;
     }
     job_destroy(j);

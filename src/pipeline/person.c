@@ -22,6 +22,15 @@ static ot_rc need_reason(const ot_person_act *act, ot_error *err)
     return OT_OK;
 }
 
+static ot_rc need_thawed(const pl_app *a, ot_error *err)
+{
+    if (a->st.frozen) {
+        return ot_fail(err, OT_PRECONDITION, "app %s is frozen by %s: %s; resume it first",
+                       a->app->app, a->st.held_by, a->st.held_reason);
+    }
+    return OT_OK;
+}
+
 static ot_rc need_idle(const pl_app *a, ot_error *err)
 {
     if (a->st.cycle.state != PL_IDLE) {
@@ -29,11 +38,7 @@ static ot_rc need_idle(const pl_app *a, ot_error *err)
                        "app %s is %s (cycle %" PRId64 "); wait for it, or roll it back",
                        a->app->app, pl_cycle_state_name(a->st.cycle.state), a->st.cycle.number);
     }
-    if (a->st.frozen) {
-        return ot_fail(err, OT_PRECONDITION, "app %s is frozen by %s: %s; resume it first",
-                       a->app->app, a->st.held_by, a->st.held_reason);
-    }
-    return OT_OK;
+    return need_thawed(a, err);
 }
 
 static ot_rc act_train(pl_app *a, const ot_person_act *act, ot_error *err)
@@ -83,6 +88,7 @@ static ot_rc hold(pl_app *a, const ot_person_act *act, const char *type, bool pa
         &c, type, pl_object_app(a, object),
         pl_text("%s by %s: %s", freeze ? "frozen" : "paused", act->actor, reason_of(act)));
     e->actor = act->actor;
+    e->aside = true;
     c.next.paused = c.next.paused || pause;
     if (freeze && !c.next.frozen) {
         c.next.frozen = true;
@@ -110,10 +116,10 @@ static ot_rc act_resume(pl_app *a, const ot_person_act *act, ot_error *err)
     pl_event *e = pl_change_event(&c, "loop.resumed", pl_object_app(a, object),
                                   pl_text("resumed by %s: %s", act->actor, reason_of(act)));
     e->actor = act->actor;
+    e->aside = true;
     if (c.next.frozen) {
         /* A stage must not run out while nothing could move. */
-        int64_t stood = ot_clock_wall_us() - c.next.frozen_us;
-        c.next.cycle.rollout.entered_us += stood;
+        c.next.cycle.rollout.entered_us += ot_clock_wall_us() - c.next.frozen_us;
     }
     c.next.paused = c.next.frozen = c.next.hold_told = false;
     c.next.pinned = 0;
@@ -191,6 +197,9 @@ static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
         set_champion(&c.next, act->version, &s.row.bundle);
         c.extra = switch_champion;
         c.arg = &s;
+        c.champion_event = c.n_events;
+    } else {
+        e->aside = true;
     }
     OT_TRY(pl_commit(&c, err));
     pl_release_watch(a);
@@ -198,29 +207,10 @@ static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
     return OT_OK;
 }
 
-static bool at_approval(const pl_app *a)
-{
-    const ot_rollout_step *s =
-        a->st.cycle.state == PL_RELEASING ? ot_rollout_step_now(&a->st.cycle.rollout) : NULL;
-    return s != NULL && s->kind == OT_ROLLOUT_APPROVAL;
-}
-
 static ot_rc decide(pl_app *a, const ot_person_act *act, bool yes, ot_error *err)
 {
-    if (!at_approval(a)) {
-        return ot_fail(err, OT_PRECONDITION, "app %s: nothing waits for an approval", a->app->app);
-    }
-    char object[OT_OBJECT_TEXT];
-    ot_registry_object(object, a->app->app, a->st.cycle.version);
-    pl_change c = pl_change_of(a);
-    pl_event *e =
-        pl_change_event(&c, yes ? "approval.given" : "approval.refused", object,
-                        pl_text("v%" PRId64 " %s by %s: %s", a->st.cycle.version,
-                                yes ? "approved" : "refused", act->actor, reason_of(act)));
-    e->actor = act->actor;
-    OT_TRY(pl_commit(&c, err));
-    pl_release_feed(a, yes ? OT_ROLLOUT_APPROVED : OT_ROLLOUT_REFUSED, act->actor);
-    return OT_OK;
+    OT_TRY(need_thawed(a, err));
+    return pl_release_decide(a, yes, act->actor, reason_of(act), err);
 }
 
 static ot_rc act_approve(pl_app *a, const ot_person_act *act, ot_error *err)
@@ -287,6 +277,7 @@ static ot_rc act_rollback(pl_app *a, const ot_person_act *act, ot_error *err)
     c.next.champion_bundle = a->st.previous_bundle;
     c.next.champion_since_us = ot_clock_wall_us();
     c.next.previous = 0;
+    c.champion_event = c.n_events;
     c.extra = switch_champion;
     c.arg = &s;
     OT_TRY(pl_commit(&c, err));
@@ -339,7 +330,7 @@ ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out
             OT_TRY(acts[i].fn(a, act, err));
             ot_pipeline_tick(p);
             ot_str_addf(json_out, "{\"app\":\"%s\",\"verb\":\"%s\",\"event\":%" PRIu64 "}",
-                        a->app->app, act->verb, a->st.cycle.last_seq);
+                        a->app->app, act->verb, a->last_event);
             return OT_OK;
         }
     }

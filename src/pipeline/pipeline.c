@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PAUSE_US 100000
+
 pl_app *pl_app_find(ot_pipeline *p, const char *name)
 {
     for (size_t i = 0; i < p->n_apps; i++) {
@@ -195,9 +197,7 @@ void ot_pipeline_tick(ot_pipeline *p)
 {
     for (size_t i = 0; i < p->n_apps; i++) {
         pl_app *a = p->apps[i];
-        if (!a->started || (a->again_us != 0 && a->again_us <= ot_clock_wall_us())) {
-            a->started = true;
-            a->again_us = 0;
+        if (pl_cycle_stands(a) && a->again_us <= ot_clock_wall_us()) {
             pl_cycle_go(a);
         }
         pl_release_tick(a);
@@ -208,23 +208,25 @@ void ot_pipeline_tick(ot_pipeline *p)
 
 int64_t ot_pipeline_next_us(const ot_pipeline *p)
 {
-    int64_t next = INT64_MAX;
+    int64_t next = INT64_MAX, now = ot_clock_wall_us();
     for (size_t i = 0; i < p->n_apps; i++) {
         const pl_app *a = p->apps[i];
+        if (pl_cycle_stands(a)) {
+            next = OT_MIN(next, a->again_us);
+        }
         if (a->st.cycle.state == PL_RELEASING && !a->st.frozen) {
             next = OT_MIN(next, ot_rollout_deadline(&a->st.cycle.rollout));
         }
         next = OT_MIN(next, pl_trigger_next_us(a));
-        next = a->again_us != 0 ? OT_MIN(next, a->again_us) : next;
     }
-    return next;
+    /* What was due and could not be saved is tried again, but not without a pause. */
+    return OT_MAX(next, now + PAUSE_US);
 }
 
 void ot_pipeline_run_ended(ot_pipeline *p, int64_t run)
 {
     for (size_t i = 0; i < p->n_apps; i++) {
-        if (p->apps[i]->st.cycle.run == run && p->apps[i]->st.cycle.state != PL_RELEASING &&
-            p->apps[i]->st.cycle.state != PL_IDLE) {
+        if (p->apps[i]->st.cycle.run == run) {
             pl_cycle_run_ended(p->apps[i]);
         }
     }

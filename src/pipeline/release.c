@@ -180,6 +180,7 @@ static void apply_promotion(release_change *r, const char *actor)
     add_pair(r->a, p);
     pl_event *e = pl_change_event(&r->c, "version.promoted", r->object, p);
     e->actor = actor;
+    r->c.champion_event = r->c.n_events;
 }
 
 static void apply_end(release_change *r, const char *actor)
@@ -207,12 +208,20 @@ static void apply_end(release_change *r, const char *actor)
         n->previous = 0;
         json_object_set_new(p, "serving", json_integer(n->champion));
     }
-    n->failures++;
-    n->cool_until_us = ot_clock_wall_us() + r->a->app->retrain.cool_down_us;
     pl_event *e =
         pl_change_event(&r->c, back ? "version.rolled_back" : "release.stopped", r->object, p);
     e->actor = actor;
     e->alert = true;
+    if (back && ro->promoted) {
+        r->c.champion_event = r->c.n_events;
+    }
+    if (n->cycle.pushed) {
+        return; /* what a person brought says nothing about the loop */
+    }
+    n->cool_until_us = ot_clock_wall_us() + r->a->app->retrain.cool_down_us;
+    if (actor == NULL) {
+        pl_change_failure(&r->c);
+    }
 }
 
 /* Turns the flags into events and state; the change is committed by the caller. */
@@ -237,6 +246,7 @@ static ot_rc finish_change(release_change *r, ot_error *err)
 {
     pl_app *a = r->a;
     OT_TRY(pl_commit(&r->c, err));
+    a->compares = false;
     pl_release_watch(a);
     pl_desired_changed(a->p);
     return OT_OK;
@@ -270,6 +280,7 @@ void pl_release_start(pl_app *a, json_t *gate)
     pl_change_event(&r.c, "gate.passed", r.object, gate);
     r.c.next.cycle.evaluated_us = r.c.next.cycle.released_us = now;
     r.c.next.cycle.state = PL_RELEASING;
+    a->candidate_state[0] = 0;
     if (!ot_rollout_start(&r.c.next.cycle.rollout, steps, n, now, &changed)) {
         pl_change_drop(&r.c);
         pl_cycle_end(a, "cycle.failed", NULL, pl_text("release: a stage cannot end"), true);
@@ -284,33 +295,55 @@ static bool is_held(const pl_app *a)
     return a->st.frozen || a->st.cycle.state != PL_RELEASING;
 }
 
-void pl_release_feed(pl_app *a, ot_rollout_verdict v, const char *actor)
+/* The comparison of the current step; of an earlier one nothing is taken. */
+static ot_rollout_verdict read_pair(const pl_app *a, int64_t *compared)
 {
-    if (is_held(a)) {
-        return;
+    ot_pair_state p;
+    *compared = 0;
+    if (!a->compares || !ot_quality_pair(a->quality, &p)) {
+        return OT_ROLLOUT_UNDECIDED;
     }
-    ot_pair_state pair = {0};
-    bool has = ot_quality_pair(a->quality, &pair);
-    release_change r = begin_change(a);
-    unsigned changed =
-        ot_rollout_feed(&r.c.next.cycle.rollout, v, has ? pair.compared : 0, ot_clock_wall_us());
-    if (changed != 0) {
-        apply_changed(&r, changed, actor);
-        finish_logged(&r);
-    }
+    *compared = p.compared;
+    return p.verdict == OT_PAIR_WORSE       ? OT_ROLLOUT_WORSE
+           : p.verdict == OT_PAIR_NOT_WORSE ? OT_ROLLOUT_NOT_WORSE
+                                            : OT_ROLLOUT_UNDECIDED;
 }
 
 void pl_release_tick(pl_app *a)
 {
+    if (a->st.cycle.state == PL_RELEASING && !a->compares) {
+        pl_release_watch(a);
+    }
     if (is_held(a)) {
         return;
     }
+    int64_t compared;
+    ot_rollout_verdict v = read_pair(a, &compared);
     release_change r = begin_change(a);
-    unsigned changed = ot_rollout_tick(&r.c.next.cycle.rollout, ot_clock_wall_us());
+    unsigned changed = ot_rollout_feed(&r.c.next.cycle.rollout, v, compared, ot_clock_wall_us());
     if (changed != 0) {
         apply_changed(&r, changed, NULL);
         finish_logged(&r);
     }
+}
+
+ot_rc pl_release_decide(pl_app *a, bool yes, const char *actor, const char *reason, ot_error *err)
+{
+    release_change r = begin_change(a);
+    const ot_rollout_step *s =
+        a->st.cycle.state == PL_RELEASING ? ot_rollout_step_now(&a->st.cycle.rollout) : NULL;
+    if (s == NULL || s->kind != OT_ROLLOUT_APPROVAL) {
+        return ot_fail(err, OT_PRECONDITION, "app %s: nothing waits for an approval", a->app->app);
+    }
+    pl_event *e = pl_change_event(&r.c, yes ? "approval.given" : "approval.refused", r.object,
+                                  pl_text("v%" PRId64 " %s by %s: %s", a->st.cycle.version,
+                                          yes ? "approved" : "refused", actor, reason));
+    e->actor = actor;
+    unsigned changed =
+        ot_rollout_feed(&r.c.next.cycle.rollout, yes ? OT_ROLLOUT_APPROVED : OT_ROLLOUT_REFUSED, 0,
+                        ot_clock_wall_us());
+    apply_changed(&r, changed, actor);
+    return finish_change(&r, err);
 }
 
 ot_rc pl_release_abort(pl_app *a, const char *actor, const char *reason, ot_error *err)
@@ -328,6 +361,7 @@ void pl_release_watch(pl_app *a)
 {
     const pl_cycle *c = &a->st.cycle;
     const ot_rollout_step *s = c->state == PL_RELEASING ? ot_rollout_step_now(&c->rollout) : NULL;
+    a->compares = false;
     if (s == NULL || !ot_rollout_compares(&c->rollout)) {
         ot_quality_unwatch(a->quality);
         return;
@@ -339,7 +373,8 @@ void pl_release_watch(pl_app *a)
                        .alpha = s->alpha,
                        .candidate_live_only = s->kind == OT_ROLLOUT_CANARY};
     ot_error err = {0};
-    if (ot_quality_watch(a->quality, &w, &err) != OT_OK) {
+    a->compares = ot_quality_watch(a->quality, &w, &err) == OT_OK;
+    if (!a->compares) {
         ot_err("pipeline", "app %s: comparison: %s", a->app->app, err.msg);
     }
 }

@@ -29,8 +29,21 @@ json_t *pl_text(const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     json_t *j = json_object();
-    json_object_set_new(j, "text", json_string(text));
+    json_object_set_new(j, "text", pl_json_text(text, strlen(text)));
     return j;
+}
+
+json_t *pl_json_text(const char *s, size_t n)
+{
+    json_t *plain = json_stringn(s, n);
+    if (plain != NULL) {
+        return plain;
+    }
+    OT_AUTO(ot_str_done) ot_str quoted = OT_STR_INIT;
+    ot_str_addc(&quoted, '"');
+    ot_str_add_json(&quoted, s, n);
+    ot_str_addc(&quoted, '"');
+    return quoted.failed ? NULL : json_loadb(quoted.data, quoted.len, JSON_DECODE_ANY, NULL);
 }
 
 char *pl_object_app(const pl_app *a, char out[96])
@@ -66,6 +79,7 @@ static const member state_members[] = {
     M(pl_state, champion_bundle, K_DIGEST),
     M(pl_state, previous_bundle, K_DIGEST),
     M(pl_state, champion_since_us, K_INT),
+    M(pl_state, champion_seq, K_SEQ),
     M(pl_state, armed, K_BOOL),
     M(pl_state, failures, K_INT),
     M(pl_state, cool_until_us, K_INT),
@@ -79,19 +93,18 @@ static const member state_members[] = {
     M(pl_state, hold_told, K_BOOL),
     M(pl_state, cycles, K_INT),
     M(pl_state, code, K_DIGEST),
-    M(pl_state, applied_seq, K_SEQ),
 };
 static const member cycle_members[] = {
-    M(pl_cycle, number, K_INT),         M(pl_cycle, pushed, K_BOOL),
-    M(pl_cycle, by_person, K_BOOL),     M(pl_cycle, path, K_TEXT),
-    M(pl_cycle, train_run, K_INT),      M(pl_cycle, run, K_INT),
-    M(pl_cycle, attempt, K_INT),        M(pl_cycle, version, K_INT),
-    M(pl_cycle, bundle, K_DIGEST),      M(pl_cycle, last_seq, K_SEQ),
-    M(pl_cycle, watch_since_us, K_INT), M(pl_cycle, caused_us, K_INT),
-    M(pl_cycle, trained_us, K_INT),     M(pl_cycle, registered_us, K_INT),
-    M(pl_cycle, evaluated_us, K_INT),   M(pl_cycle, released_us, K_INT),
-    M(pl_cycle, promoted_us, K_INT),    M(pl_cycle, train_us, K_INT),
-    M(pl_cycle, jobs_us, K_INT),
+    M(pl_cycle, number, K_INT),        M(pl_cycle, pushed, K_BOOL),
+    M(pl_cycle, by_person, K_BOOL),    M(pl_cycle, path, K_TEXT),
+    M(pl_cycle, train_run, K_INT),     M(pl_cycle, run, K_INT),
+    M(pl_cycle, run_phase, K_INT),     M(pl_cycle, attempt, K_INT),
+    M(pl_cycle, version, K_INT),       M(pl_cycle, bundle, K_DIGEST),
+    M(pl_cycle, last_seq, K_SEQ),      M(pl_cycle, watch_since_us, K_INT),
+    M(pl_cycle, caused_us, K_INT),     M(pl_cycle, trained_us, K_INT),
+    M(pl_cycle, registered_us, K_INT), M(pl_cycle, evaluated_us, K_INT),
+    M(pl_cycle, released_us, K_INT),   M(pl_cycle, promoted_us, K_INT),
+    M(pl_cycle, train_us, K_INT),      M(pl_cycle, jobs_us, K_INT),
 };
 static const member rollout_members[] = {
     M(ot_rollout, promoted, K_BOOL),
@@ -121,7 +134,7 @@ static json_t *member_json(const member *m, const void *from)
     case K_SEQ:
         return json_integer((json_int_t) * (const uint64_t *)p);
     case K_TEXT:
-        return json_string(p);
+        return pl_json_text(p, strlen(p));
     case K_DIGEST:
         return json_string(ot_digest_hex(p, hex));
     }
@@ -298,7 +311,8 @@ pl_event *pl_change_event(pl_change *c, const char *type, const char *object, js
 {
     assert(c->n_events < PL_EVENTS_MAX);
     pl_event *e = &c->events[c->n_events++];
-    *e = (pl_event){.type = type, .object = object, .payload = payload};
+    *e = (pl_event){.type = type, .payload = payload};
+    snprintf(e->object, sizeof e->object, "%s", object);
     return e;
 }
 
@@ -311,7 +325,7 @@ void pl_change_drop(pl_change *c)
     c->n_events = 0;
 }
 
-static ot_rc append_event(ot_txn *txn, pl_change *c, size_t i, ot_error *err)
+static ot_rc append_event(ot_txn *txn, pl_change *c, size_t i, uint64_t before, ot_error *err)
 {
     pl_event *e = &c->events[i];
     json_t *payload = e->payload != NULL ? json_copy(e->payload) : json_object();
@@ -319,8 +333,7 @@ static ot_rc append_event(ot_txn *txn, pl_change *c, size_t i, ot_error *err)
     for (size_t k = 0; k < e->n_because; k++) {
         json_array_append_new(because, json_integer((json_int_t)e->because[k]));
     }
-    uint64_t before = i > 0 ? c->seqs[i - 1] : c->next.cycle.last_seq;
-    if (e->n_because == 0 && before != 0) {
+    if (e->n_because == 0 && before != 0 && !e->aside) {
         json_array_append_new(because, json_integer((json_int_t)before));
     }
     json_object_set_new(payload, "because", because);
@@ -359,11 +372,14 @@ static ot_rc commit_txn(ot_txn *txn, void *arg, ot_error *err)
     if (c->extra != NULL) {
         OT_TRY(c->extra(txn, c->arg, &c->next, err));
     }
+    uint64_t last = c->next.cycle.last_seq;
     for (size_t i = 0; i < c->n_events; i++) {
-        OT_TRY(append_event(txn, c, i, err));
+        OT_TRY(append_event(txn, c, i, last, err));
+        last = c->events[i].aside ? last : c->seqs[i];
     }
-    if (c->n_events > 0) {
-        c->next.cycle.last_seq = c->seqs[c->n_events - 1];
+    c->next.cycle.last_seq = last;
+    if (c->champion_event > 0) {
+        c->next.champion_seq = c->seqs[c->champion_event - 1];
     }
     return save_state(txn, c->app, &c->next, err);
 }
@@ -395,6 +411,7 @@ ot_rc pl_commit(pl_change *c, ot_error *err)
     ot_rc rc = ot_store_write(c->app->p->store, commit_txn, c, err);
     if (rc == OT_OK) {
         c->app->st = c->next;
+        c->app->last_event = c->n_events > 0 ? c->seqs[c->n_events - 1] : c->app->last_event;
         for (size_t i = 0; i < c->n_events; i++) {
             if (c->events[i].alert) {
                 send_alert(c, i);
@@ -403,6 +420,24 @@ ot_rc pl_commit(pl_change *c, ot_error *err)
     }
     pl_change_drop(c);
     return rc;
+}
+
+void pl_change_failure(pl_change *c)
+{
+    const ot_app *app = c->app->app;
+    char object[96];
+    c->next.failures++;
+    c->next.cool_until_us = ot_clock_wall_us() + app->retrain.cool_down_us;
+    if (c->next.failures < app->retrain.pause_after || c->next.paused) {
+        return;
+    }
+    c->next.paused = true;
+    snprintf(c->next.held_by, sizeof c->next.held_by, "overtake");
+    snprintf(c->next.held_reason, sizeof c->next.held_reason,
+             "%" PRId64 " failures in a row; look at the last and resume", c->next.failures);
+    pl_event *e = pl_change_event(c, "loop.paused", pl_object_app(c->app, object),
+                                  pl_text("paused: %s", c->next.held_reason));
+    e->alert = true;
 }
 
 void pl_cycle_again(pl_app *a)

@@ -108,6 +108,7 @@ static void tell_held(pl_app *a, const char *condition, const char *why)
     pl_event *e = pl_change_event(&c, "trigger.held", pl_object_app(a, object),
                                   pl_text("'%s' holds, but %s", condition, why));
     e->alert = true;
+    e->aside = true;
     add_reasons(a, e);
     (void)pl_commit_logged(&c);
 }
@@ -123,20 +124,31 @@ static void fire(pl_app *a, const char *condition)
     char object[96];
     int64_t now = ot_clock_wall_us();
     pl_change c = pl_change_of(a);
-    pl_event *e = pl_change_event(&c, "trigger.fired", pl_object_app(a, object),
-                                  pl_text("retrain: %s", condition));
-    json_object_set_new(e->payload, "condition", json_string(condition));
+    bool ends_probation = in_probation(&a->st);
+    if (ends_probation) {
+        ot_registry_object(object, a->app->app, a->st.champion);
+        pl_event *p = pl_change_event(
+            &c, "probation.ended", object,
+            pl_text("the probation of v%" PRId64 " ends: a new run begins", a->st.champion));
+        p->aside = true;
+        add_reasons(a, p);
+    }
+    json_t *payload = pl_text("retrain: %s", condition);
+    json_object_set_new(payload, "condition", json_string(condition));
+    pl_event *e = pl_change_event(&c, "trigger.fired", pl_object_app(a, object), payload);
     add_reasons(a, e);
     c.next.armed = false;
     c.next.hold_told = false;
     remember_fired(&c.next, now);
-    if (in_probation(&a->st)) {
-        pl_change_event(&c, "probation.ended", object, pl_text("a new run begins before its end"));
-    }
     pl_cycle_train(&c, false);
-    if (pl_commit_logged(&c)) {
-        pl_cycle_go(a);
+    if (!pl_commit_logged(&c)) {
+        return;
     }
+    if (ends_probation) {
+        pl_release_watch(a);
+        pl_desired_changed(a->p);
+    }
+    pl_cycle_go(a);
 }
 
 static void try_fire(pl_app *a, const char *condition)
@@ -206,16 +218,9 @@ void pl_on_finding(void *arg, const ot_finding *f)
     case OT_FINDING_LABELS:
         pl_trigger_tick(a);
         return;
-    case OT_FINDING_PAIR: {
-        ot_pair_state p;
-        if (ot_quality_pair(a->quality, &p)) {
-            ot_rollout_verdict v = p.verdict == OT_PAIR_WORSE       ? OT_ROLLOUT_WORSE
-                                   : p.verdict == OT_PAIR_NOT_WORSE ? OT_ROLLOUT_NOT_WORSE
-                                                                    : OT_ROLLOUT_UNDECIDED;
-            pl_release_feed(a, v, NULL);
-        }
+    case OT_FINDING_PAIR:
+        pl_release_tick(a);
         return;
-    }
     }
     if (pl_commit_logged(&c)) {
         pl_trigger_tick(a);

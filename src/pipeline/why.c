@@ -33,6 +33,7 @@ typedef struct walk_arg {
     const char *app;
     int64_t version; /* 0: what serves */
     int64_t champion;
+    uint64_t champion_seq; /* the event that put it there */
     json_t *chain;
     ot_str text;
     int64_t about; /* the version that the answer is about */
@@ -83,81 +84,33 @@ static ot_rc walk_back(ot_txn *txn, walk_arg *w, uint64_t from, ot_error *err)
     return OT_OK;
 }
 
-#define PLACED_MAX 50 /* events of a kind that are looked through */
-
-/* The newest event that says that a version serves now. */
-typedef struct placed {
-    int64_t version;
-    const char *member; /* of the payload: names the version; NULL: the object does */
-    uint64_t seq;
-} placed;
-
-static ot_rc placed_by(void *arg, const ot_event *e, ot_error *err)
-{
-    (void)err;
-    placed *p = arg;
-    json_t *j = p->member != NULL && e->payload != NULL ? json_loads(e->payload, 0, NULL) : NULL;
-    if (p->member == NULL || json_integer_value(json_object_get(j, p->member)) == p->version) {
-        p->seq = OT_MAX(p->seq, e->seq);
-    }
-    json_decref(j);
-    return OT_OK;
-}
-
-/* Promoted, gone back to, or pinned: what was last. */
-static ot_rc find_placed(ot_txn *txn, const char *app, int64_t version, uint64_t *out,
-                         ot_error *err)
-{
-    char object[OT_OBJECT_TEXT], versions[OT_OBJECT_TEXT], app_object[96];
-    ot_registry_object(object, app, version);
-    snprintf(versions, sizeof versions, "model/%s@", app);
-    snprintf(app_object, sizeof app_object, "app/%s", app);
-    const struct {
-        const char *type, *object, *member;
-        bool prefix;
-    } kinds[] = {
-        {"version.promoted", object, NULL, false},
-        {"version.rolled_back", versions, "serving", true},
-        {"loop.pinned", app_object, "version", false},
-    };
-    placed p = {.version = version};
-    for (size_t i = 0; i < OT_COUNT(kinds); i++) {
-        ot_event_query q = {.object = kinds[i].object,
-                            .object_prefix = kinds[i].prefix,
-                            .type_prefix = kinds[i].type,
-                            .newest_first = true,
-                            .limit = kinds[i].member != NULL ? PLACED_MAX : 1};
-        p.member = kinds[i].member;
-        OT_TRY(ot_events_read(txn, &q, placed_by, &p, err));
-    }
-    *out = p.seq;
-    return OT_OK;
-}
-
-/* The last word on a version, whatever it was. */
-static ot_rc find_last(ot_txn *txn, const char *app, int64_t version, uint64_t *out, ot_error *err)
+/* The newest event about a version; 0 without one. */
+static ot_rc last_about(ot_txn *txn, const walk_arg *w, uint64_t *seq_out, ot_error *err)
 {
     char object[OT_OBJECT_TEXT];
-    placed p = {.version = version};
+    found f = {0};
     ot_event_query q = {
-        .object = ot_registry_object(object, app, version), .newest_first = true, .limit = 1};
-    OT_TRY(ot_events_read(txn, &q, placed_by, &p, err));
-    *out = p.seq;
-    return OT_OK;
+        .object = ot_registry_object(object, w->app, w->about), .newest_first = true, .limit = 1};
+    ot_rc rc = ot_events_read(txn, &q, keep, &f, err);
+    json_decref(f.payload);
+    *seq_out = f.seq;
+    return rc;
 }
 
 static ot_rc why_txn(ot_txn *txn, void *arg, ot_error *err)
 {
     walk_arg *w = arg;
-    uint64_t from = 0;
     w->about = w->version > 0 ? w->version : w->champion;
     if (w->about == 0) {
         return ot_fail(err, OT_PRECONDITION, "app %s: no version serves yet", w->app);
     }
-    if (w->about == w->champion) {
-        OT_TRY(find_placed(txn, w->app, w->about, &from, err));
-    } else {
-        OT_TRY(find_last(txn, w->app, w->about, &from, err));
+    ot_version_row row;
+    OT_TRY(ot_version_get(txn, w->app, w->about, &row, err));
+    /* What was replaced does not serve for the reason that put another one there. */
+    uint64_t from =
+        w->about == w->champion || row.status == OT_VERSION_RETIRED ? w->champion_seq : 0;
+    if (from == 0) {
+        OT_TRY(last_about(txn, w, &from, err));
     }
     if (from == 0) {
         return ot_fail(err, OT_NOT_FOUND, "app %s: the log knows nothing of v%" PRId64, w->app,
@@ -176,6 +129,7 @@ ot_rc ot_pipeline_why(ot_pipeline *p, const char *app, int64_t version, ot_str *
     walk_arg w = {.app = a->app->app,
                   .version = version,
                   .champion = a->st.champion,
+                  .champion_seq = a->st.champion_seq,
                   .chain = json_array(),
                   .text = OT_STR_INIT};
     ot_rc rc = ot_store_read(p->store, why_txn, &w, err);

@@ -187,9 +187,13 @@ static ot_rc add_rows(ot_txn *txn, work *w, int64_t *model_out, ot_error *err)
 static void write_payload(const work *w, ot_str *out)
 {
     char hex[OT_DIGEST_HEX];
-    ot_str_addf(out, "{\"bundle\": \"%s\", \"format\": \"%s\", \"files\": %zu, \"bytes\": %" PRIu64,
-                ot_digest_hex(&w->b->digest, hex), w->b->manifest.format, w->n_files,
-                w->b->size_bytes);
+    ot_str_addf(out, "{\"text\": \"v%" PRId64 " registered", w->out.version);
+    if (w->r->run != 0) {
+        ot_str_addf(out, " from run %" PRId64, w->r->run);
+    }
+    ot_str_addf(
+        out, "\", \"bundle\": \"%s\", \"format\": \"%s\", \"files\": %zu, \"bytes\": %" PRIu64,
+        ot_digest_hex(&w->b->digest, hex), w->b->manifest.format, w->n_files, w->b->size_bytes);
     if (w->r->run != 0) {
         ot_str_addf(out, ", \"run\": %" PRId64, w->r->run);
     }

@@ -137,6 +137,9 @@ static void test_ends(void)
     ok(run(new_dir(), &s, &e) && e.state == OT_LAUNCH_KILLED && e.signal == SIGKILL &&
            ot_launch_state_is_infrastructure(e.state),
        "killed from outside: %s", e.message);
+    s.command = "sh -c 'kill -KILL $$'; exit $?";
+    ok(run(new_dir(), &s, &e) && e.state == OT_LAUNCH_KILLED && e.signal == SIGKILL,
+       "the same below the shell: %s", e.message);
     s.command = "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done";
     ok(run(new_dir(), &s, &e) && e.cpu_us > 0, "CPU time is counted (%lld us)",
        (long long)e.cpu_us);

@@ -1,4 +1,4 @@
-/* A program that ended well and left no model where the app says: where else it may lie. */
+/* What is said of a run that ended, for people: how, why, and where the model may be instead. */
 #include "pipeline/internal.h"
 
 #include <inttypes.h>
@@ -53,7 +53,7 @@ static void find_near(const char *work, const char *rel, char out[512])
     }
 }
 
-bool pl_model_is_there(pl_app *a, ot_error *err)
+bool pl_ended_has_model(pl_app *a, ot_error *err)
 {
     char dir[OT_PATH_MAX], work[OT_PATH_MAX], model[OT_PATH_MAX], near[512];
     pl_run_dir(a->p, a->st.cycle.run, dir);
@@ -70,4 +70,38 @@ bool pl_model_is_there(pl_app *a, ot_error *err)
                   "logs %" PRId64,
                   a->st.cycle.run, a->app->train.model, near, a->st.cycle.run);
     return false;
+}
+
+/* Appends the last lines of the log: what a person looks at first. */
+static void add_log_tail(const char *dir, json_t *payload)
+{
+    OT_AUTO(ot_str_done) ot_str log = OT_STR_INIT;
+    uint64_t next = 0;
+    if (ot_launch_log_read(dir, 0, 1u << 20, &log, &next, NULL) != OT_OK || log.len == 0) {
+        return;
+    }
+    const char *p = log.data + log.len;
+    for (int lines = 0; p > log.data && (size_t)(log.data + log.len - p) < 600; p--) {
+        if (p[-1] == '\n' && ++lines > 6) {
+            break;
+        }
+    }
+    json_object_set_new(payload, "log_tail", pl_json_text(p, (size_t)(log.data + log.len - p)));
+}
+
+json_t *pl_ended_json(const pl_app *a, pl_step step, const ot_launch_exit *x, const char *dir)
+{
+    json_t *j = pl_text("run %" PRId64 " (%s) %s%s%s", a->st.cycle.run, pl_step_name(step),
+                        ot_launch_state_name(x->state), x->message[0] ? ": " : "", x->message);
+    json_object_set_new(j, "state", json_string(ot_launch_state_name(x->state)));
+    json_object_set_new(j, "step", json_string(pl_step_name(step)));
+    json_object_set_new(j, "exit_code", json_integer(x->exit_code));
+    json_object_set_new(j, "signal", json_integer(x->signal));
+    json_object_set_new(j, "wall_us", json_integer(x->ended_us - x->started_us));
+    json_object_set_new(j, "cpu_us", json_integer(x->cpu_us));
+    json_object_set_new(j, "max_rss_bytes", json_integer((json_int_t)x->max_rss_bytes));
+    if (x->state != OT_LAUNCH_SUCCEEDED) {
+        add_log_tail(dir, j);
+    }
+    return j;
 }
