@@ -56,6 +56,7 @@ typedef struct ot_args ot_args;
 typedef struct ot_command {
     const char *name;    /* "up", or with a sub-command "labels import" */
     const char *summary; /* one line */
+    const char *group;   /* heading in the list of commands; NULL: that of the one before */
     const char *detail;  /* paragraphs for --help; or NULL */
     const ot_opt *opts;  /* beside ot_opts_global */
     size_t n_opts;

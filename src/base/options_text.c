@@ -169,8 +169,11 @@ void ot_command_help(const ot_command *cmd, const char *program, ot_str *out)
 
 void ot_command_list(const ot_command *const *table, size_t n, const char *program, ot_str *out)
 {
-    ot_str_addf(out, "Usage: %s COMMAND [OPTIONS] [ARGUMENTS]\n\nCommands:\n", program);
+    ot_str_addf(out, "Usage: %s COMMAND [OPTIONS] [ARGUMENTS]\n", program);
     for (size_t i = 0; i < n; i++) {
+        if (table[i]->group != NULL || i == 0) {
+            ot_str_addf(out, "\n%s:\n", table[i]->group != NULL ? table[i]->group : "Commands");
+        }
         if (!table[i]->hidden) {
             ot_str_addf(out, "  %-18s  %s\n", table[i]->name, table[i]->summary);
         }
@@ -211,6 +214,7 @@ static void completion_words(const ot_command *const *table, size_t n, const cha
 void ot_command_completion_bash(const ot_command *const *table, size_t n, const char *program,
                                 ot_str *out)
 {
+    char prefix[64];
     ot_str_addf(out,
                 "_%s() {\n"
                 "    local cur=\"${COMP_WORDS[COMP_CWORD]}\" words\n"
@@ -229,6 +233,8 @@ void ot_command_completion_bash(const ot_command *const *table, size_t n, const 
             ot_str_addf(out, "        '%s '*) words='", table[i]->name);
             completion_options(table[i]->opts, table[i]->n_opts, out);
             completion_options(ot_opts_global, ot_opts_global_n, out);
+            snprintf(prefix, sizeof prefix, "%s ", table[i]->name);
+            completion_words(table, n, prefix, out); /* `events` and `events verify` */
             ot_str_adds(out, "' ;;\n");
         }
     }
@@ -239,7 +245,6 @@ void ot_command_completion_bash(const ot_command *const *table, size_t n, const 
             (i > 0 && strncmp(table[i - 1]->name, table[i]->name, k) == 0)) {
             continue;
         }
-        char prefix[64];
         snprintf(prefix, sizeof prefix, "%.*s", (int)k, table[i]->name);
         ot_str_addf(out, "        '%s') words='", prefix);
         completion_words(table, n, prefix, out);

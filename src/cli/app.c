@@ -1,59 +1,13 @@
 /* `overtake check` and `overtake config`: an app file looked at before anything runs. */
-#include "pipeline/app.h"
-#include "base/disk.h"
+#include "cli/appfile.h"
 #include "cli/commands.h"
-
-#include <string.h>
-
-#define APP_FILE_MAX (1u << 20)
-
-static ot_rc load(const char *path, ot_app **out, ot_error *err)
-{
-    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
-    OT_TRY(ot_disk_read_all(ot_disk_posix(), path, APP_FILE_MAX, &text, err));
-    const char *slash = strrchr(path, '/');
-    const char *file = slash != NULL ? slash + 1 : path;
-    char dir[OT_PATH_MAX] = ".";
-    if (slash != NULL && (size_t)(slash - path) < sizeof dir) {
-        size_t n = slash == path ? 1 : (size_t)(slash - path);
-        memcpy(dir, path, n);
-        dir[n] = 0;
-    }
-    return ot_app_parse(text.data, text.len, file, dir, out, err);
-}
-
-/* Data that a run would miss only after it was started. */
-static ot_rc check_paths(const ot_app *app, ot_error *err)
-{
-    for (size_t i = 0; i < app->data.n; i++) {
-        const ot_app_data *d = &app->data.v[i];
-        char path[OT_PATH_MAX];
-        if (d->path == NULL) {
-            continue;
-        }
-        OT_TRY(ot_path_join(path, d->path[0] == '/' ? "/" : app->dir,
-                            d->path + strspn(d->path, "/"), err));
-        if (!ot_disk_exists(ot_disk_posix(), path)) {
-            ot_conf_ctx ctx = {.file = app->file};
-            return ot_conf_fail(&ctx, d->mark, err, "data '%s': nothing at '%s'", d->name, path);
-        }
-    }
-    return OT_OK;
-}
 
 static int run_check(const ot_args *args)
 {
     ot_app *app = NULL;
     ot_error err = {0};
-    ot_rc rc = load(ot_args_pos(args, "file"), &app, &err);
-    if (rc == OT_OK) {
-        rc = check_paths(app, &err);
-    }
-    if (rc == OT_OK) {
-        rc = ot_app_check_waits(app, (double)ot_args_int(args, "rate"), &err);
-    }
-    if (rc != OT_OK) {
-        ot_app_destroy(app);
+    double rate = (double)ot_args_int(args, "rate");
+    if (ot_cli_app_check(ot_args_pos(args, "file"), rate, &app, &err) != OT_OK) {
         return ot_cli_fail(args, &err);
     }
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
@@ -72,7 +26,7 @@ static int run_show(const ot_args *args)
 {
     ot_app *app = NULL;
     ot_error err = {0};
-    if (load(ot_args_pos(args, "file"), &app, &err) != OT_OK) {
+    if (ot_cli_app_load(ot_args_pos(args, "file"), &app, &err) != OT_OK) {
         return ot_cli_fail(args, &err);
     }
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;

@@ -5,17 +5,23 @@
 #include "cli/commands.h"
 #include "net/http_client.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TOKEN_BYTES_MAX 4096
 #define ADDRESS_BYTES_MAX 512
+#define ACTOR_BYTES_MAX 64
+#define PROBE_US 1000000
 
 struct ot_cli_client {
     ot_http_client *http;
-    ot_str headers; /* Authorization */
+    ot_addr addr;
+    ot_str headers; /* Authorization, overtake-actor */
     char address[300];
+    const char *data; /* the data directory; NULL when --url named the address */
 };
 
 /* One line of a file of the data directory. */
@@ -40,7 +46,7 @@ static ot_rc find_address(const ot_args *args, ot_addr *out, ot_error *err)
         if (rc == OT_NOT_FOUND) {
             return ot_fail(err, OT_UNAVAILABLE,
                            "no control plane has run in data directory '%s'; start one with "
-                           "'overtake up --data %s', or name another with --data or --url",
+                           "`overtake up --data %s`, or name another with --data or --url",
                            dir, dir);
         }
         OT_TRY(rc);
@@ -83,6 +89,21 @@ static ot_rc add_token(const ot_args *args, ot_str *headers, ot_error *err)
     return OT_OK;
 }
 
+static void add_actor(ot_str *headers)
+{
+    char actor[ACTOR_BYTES_MAX + 1];
+    const char *user = getenv("USER");
+    if (user != NULL && user[0] != 0) {
+        snprintf(actor, sizeof actor, "%s", user);
+    } else {
+        snprintf(actor, sizeof actor, "uid-%lu", (unsigned long)getuid());
+    }
+    for (char *p = actor; *p != 0; p++) {
+        *p = *p <= ' ' || *p >= 127 ? '?' : *p;
+    }
+    ot_str_addf(headers, "overtake-actor: %s\r\n", actor);
+}
+
 ot_rc ot_cli_client_open(const ot_args *args, ot_cli_client **client_out, ot_error *err)
 {
     ot_addr addr;
@@ -92,8 +113,14 @@ ot_rc ot_cli_client_open(const ot_args *args, ot_cli_client **client_out, ot_err
         return ot_fail(err, OT_EXHAUSTED, "no memory for the connection");
     }
     ot_str_init(&c->headers);
+    c->addr = addr;
+    c->data = ot_args_str(args, "url") == NULL ? ot_args_str(args, "data") : NULL;
     ot_addr_format(&addr, c->address);
     ot_rc rc = add_token(args, &c->headers, err);
+    add_actor(&c->headers);
+    if (rc == OT_OK && c->headers.failed) {
+        rc = ot_fail(err, OT_EXHAUSTED, "no memory for the connection");
+    }
     if (rc == OT_OK) {
         rc = ot_http_client_create(&addr, NULL, &c->http, err);
     }
@@ -114,6 +141,16 @@ void ot_cli_client_close(ot_cli_client *c)
         ot_str_done(&c->headers);
         ot_free(c);
     }
+}
+
+ot_rc ot_cli_client_patient(ot_cli_client *c, ot_error *err)
+{
+    ot_http_client *http;
+    ot_http_client_options o = {.struct_size = sizeof o, .io_us = -1};
+    OT_TRY(ot_http_client_create(&c->addr, &o, &http, err));
+    ot_http_client_destroy(c->http);
+    c->http = http;
+    return OT_OK;
 }
 
 static ot_rc rc_of_status(int status)
@@ -155,15 +192,31 @@ static ot_rc server_error(const ot_cli_client *c, const ot_http_reply *r, ot_err
     return rc;
 }
 
+/* Nobody there, or somebody who went away in the middle? */
+static ot_rc unavailable(const ot_cli_client *c, ot_error *err)
+{
+    int fd = -1;
+    if (ot_sock_connect(&c->addr, PROBE_US, &fd, NULL) == OT_OK) {
+        ot_fd_close(&fd);
+        return ot_error_prefix(err, OT_UNAVAILABLE, "the control plane broke off");
+    }
+    if (c->data == NULL) {
+        return ot_fail(err, OT_UNAVAILABLE,
+                       "no control plane at %s; start one with `overtake up`, or name another with "
+                       "--url",
+                       c->address);
+    }
+    return ot_fail(err, OT_UNAVAILABLE,
+                   "no control plane at %s; start one with `overtake up` (data directory %s)",
+                   c->address, c->data);
+}
+
 static ot_rc request(ot_cli_client *c, const ot_http_call *call, ot_http_reply *reply,
                      ot_error *err)
 {
     ot_rc rc = ot_http_client_request(c->http, call, reply, err);
     if (rc == OT_UNAVAILABLE) {
-        return ot_error_prefix(err, rc,
-                               "control plane at %s does not answer (is `overtake up` "
-                               "running?)",
-                               c->address);
+        return unavailable(c, err);
     }
     OT_TRY(rc);
     return reply->status >= 400 ? server_error(c, reply, err) : OT_OK;
@@ -227,15 +280,38 @@ ot_rc ot_cli_client_stream(ot_cli_client *c, const char *target, ot_cli_data_fn 
     return rc;
 }
 
-int ot_cli_client_run(const ot_args *args, const char *method, const char *target, json_t *body,
+void ot_cli_target(ot_str *target, const char *prefix, const char *name, const char *suffix)
+{
+    ot_str_adds(target, prefix);
+    ot_http_encode(target, name);
+    ot_str_adds(target, suffix);
+}
+
+void ot_cli_query(ot_str *target, const char *key, const char *value)
+{
+    if (value != NULL) {
+        ot_str_addf(target, "%c%s=", strchr(target->data, '?') == NULL ? '?' : '&', key);
+        ot_http_encode(target, value);
+    }
+}
+
+void ot_cli_query_i64(ot_str *target, const char *key, int64_t value)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRId64, value);
+    ot_cli_query(target, key, text);
+}
+
+int ot_cli_client_run(const ot_args *args, const char *method, const ot_str *target, json_t *body,
                       ot_cli_print_fn *print)
 {
     ot_error err = {0};
     ot_cli_client *c = NULL;
     json_t *answer = NULL;
-    ot_rc rc = ot_cli_client_open(args, &c, &err);
+    ot_rc rc = target->failed ? ot_fail(&err, OT_EXHAUSTED, "no memory for the request")
+                              : ot_cli_client_open(args, &c, &err);
     if (rc == OT_OK) {
-        rc = ot_cli_client_call(c, method, target, body, &answer, &err);
+        rc = ot_cli_client_call(c, method, target->data, body, &answer, &err);
     }
     ot_cli_client_close(c);
     if (rc != OT_OK) {

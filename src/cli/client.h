@@ -1,7 +1,8 @@
 /* How commands talk to the control plane: address and token found, errors told, JSON in and out.
  *
  * Threads: one at a time. Lifetime: open/close. The address is --url (OVERTAKE_URL) or what `up`
- * left in the data directory; the token is --token (OVERTAKE_TOKEN) or the data directory's. */
+ * left in the data directory; the token is --token (OVERTAKE_TOKEN) or the data directory's. Who
+ * acts is told in the header overtake-actor: $USER, or else "uid-N". */
 #ifndef OT_CLI_CLIENT_H
 #define OT_CLI_CLIENT_H
 
@@ -27,6 +28,8 @@ typedef struct ot_cli_client ot_cli_client;
 
 ot_rc ot_cli_client_open(const ot_args *args, ot_cli_client **client_out, ot_error *err) OT_CHECKED;
 void ot_cli_client_close(ot_cli_client *c);
+/* From now on waits for as long as it takes: for what is followed, and for large uploads. */
+ot_rc ot_cli_client_patient(ot_cli_client *c, ot_error *err) OT_CHECKED;
 
 /* Sends `body` (may be NULL; borrowed) and waits for the JSON answer (NULL when it is empty; the
  * caller drops it). A status of 400 or more is an error with the server's own text. */
@@ -43,8 +46,14 @@ ot_rc ot_cli_client_send(ot_cli_client *c, const char *method, const char *targe
 
 /* The whole of a simple command: calls, prints the JSON with --output json or gives it to `print`,
  * and answers with the exit code. */
-typedef void ot_cli_print_fn(json_t *answer, ot_str *out);
-int ot_cli_client_run(const ot_args *args, const char *method, const char *target, json_t *body,
+typedef void ot_cli_print_fn(const json_t *answer, ot_str *out);
+int ot_cli_client_run(const ot_args *args, const char *method, const ot_str *target, json_t *body,
                       ot_cli_print_fn *print);
+
+/* Parts of a target: `prefix`, `name` percent-encoded, `suffix`; and a query's next key=value, left
+ * out when `value` is NULL. */
+void ot_cli_target(ot_str *target, const char *prefix, const char *name, const char *suffix);
+void ot_cli_query(ot_str *target, const char *key, const char *value);
+void ot_cli_query_i64(ot_str *target, const char *key, int64_t value);
 
 #endif

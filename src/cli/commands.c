@@ -1,12 +1,47 @@
-/* The table of this folder's commands, in the order of `overtake help`. */
+/* The table of this folder's commands, in the order of `overtake help`; the first of a group
+ * carries its heading. */
 #include "cli/commands.h"
 
 #include "base/mem.h"
 
 const ot_command *const ot_cli_commands[] = {
-    &ot_cli_serve_command,   &ot_cli_plugins_command,     &ot_cli_shim_command,
-    &ot_cli_version_command, &ot_cli_help_command,        &ot_cli_completion_command,
-    &ot_cli_check_command,   &ot_cli_config_show_command, &ot_cli_config_reference_command,
-    &ot_cli_package_command, &ot_cli_evaluate_command,
+    /* Run the loop */
+    &ot_cli_init_command,
+    &ot_cli_check_command,
+    &ot_cli_apply_command,
+    &ot_cli_labels_import_command,
+    /* Look */
+    &ot_cli_status_command,
+    &ot_cli_why_command,
+    &ot_cli_events_command,
+    &ot_cli_events_verify_command,
+    &ot_cli_runs_command,
+    &ot_cli_logs_command,
+    &ot_cli_models_command,
+    &ot_cli_accuracy_command,
+    &ot_cli_replicas_command,
+    /* Act */
+    &ot_cli_train_command,
+    &ot_cli_push_command,
+    &ot_cli_approve_command,
+    &ot_cli_reject_command,
+    &ot_cli_rollback_command,
+    &ot_cli_pause_command,
+    &ot_cli_freeze_command,
+    &ot_cli_pin_command,
+    &ot_cli_resume_command,
+    &ot_cli_cancel_command,
+    /* Parts alone */
+    &ot_cli_serve_command,
+    &ot_cli_plugins_command,
+    &ot_cli_package_command,
+    &ot_cli_evaluate_command,
+    &ot_cli_shim_command,
+    /* This program */
+    &ot_cli_help_command,
+    &ot_cli_config_show_command,
+    &ot_cli_config_reference_command,
+    &ot_cli_completion_command,
+    &ot_cli_version_command,
 };
 const size_t ot_cli_commands_n = OT_COUNT(ot_cli_commands);

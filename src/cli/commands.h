@@ -15,7 +15,13 @@
 extern const ot_command ot_cli_serve_command, ot_cli_plugins_command, ot_cli_up_command,
     ot_cli_shim_command, ot_cli_version_command, ot_cli_help_command, ot_cli_completion_command,
     ot_cli_check_command, ot_cli_config_show_command, ot_cli_config_reference_command,
-    ot_cli_package_command, ot_cli_evaluate_command, ot_cli_control_command;
+    ot_cli_package_command, ot_cli_evaluate_command, ot_cli_control_command, ot_cli_init_command,
+    ot_cli_apply_command, ot_cli_status_command, ot_cli_why_command, ot_cli_train_command,
+    ot_cli_pause_command, ot_cli_resume_command, ot_cli_freeze_command, ot_cli_approve_command,
+    ot_cli_reject_command, ot_cli_rollback_command, ot_cli_pin_command, ot_cli_push_command,
+    ot_cli_runs_command, ot_cli_logs_command, ot_cli_cancel_command, ot_cli_models_command,
+    ot_cli_accuracy_command, ot_cli_replicas_command, ot_cli_events_command,
+    ot_cli_events_verify_command, ot_cli_labels_import_command;
 
 extern const ot_command *const ot_cli_commands[];
 extern const size_t ot_cli_commands_n;
@@ -31,6 +37,9 @@ int ot_cli_fail(const ot_args *args, const ot_error *err);
 int ot_cli_usage(const ot_args *args, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Prints to stdout; the exit code: 1 when it could not be written (a full disk, a closed pipe). */
 int ot_cli_print(const ot_str *text);
-int ot_cli_print_json(json_t *value); /* indented; NULL prints nothing */
+int ot_cli_print_json(const json_t *value); /* indented; NULL prints nothing */
+
+/* The version out of "v3" or "3"; 0 when it is none. */
+int64_t ot_cli_version_of(const char *text);
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,14 +20,16 @@ static size_t all_n;
 int ot_cli_print(const ot_str *text)
 {
     bool good = !text->failed && fwrite(text->data, 1, text->len, stdout) == text->len;
-    if (!good || fflush(stdout) != 0) {
-        fprintf(stderr, PROGRAM ": the output could not be written\n");
-        return 1;
+    if (good && fflush(stdout) == 0) {
+        return 0;
     }
-    return 0;
+    if (text->failed || errno != EPIPE) { /* who closed the pipe has seen enough */
+        fprintf(stderr, PROGRAM ": the output could not be written\n");
+    }
+    return 1;
 }
 
-int ot_cli_print_json(json_t *value)
+int ot_cli_print_json(const json_t *value)
 {
     if (value == NULL) {
         return 0;
@@ -164,7 +167,8 @@ static int run_help(const ot_args *args)
 static const ot_pos help_pos[] = {
     {.name = "COMMAND", .help = "the command to explain", .optional = true, .many = true}};
 
-const ot_command ot_cli_help_command = {.name = "help",
+const ot_command ot_cli_help_command = {.group = "This program",
+                                        .name = "help",
                                         .summary = "list the commands, or explain one",
                                         OT_POS(help_pos),
                                         .run = run_help};

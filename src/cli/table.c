@@ -1,5 +1,7 @@
 #include "cli/table.h"
 
+#include "cli/text.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -110,7 +112,7 @@ void ot_cli_table_print(const ot_cli_table *t, ot_str *out)
     }
 }
 
-static json_t *at_path(json_t *v, const char *path)
+static const json_t *at_path(const json_t *v, const char *path)
 {
     char key[64];
     while (v != NULL && *path != 0) {
@@ -122,15 +124,13 @@ static json_t *at_path(json_t *v, const char *path)
     return v;
 }
 
-static void number_cell(ot_cli_table *t, json_t *v, ot_cli_form form)
+static void number_cell(ot_cli_table *t, const json_t *v, ot_cli_form form)
 {
     char buf[32];
     double x = json_number_value(v);
     switch (form) {
     case OT_CLI_TIME:
-        ot_format_time((int64_t)x, buf);
-        buf[19] = 0; /* to the second */
-        ot_cli_table_cellf(t, "%sZ", buf);
+        ot_cli_table_cell(t, x > 0 ? ot_cli_time((int64_t)x, buf) : NULL);
         break;
     case OT_CLI_DURATION:
         ot_cli_table_cell(t, ot_format_duration((int64_t)x, buf));
@@ -151,7 +151,7 @@ static void number_cell(ot_cli_table *t, json_t *v, ot_cli_form form)
     }
 }
 
-static void json_cell(ot_cli_table *t, json_t *v, ot_cli_form form)
+static void json_cell(ot_cli_table *t, const json_t *v, ot_cli_form form)
 {
     if (json_is_string(v)) {
         ot_cli_table_cell(t, json_string_value(v));
@@ -168,7 +168,7 @@ static void json_cell(ot_cli_table *t, json_t *v, ot_cli_form form)
     }
 }
 
-void ot_cli_table_json(json_t *array, const ot_cli_column *columns, size_t n, ot_str *out)
+void ot_cli_table_json(const json_t *array, const ot_cli_column *columns, size_t n, ot_str *out)
 {
     const char *headings[OT_CLI_COLUMNS_MAX];
     ot_cli_table t;

@@ -34,7 +34,7 @@ void ot_cli_table_print(const ot_cli_table *t, ot_str *out);
  * object); `form` says how the value is written. */
 typedef enum ot_cli_form {
     OT_CLI_PLAIN,
-    OT_CLI_TIME,     /* microseconds since the epoch */
+    OT_CLI_TIME,     /* microseconds since the epoch: local time; 0 as none */
     OT_CLI_DURATION, /* microseconds */
     OT_CLI_SIZE,     /* bytes */
     OT_CLI_PERCENT,  /* 0.25 -> 25% */
@@ -43,6 +43,6 @@ typedef struct ot_cli_column {
     const char *heading, *path;
     ot_cli_form form;
 } ot_cli_column;
-void ot_cli_table_json(json_t *array, const ot_cli_column *columns, size_t n, ot_str *out);
+void ot_cli_table_json(const json_t *array, const ot_cli_column *columns, size_t n, ot_str *out);
 
 #endif

@@ -173,7 +173,7 @@ static void test_finding(const char *address)
     ot_args_destroy(a);
     a = args_of("--url", "http://127.0.0.1:1", no_env);
     ok(call(a, "GET", "/x", NULL, &j, &err) == OT_UNAVAILABLE &&
-           strstr(err.msg, "is `overtake up` running?") != NULL,
+           strstr(err.msg, "no control plane at 127.0.0.1:1; start one with `overtake up`") != NULL,
        "nobody there: %s", err.msg);
     ot_args_destroy(a);
 }

@@ -1,0 +1,76 @@
+#include "cli/appfile.h"
+
+#include "cli/datadir.h"
+
+#include <stdio.h>
+#include <string.h>
+
+ot_rc ot_cli_split_path(const char *path, char dir_out[OT_PATH_MAX], const char **file_out,
+                        ot_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    if (strlen(path) >= OT_PATH_MAX) {
+        return ot_fail(err, OT_RANGE, "'%.60s...': a path of more than %d bytes", path,
+                       OT_PATH_MAX - 1);
+    }
+    size_t n = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
+    snprintf(dir_out, OT_PATH_MAX, "%.*s", n > 0 ? (int)n : 1, n > 0 ? path : ".");
+    *file_out = slash != NULL ? slash + 1 : path;
+    return OT_OK;
+}
+
+ot_rc ot_cli_absolute(const char *path, char out[OT_PATH_MAX], ot_error *err)
+{
+    while (path[0] == '.' && (path[1] == '/' || path[1] == 0)) {
+        path += 1 + strspn(path + 1, "/");
+    }
+    OT_TRY(ot_datadir_absolute(path, out, err));
+    size_t n = strlen(out);
+    out[n > 1 && out[n - 1] == '/' ? n - 1 : n] = 0;
+    return OT_OK;
+}
+
+ot_rc ot_cli_app_load(const char *path, ot_app **app_out, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    char dir[OT_PATH_MAX];
+    const char *file;
+    OT_TRY(ot_cli_split_path(path, dir, &file, err));
+    OT_TRY(ot_disk_read_all(ot_disk_posix(), path, OT_CLI_APP_BYTES_MAX, &text, err));
+    return ot_app_parse(text.data, text.len, file, dir, app_out, err);
+}
+
+/* Data that a run would miss only after it was started. */
+static ot_rc check_paths(const ot_app *app, ot_error *err)
+{
+    for (size_t i = 0; i < app->data.n; i++) {
+        const ot_app_data *d = &app->data.v[i];
+        char path[OT_PATH_MAX];
+        if (d->path == NULL) {
+            continue;
+        }
+        OT_TRY(ot_path_join(path, d->path[0] == '/' ? "/" : app->dir,
+                            d->path + strspn(d->path, "/"), err));
+        if (!ot_disk_exists(ot_disk_posix(), path)) {
+            ot_conf_ctx ctx = {.file = app->file};
+            return ot_conf_fail(&ctx, d->mark, err, "data '%s': nothing at '%s'", d->name, path);
+        }
+    }
+    return OT_OK;
+}
+
+ot_rc ot_cli_app_check(const char *path, double rate, ot_app **app_out, ot_error *err)
+{
+    ot_app *app;
+    OT_TRY(ot_cli_app_load(path, &app, err));
+    ot_rc rc = check_paths(app, err);
+    if (rc == OT_OK) {
+        rc = ot_app_check_waits(app, rate, err);
+    }
+    if (rc != OT_OK) {
+        ot_app_destroy(app);
+        return rc;
+    }
+    *app_out = app;
+    return OT_OK;
+}

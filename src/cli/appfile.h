@@ -1,0 +1,24 @@
+/* An app file on this machine: read, parsed, and looked at for what would fail only later.
+ *
+ * Threads: any. The app is the caller's: ot_app_destroy. Its `yaml` is the text, `file` the name
+ * without its folder, `dir` the folder. */
+#ifndef OT_CLI_APPFILE_H
+#define OT_CLI_APPFILE_H
+
+#include "base/disk.h"
+#include "pipeline/app.h"
+
+#define OT_CLI_APP_BYTES_MAX (1u << 20)
+
+/* The folder of `path` ("." when it names none) and where the file's own name begins. */
+ot_rc ot_cli_split_path(const char *path, char dir_out[OT_PATH_MAX], const char **file_out,
+                        ot_error *err) OT_CHECKED;
+/* From the working directory when it is relative. */
+ot_rc ot_cli_absolute(const char *path, char out[OT_PATH_MAX], ot_error *err) OT_CHECKED;
+
+ot_rc ot_cli_app_load(const char *path, ot_app **app_out, ot_error *err) OT_CHECKED;
+/* The same, and the data that it names are there; with a rate (rows a second; 0: not known) its
+ * stages can end in time. */
+ot_rc ot_cli_app_check(const char *path, double rate, ot_app **app_out, ot_error *err) OT_CHECKED;
+
+#endif

@@ -1,0 +1,117 @@
+/* The shorter answers: what was done, and the lists. */
+#include "base/mem.h"
+#include "cli/table.h"
+#include "cli/text.h"
+#include "cli/view.h"
+
+#include <inttypes.h>
+
+void ot_cli_view_applied(const json_t *answer, bool diff, ot_str *out)
+{
+    const json_t *line, *changed = json_object_get(answer, "changed");
+    const char *app = ot_cli_get(answer, "app");
+    size_t i;
+    json_array_foreach(changed, i, line)
+    {
+        const char *text = json_string_value(line);
+        ot_cli_add_clean(out, text != NULL ? text : "");
+        ot_str_addc(out, '\n');
+    }
+    if (diff || i == 0) {
+        ot_str_addf(out, i == 0 ? "app %s: nothing %s in the file's settings\n" : "", app,
+                    diff ? "would change" : "changed");
+    } else {
+        ot_str_addf(out, "app %s: in force\n", app);
+    }
+    if (ot_cli_true(answer, "started")) {
+        ot_str_addf(out,
+                    "its first run has started; watch it: overtake events --follow --object "
+                    "'*' or overtake status %s\n",
+                    app);
+    }
+}
+
+void ot_cli_view_acted(const json_t *answer, ot_str *out)
+{
+    ot_str_addf(out, "%s ", ot_cli_get(answer, "verb"));
+    ot_cli_add_clean(out, ot_cli_get(answer, "app"));
+    ot_str_addf(out, ": done (event %" PRId64 ")\n", ot_cli_int(answer, "event"));
+}
+
+/* How long each run took, where it has ended. */
+static void view_run(ot_cli_table *t, const json_t *run)
+{
+    char time[OT_CLI_TIME_TEXT], span[OT_CLI_TIME_TEXT];
+    int64_t start = ot_cli_int(run, "started_us"), end = ot_cli_int(run, "ended_us");
+    const char *text = ot_cli_get(json_object_get(run, "result"), "text");
+    ot_cli_table_cellf(t, "%" PRId64, ot_cli_int(run, "run"));
+    ot_cli_table_cell(t, ot_cli_get(run, "app"));
+    ot_cli_table_cell(t, ot_cli_get(run, "step"));
+    ot_cli_table_cell(t, ot_cli_get(run, "state"));
+    ot_cli_table_cell(t, start > 0 ? ot_cli_time(start, time) : NULL);
+    ot_cli_table_cell(t, start > 0 && end > 0 ? ot_cli_span(end - start, span) : NULL);
+    ot_cli_table_cell(t, text);
+}
+
+void ot_cli_view_runs(const json_t *answer, ot_str *out)
+{
+    static const char *const headings[] = {">RUN",    "APP",  "STEP",  "STATE",
+                                           "STARTED", "TOOK", "RESULT"};
+    ot_cli_table t;
+    const json_t *run;
+    size_t i;
+    ot_cli_table_init(&t, headings, OT_COUNT(headings));
+    json_array_foreach(json_object_get(answer, "runs"), i, run)
+    {
+        view_run(&t, run);
+    }
+    ot_cli_table_print(&t, out);
+    ot_cli_table_done(&t);
+}
+
+void ot_cli_view_models(const json_t *answer, ot_str *out)
+{
+    static const ot_cli_column columns[] = {
+        {"MODEL", "name", OT_CLI_PLAIN},         {"APP", "app", OT_CLI_PLAIN},
+        {">VERSIONS", "versions", OT_CLI_PLAIN}, {">LATEST", "latest", OT_CLI_PLAIN},
+        {">CHAMPION", "champion", OT_CLI_PLAIN}, {">CHALLENGER", "challenger", OT_CLI_PLAIN},
+        {"CREATED", "created_us", OT_CLI_TIME},
+    };
+    ot_cli_table_json(json_object_get(answer, "models"), columns, OT_COUNT(columns), out);
+}
+
+void ot_cli_view_model(const json_t *answer, ot_str *out)
+{
+    static const ot_cli_column columns[] = {
+        {">VERSION", "version", OT_CLI_PLAIN},  {"STATUS", "status", OT_CLI_PLAIN},
+        {"SINCE", "status_us", OT_CLI_TIME},    {"FORMAT", "format", OT_CLI_PLAIN},
+        {">SIZE", "size_bytes", OT_CLI_SIZE},   {">RUN", "run", OT_CLI_PLAIN},
+        {"CREATED", "created_us", OT_CLI_TIME}, {"METRICS", "metrics", OT_CLI_PLAIN},
+    };
+    ot_cli_table_json(json_object_get(answer, "list"), columns, OT_COUNT(columns), out);
+}
+
+void ot_cli_view_accuracy(const json_t *answer, ot_str *out)
+{
+    int64_t n = ot_cli_int(answer, "labelled");
+    ot_str_addf(out, "v%" PRId64 ": ", ot_cli_int(answer, "version"));
+    if (n == 0) {
+        ot_str_adds(out, "no labelled rows in that time\n");
+        return;
+    }
+    ot_str_addf(out,
+                "%.4g (95%%: %.4g to %.4g, valid at any time); %" PRId64 " of %" PRId64
+                " labelled rows right\n",
+                ot_cli_num(answer, "estimate"), ot_cli_num(answer, "lower"),
+                ot_cli_num(answer, "upper"), ot_cli_int(answer, "right"), n);
+}
+
+void ot_cli_view_replicas(const json_t *answer, ot_str *out)
+{
+    static const ot_cli_column columns[] = {
+        {"REPLICA", "id", OT_CLI_PLAIN},        {"KIND", "kind", OT_CLI_PLAIN},
+        {"VERSION", "version", OT_CLI_PLAIN},   {">PID", "pid", OT_CLI_PLAIN},
+        {"OBSERVED", "observed", OT_CLI_PLAIN},
+    };
+    ot_cli_table_json(json_object_get(answer, "replicas"), columns, OT_COUNT(columns), out);
+}
