@@ -28,6 +28,7 @@ typedef enum ot_finding_kind {
     OT_FINDING_DRIFT,    /* the inputs or outputs moved against the accepted baseline */
     OT_FINDING_AT_RISK,  /* confidence says that accuracy may have fallen: ask for labels */
     OT_FINDING_DEGRADED, /* labels prove that the objective is missed */
+    OT_FINDING_RECOVERED, /* labels prove that it is met again */
     OT_FINDING_LABELS,   /* labels joined since the last report */
     OT_FINDING_PAIR,     /* the watched comparison has new pairs */
 } ot_finding_kind;

@@ -69,7 +69,12 @@ double ot_degrade_evidence(const ot_degrade *d)
 
 bool ot_degrade_add(ot_degrade *d, double z)
 {
-    if (isnan(z)) {
+    return ot_degrade_add_weighted(d, z, 1);
+}
+
+bool ot_degrade_add_weighted(ot_degrade *d, double z, double weight)
+{
+    if (isnan(z) || !(weight >= 0 && weight <= 1)) {
         return false;
     }
     z = clamp_z(z, d->pi_min);
@@ -83,7 +88,7 @@ bool ot_degrade_add(ot_degrade *d, double z)
             d->begun_sum[k] = d->sum;
         }
         d->run[k] = fmin(d->run[k] * factor, M_MAX);
-        d->m[k] = fmin((1 + d->m[k]) * factor, M_MAX);
+        d->m[k] = fmin((weight + d->m[k]) * factor, M_MAX);
         best = d->m[k] > d->m[best] ? k : best;
     }
     d->n++;

@@ -45,6 +45,11 @@ ot_rc ot_degrade_init(ot_degrade *d, double theta0, double pi_min, double thresh
 /* Adds one label; true: the alarm rang with it (the evidence starts again from nothing). pi below
  * pi_min counts as pi_min would: z is clamped to the legal range. */
 bool ot_degrade_add(ot_degrade *d, double z);
+/* The same with the promise in another unit: M <- (weight + M)(1 + lambda (z - theta0)), so that
+ * E[alarms] <= (sum of weights) / T. With weights that add to the blocks of time elapsed, T counts
+ * blocks per allowed false alarm however many labels come. `weight` in [0, 1], fixed before the
+ * label; others are ignored with their label. */
+bool ot_degrade_add_weighted(ot_degrade *d, double z, double weight);
 double ot_degrade_evidence(const ot_degrade *d);   /* mean of M; compare with threshold */
 double ot_degrade_mean_since(const ot_degrade *d); /* mean loss since the change, NaN if none */
 void ot_degrade_write(const ot_degrade *d, ot_str *out);

@@ -76,5 +76,6 @@ extern const char ot_schema_core[];    /* schema_core.c */
 extern const char ot_schema_models[];  /* schema_models.c */
 extern const char ot_schema_runs[];    /* schema_runs.c */
 extern const char ot_schema_windows[]; /* schema_windows.c */
+extern const char ot_schema_samples[]; /* schema_samples.c */
 
 #endif

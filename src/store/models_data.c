@@ -299,7 +299,8 @@ ot_rc ot_models_blob_live(ot_txn *txn, const ot_digest *blob, bool *live_out, ot
 {
     static const char *const asks[] = {"SELECT 1 FROM bundle_file WHERE blob = ?1 LIMIT 1",
                                        "SELECT 1 FROM dataset_blob WHERE blob = ?1 LIMIT 1",
-                                       "SELECT 1 FROM dataset WHERE digest = ?1"};
+                                       "SELECT 1 FROM dataset WHERE digest = ?1",
+                                       "SELECT 1 FROM segment WHERE blob = ?1 LIMIT 1"};
     bool live = false;
     for (size_t i = 0; i < OT_COUNT(asks) && !live; i++) {
         OT_TRY(exists(txn, asks[i], blob, &live, err));

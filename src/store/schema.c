@@ -9,6 +9,7 @@ const ot_migration ot_schema_migrations[] = {
     {"models", ot_schema_models},
     {"runs", ot_schema_runs},
     {"windows", ot_schema_windows},
+    {"samples", ot_schema_samples},
 };
 const size_t ot_schema_migrations_count = OT_COUNT(ot_schema_migrations);
 

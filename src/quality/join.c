@@ -1,0 +1,212 @@
+/* Joining: an answer and its label become an outcome; outcomes feed the label test and the watched
+ * comparison, each once. */
+#include "quality/labels.h"
+
+#include "base/clock.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+q_join q_join_begin(ot_quality *q, ot_txn *txn, size_t labels)
+{
+    q_join j = {.q = q, .txn = txn, .next = q->labels->st, .now_us = ot_clock_wall_us()};
+    /* The promise counts blocks of time, so the capital that time brings is shared by the labels
+     * that came in it; after a silence there is no more than a block's. */
+    double blocks = (double)(j.now_us - j.next.tested_us) / (double)q->cfg.block_us;
+    j.weight = fmin(fmax(blocks, 0), 1) / (double)OT_MAX(labels, (size_t)1);
+    return j;
+}
+
+static bool is_convenience(const char *source)
+{
+    return ot_has_prefix(source, "convenience");
+}
+
+/* ---- the label test */
+
+struct nth {
+    int64_t time_us;
+};
+
+static ot_rc keep_time(void *arg, const ot_outcome_row *row, ot_error *err)
+{
+    (void)err;
+    ((struct nth *)arg)->time_us = row->time_us;
+    return OT_OK;
+}
+
+/* "14:02", or with its date when that is not today: when the change seems to have begun. */
+static void since_text(q_join *j, uint64_t labels, char out[32])
+{
+    struct nth n = {.time_us = j->now_us};
+    int64_t limit = (int64_t)OT_MIN(OT_MAX(labels, UINT64_C(1)), UINT64_C(100000));
+    ot_error ignored;
+    if (ot_outcomes_of_version(j->txn, j->q->cfg.deployment, j->next.champion, 0, INT64_MAX, limit,
+                               keep_time, &n, &ignored) != OT_OK) {
+        n.time_us = j->now_us;
+    }
+    char time[32];
+    ot_format_time(n.time_us, time); /* 2026-11-23T10:15:00.123456Z */
+    bool today = n.time_us / 86400000000 == j->now_us / 86400000000;
+    if (today) {
+        snprintf(out, 32, "%.8sZ", time + 11);
+    } else {
+        snprintf(out, 32, "%.16sZ", time);
+    }
+}
+
+static json_t *numbers(const q_join *j, const ot_degrade *d, double accuracy)
+{
+    return json_pack("{s:s,s:f,s:f,s:I,s:f,s:f,s:I}", "text", j->text, "accuracy", accuracy,
+                     "at_least", j->q->cfg.accuracy_at_least, "labels", (json_int_t)d->since,
+                     "evidence", ot_degrade_evidence(d), "threshold", d->threshold, "version",
+                     (json_int_t)j->next.champion);
+}
+
+static ot_rc degraded(q_join *j, double evidence, ot_error *err)
+{
+    const ot_degrade *d = &j->next.degrade;
+    char since[32];
+    double accuracy = 1 - ot_degrade_mean_since(d);
+    since_text(j, d->since, since);
+    snprintf(j->text, sizeof j->text,
+             "accuracy %.2f on %" PRIu64 " labels since %s; the objective is %.4g", accuracy,
+             d->since, since, j->q->cfg.accuracy_at_least);
+    json_t *payload = numbers(j, d, accuracy);
+    json_object_set_new(payload, "evidence", json_real(evidence));
+    OT_TRY(q_event(j->txn, j->q, "quality.degraded", NULL, payload, &j->degraded_seq, err));
+    j->next.degraded = true;
+    ot_error e = {0};
+    return ot_degrade_init(&j->next.recover, j->q->cfg.accuracy_at_least, 1, d->threshold, &e);
+}
+
+static ot_rc recovered(q_join *j, ot_error *err)
+{
+    const ot_degrade *d = &j->next.recover;
+    double accuracy = ot_degrade_mean_since(d);
+    snprintf(j->text, sizeof j->text,
+             "accuracy %.2f on %" PRIu64 " labels; the objective of %.4g is met again", accuracy,
+             d->since, j->q->cfg.accuracy_at_least);
+    OT_TRY(q_event(j->txn, j->q, "quality.recovered", NULL, numbers(j, d, accuracy),
+                   &j->recovered_seq, err));
+    j->next.degraded = false;
+    return q_labels_restart(j->q, &j->next, err);
+}
+
+/* While the fall stands proven, the opposite is tested: it does not alarm again for each label. */
+static ot_rc test_label(q_join *j, double loss, ot_error *err)
+{
+    j->next.tested_us = j->now_us;
+    if (!j->next.degraded) {
+        double before = ot_degrade_evidence(&j->next.degrade);
+        if (ot_degrade_add_weighted(&j->next.degrade, loss, j->weight)) {
+            return degraded(j, OT_MAX(before, j->next.degrade.threshold), err);
+        }
+        return OT_OK;
+    }
+    if (ot_degrade_add_weighted(&j->next.recover, 1 - loss, j->weight)) {
+        return recovered(j, err);
+    }
+    return OT_OK;
+}
+
+/* ---- the watched comparison */
+
+static void count_pair(ot_pair_counts *c, bool candidate, bool champion)
+{
+    c->n++;
+    c->candidate_right += candidate;
+    c->champion_right += champion;
+    c->only_candidate += candidate && !champion;
+    c->only_champion += champion && !candidate;
+}
+
+static ot_rc pair_up(q_join *j, const ot_outcome_row *o, ot_error *err)
+{
+    const ot_pair_watch *w = &j->next.watch;
+    if (!j->next.watching || (o->version != w->candidate && o->version != w->champion)) {
+        return OT_OK;
+    }
+    bool is_candidate = o->version == w->candidate;
+    ot_outcome_row other;
+    ot_error e = {0};
+    ot_rc rc = ot_outcome_get(j->txn, j->q->cfg.deployment, o->incarnation, o->seq,
+                              is_candidate ? w->champion : w->candidate, &other, &e);
+    if (rc == OT_NOT_FOUND) {
+        return OT_OK;
+    }
+    if (rc != OT_OK) {
+        return ot_fail(err, rc, "%s", e.msg);
+    }
+    const ot_outcome_row *candidate = is_candidate ? o : &other;
+    const ot_outcome_row *champion = is_candidate ? &other : o;
+    if (candidate->time_us < w->since_us || candidate->right < 0 || champion->right < 0) {
+        return OT_OK;
+    }
+    count_pair(&j->next.all, candidate->right != 0, champion->right != 0);
+    if (!candidate->shadow) {
+        count_pair(&j->next.arm, candidate->right != 0, champion->right != 0);
+    }
+    j->pairs++;
+    return OT_OK;
+}
+
+/* ---- joining */
+
+static int judge(const q_kind *k, double prediction, double label)
+{
+    if (k->kind != OT_PREDICTION_SCORES && k->kind != OT_PREDICTION_LABEL) {
+        return -1;
+    }
+    return prediction == label; /* a NaN is right about nothing */
+}
+
+ot_rc q_join_answer(q_join *j, const ot_segment_row *seg, const ot_answer *a, ot_label_row *label,
+                    ot_error *err)
+{
+    q_kind kind;
+    bool added = false;
+    OT_TRY(q_version_kind(j->txn, j->q, seg->version, &kind, err));
+    ot_outcome_row o = {.incarnation = seg->incarnation,
+                        .seq = a->seq,
+                        .version = seg->version,
+                        .shadow = seg->shadow,
+                        .right = judge(&kind, a->prediction, label->value),
+                        .prediction = a->prediction,
+                        .label = label->value,
+                        .time_us = a->time_us,
+                        .probability = (double)a->probability};
+    OT_TRY(ot_outcome_add(j->txn, j->q->cfg.deployment, &o, &added, err));
+    if (!added) {
+        return OT_OK;
+    }
+    if (!label->joined) {
+        OT_TRY(ot_label_set_joined(j->txn, j->q->cfg.deployment, o.incarnation, o.seq, err));
+        label->joined = true;
+        j->joined++;
+        j->next.joined++;
+    }
+    if (j->next.testing && !o.shadow && o.version == j->next.champion && o.right >= 0 &&
+        !is_convenience(label->source)) {
+        OT_TRY(test_label(j, o.right == 0, err));
+    }
+    return pair_up(j, &o, err);
+}
+
+void q_join_tell(const q_join *j)
+{
+    if (j->joined > 0) {
+        q_find(j->q, OT_FINDING_LABELS, 0, j->joined, "");
+    }
+    if (j->degraded_seq != 0) {
+        q_find(j->q, OT_FINDING_DEGRADED, j->degraded_seq, 0, j->text);
+    }
+    if (j->recovered_seq != 0) {
+        q_find(j->q, OT_FINDING_RECOVERED, j->recovered_seq, 0, j->text);
+    }
+    if (j->pairs > 0) {
+        q_find(j->q, OT_FINDING_PAIR, 0, 0, "");
+    }
+}
