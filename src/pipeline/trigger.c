@@ -215,6 +215,9 @@ void pl_on_finding(void *arg, const ot_finding *f)
         c.next.degraded = true;
         c.next.degraded_seq = f->event_seq;
         break;
+    case OT_FINDING_RECOVERED:
+        c.next.degraded = false;
+        break;
     case OT_FINDING_LABELS:
         pl_trigger_tick(a);
         return;
