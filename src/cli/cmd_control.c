@@ -122,6 +122,7 @@ static const ot_opt opts[] = {
 };
 
 const ot_command ot_cli_control_command = {
+    .group = "Parts alone",
     .name = "control",
     .summary = "run the control plane alone",
     .detail = "Takes over the data directory, answers the control API (docs/api.md) and listens "

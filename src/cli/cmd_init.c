@@ -338,7 +338,6 @@ static const ot_opt opts[] = {
 static const ot_pos pos[] = {{.name = "PROGRAM.py", .help = "a training program"}};
 
 const ot_command ot_cli_init_command = {
-    .group = "The loop",
     .name = "init",
     .summary = "write a first app file for a training program",
     .detail = "Looks through the program's text for the .npz and .npy files that it loads and for "

@@ -6,6 +6,7 @@
 
 const ot_command *const ot_cli_commands[] = {
     /* Run the loop */
+    &ot_cli_up_command,
     &ot_cli_init_command,
     &ot_cli_check_command,
     &ot_cli_apply_command,
@@ -32,6 +33,7 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_resume_command,
     &ot_cli_cancel_command,
     /* Parts alone */
+    &ot_cli_control_command,
     &ot_cli_serve_command,
     &ot_cli_plugins_command,
     &ot_cli_package_command,

@@ -173,6 +173,7 @@ static const ot_opt opts[] = {
 };
 
 const ot_command ot_cli_up_command = {
+    .group = "The loop",
     .name = "up",
     .summary = "run the control plane and one replica on this machine",
     .detail = "Opens both listeners, starts `overtake control` and `overtake serve` and starts "
