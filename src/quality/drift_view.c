@@ -73,8 +73,6 @@ typedef struct service {
 static ot_rc add_window(void *arg, const ot_window_row *r, ot_error *err)
 {
     service *s = arg;
-    ot_latency one;
-    (void)err;
     if (r->role == OT_WINDOW_SHADOW) {
         return OT_OK;
     }
@@ -83,10 +81,7 @@ static ot_rc add_window(void *arg, const ot_window_row *r, ot_error *err)
     s->out->failed += r->failed;
     s->out->windows_slow +=
         s->p99_limit_us > 0 && r->requests > 0 && r->p99_us > (double)s->p99_limit_us;
-    if (ot_latency_read(&one, r->latency, r->n_latency, NULL, NULL) == OT_OK) {
-        ot_latency_merge(&s->latency, &one);
-    }
-    return OT_OK;
+    return ot_latency_merge_record(&s->latency, r->latency, r->n_latency, NULL, err);
 }
 
 typedef struct service_ask {

@@ -100,15 +100,10 @@ void ot_latency_write(const ot_latency *h, ot_str *out)
     bin_record_end(out, body);
 }
 
-ot_rc ot_latency_read(ot_latency *h, const void *p, size_t n, size_t *used_out, ot_error *err)
+/* Adds what a record holds to `into`, or with NULL only looks whether it is sound. */
+static bool add_record(bin_reader r, ot_latency *into, size_t *at_out)
 {
-    bin_reader r = {0};
-    size_t used = 0;
-    OT_TRY(bin_record_open(p, n, MAGIC, VERSION, "latency histogram", &r, &used, err));
-    ot_latency x = {0};
-    x.count = bin_get_varint(&r);
-    x.sum_ns = bin_get_varint(&r);
-    x.max_ns = bin_get_varint(&r);
+    uint64_t count = bin_get_varint(&r), sum = bin_get_varint(&r), max = bin_get_varint(&r);
     for (size_t next = 0; r.at < r.n && !r.failed;) {
         uint64_t skip = bin_get_varint(&r), c = bin_get_varint(&r);
         if (skip >= OT_LATENCY_CELLS - next || c == 0 || c > UINT32_MAX) {
@@ -116,18 +111,44 @@ ot_rc ot_latency_read(ot_latency *h, const void *p, size_t n, size_t *used_out, 
             break;
         }
         next += (size_t)skip;
-        x.cells[next++] = (uint32_t)c;
-        if (next == OT_LATENCY_CELLS) {
+        if (into != NULL) {
+            uint64_t total = into->cells[next] + c;
+            into->cells[next] = total > UINT32_MAX ? UINT32_MAX : (uint32_t)total;
+        }
+        if (++next == OT_LATENCY_CELLS) {
             r.failed |= r.at < r.n;
             break;
         }
     }
-    if (r.failed) {
-        return ot_fail(err, OT_INVALID, "latency histogram: malformed at byte %zu", r.at);
+    if (into != NULL) {
+        into->count += count;
+        into->sum_ns += sum;
+        into->max_ns = max > into->max_ns ? max : into->max_ns;
     }
-    *h = x;
+    *at_out = r.at;
+    return !r.failed;
+}
+
+ot_rc ot_latency_merge_record(ot_latency *into, const void *p, size_t n, size_t *used_out,
+                              ot_error *err)
+{
+    bin_reader r = {0};
+    size_t used = 0, at = 0;
+    OT_TRY(bin_record_open(p, n, MAGIC, VERSION, "latency histogram", &r, &used, err));
+    if (!add_record(r, NULL, &at)) {
+        return ot_fail(err, OT_INVALID, "latency histogram: malformed at byte %zu", at);
+    }
+    (void)add_record(r, into, &at);
     if (used_out != NULL) {
         *used_out = used;
     }
+    return OT_OK;
+}
+
+ot_rc ot_latency_read(ot_latency *h, const void *p, size_t n, size_t *used_out, ot_error *err)
+{
+    ot_latency x = {0};
+    OT_TRY(ot_latency_merge_record(&x, p, n, used_out, err));
+    *h = x;
     return OT_OK;
 }

@@ -35,5 +35,9 @@ uint64_t ot_latency_above(const ot_latency *h, uint64_t ns);
 void ot_latency_write(const ot_latency *h, ot_str *out);
 ot_rc ot_latency_read(ot_latency *h, const void *p, size_t n, size_t *used_out,
                       ot_error *err) OT_CHECKED; /* h untouched on failure */
+/* Reads and merges in one, without a histogram between: for many of them. `into` is untouched on
+ * failure. */
+ot_rc ot_latency_merge_record(ot_latency *into, const void *p, size_t n, size_t *used_out,
+                              ot_error *err) OT_CHECKED;
 
 #endif

@@ -48,6 +48,22 @@ static void quantiles(void)
     ok(ot_latency_read(&back, out.data, out.len, &used, NULL) == OT_OK && used == out.len &&
            memcmp(&back, &h, sizeof h) == 0,
        "%zu bytes read back", out.len);
+    ot_latency twice = h, sum = other;
+    ot_latency_merge(&twice, &other);
+    accepted = 0;
+    for (size_t n = 0; n < out.len; n++) {
+        accepted += ot_latency_merge_record(&sum, out.data, n, &used, NULL) == OT_OK;
+    }
+    ok(accepted == 0 && memcmp(&sum, &other, sizeof sum) == 0, "nor is a cut merged");
+    ok(ot_latency_merge_record(&sum, out.data, out.len, &used, NULL) == OT_OK && used == out.len &&
+           memcmp(&sum, &twice, sizeof sum) == 0,
+       "a record merges as what was read from it");
+    sum.cells[100] = UINT32_MAX;
+    twice.cells[100] = UINT32_MAX;
+    ot_latency_merge(&twice, &h);
+    ok(ot_latency_merge_record(&sum, out.data, out.len, NULL, NULL) == OT_OK &&
+           memcmp(&sum, &twice, sizeof sum) == 0,
+       "cells saturate there too");
     ot_str_done(&out);
 }
 
