@@ -66,6 +66,21 @@ static void copy_text(char *out, size_t size, const json_t *j, const char *key)
     snprintf(out, size, "%s", s != NULL ? s : "");
 }
 
+/* A replica that was started again may be here before the end of its last connection has shown. */
+static void drop_namesake(const agent *a)
+{
+    ot_hub *h = a->hub;
+    for (size_t i = 0; i < h->n_agents; i++) {
+        agent *other = h->agents[i];
+        if (other != a && other->greeted && strcmp(other->id, a->id) == 0) {
+            ot_info("hub", "agent %s came again (process %" PRId64 " after %" PRId64 ")", a->id,
+                    a->pid, other->pid);
+            agent_drop(other);
+            return;
+        }
+    }
+}
+
 /* False: the connection is of no use. */
 static bool hello(agent *a, const ot_frame *f)
 {
@@ -82,6 +97,7 @@ static bool hello(agent *a, const ot_frame *f)
                 protocol, a->id);
         return false;
     }
+    drop_namesake(a);
     a->greeted = true;
     a->hub->ops.connected(a->hub->ops.self, a->id, true);
     send_desired(a);

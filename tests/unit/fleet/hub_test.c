@@ -161,6 +161,26 @@ static void test_strangers(const ot_addr *a)
     is_int(owner.connected, 1, "none of them was announced");
 }
 
+/* A replica that was started again before its last connection has ended here. */
+static void test_namesake(ot_hub *hub, const ot_addr *a)
+{
+    struct owner before = owner;
+    ot_frame_conn *old = dial(a);
+    say(old, OT_AGENT_HELLO, HELLO, "");
+    ot_frame_conn *new = dial(a);
+    say(new, OT_AGENT_HELLO, HELLO, "");
+    is_int(agent.closed, 1, "the old connection is closed");
+    is_int((long long)ot_hub_agents(hub), 1, "one replica is here");
+    is_int(owner.connected - before.connected, 2, "announced twice");
+    is_int(owner.lost - before.lost, 1, "and lost once, before it came again");
+    say(new, OT_AGENT_PUSH, PUSH, "rows");
+    is_int(agent.acks, 1, "the new one is heard");
+    ot_frame_conn_destroy(old);
+    ot_frame_conn_destroy(new);
+    turns();
+    is_int((long long)ot_hub_agents(hub), 0, "none is here");
+}
+
 int main(void)
 {
     ot_addr a = {.is_unix = true};
@@ -180,6 +200,7 @@ int main(void)
     if (hub != NULL) {
         test_talk(hub, &a);
         test_strangers(&a);
+        test_namesake(hub, &a);
         ot_frame_conn *c = dial(&a);
         say(c, OT_AGENT_HELLO, HELLO, "");
         int lost = owner.lost;
