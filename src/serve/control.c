@@ -66,18 +66,30 @@ static ot_entry *add_entry(ot_control *c, const char *deployment, const ot_targe
 
 /* ---- the route */
 
-typedef struct retirement {
+typedef struct ot_retirement {
+    ot_control *control;
     ot_route *route;
     unsigned left;
     ot_ask asks[OT_SERVE_WORKERS_MAX];
+    ot_retirement *next;
 } retirement;
+
+static void retirement_free(retirement *r)
+{
+    retirement **at = &r->control->retiring;
+    while (*at != r) {
+        at = &(*at)->next;
+    }
+    *at = r->next;
+    ot_route_destroy(r->route);
+    ot_free(r);
+}
 
 static void retire_route(void *arg)
 {
     retirement *r = ((ot_ask *)arg)->arg;
     if (--r->left == 0) {
-        ot_route_destroy(r->route);
-        ot_free(r);
+        retirement_free(r);
     }
 }
 
@@ -90,8 +102,8 @@ static void publish(ot_control *c, ot_route *route)
         ot_err("serve", "out of memory: a replaced route is never freed");
         return;
     }
-    r->route = old;
-    r->left = s->n_workers;
+    *r = (retirement){.control = c, .route = old, .left = s->n_workers, .next = c->retiring};
+    c->retiring = r;
     for (unsigned i = 0; i < s->n_workers; i++) {
         r->asks[i] = (ot_ask){
             .worker = s->workers[i], .kind = OT_ASK_QUIESCE, .then = retire_route, .arg = r};
@@ -561,6 +573,10 @@ void ot_control_destroy(ot_control *c)
     ot_loader_stop(c->loader);
     ot_agent_destroy(c->agent);
     c->agent = NULL;
+    /* The workers have ended: what they were still asked about is answered. */
+    while (c->retiring != NULL) {
+        retirement_free(c->retiring);
+    }
     for (size_t i = 0; i < c->n_entries; i++) {
         free_entry(c->entries[i]);
     }

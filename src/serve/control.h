@@ -29,6 +29,8 @@ typedef struct ot_entry {
 typedef struct ot_repo ot_repo;
 typedef struct ot_agent ot_agent;
 
+typedef struct ot_retirement ot_retirement;
+
 struct ot_control {
     ot_serve *serve;
     ot_loader *loader;
@@ -36,7 +38,8 @@ struct ot_control {
     ot_target *target;
     ot_entry **entries;
     size_t n_entries, cap_entries;
-    ot_repo *waiting; /* repository requests that wait for their load */
+    ot_retirement *retiring; /* replaced routes that some worker may still use */
+    ot_repo *waiting;        /* repository requests that wait for their load */
     bool ready;
 
     ot_timer watchdog;
