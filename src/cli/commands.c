@@ -9,7 +9,6 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_up_command,
     &ot_cli_init_command,
     &ot_cli_check_command,
-    &ot_cli_up_command,
     &ot_cli_apply_command,
     &ot_cli_labels_import_command,
     /* Look */
@@ -36,7 +35,6 @@ const ot_command *const ot_cli_commands[] = {
     /* Parts alone */
     &ot_cli_control_command,
     &ot_cli_serve_command,
-    &ot_cli_control_command,
     &ot_cli_plugins_command,
     &ot_cli_package_command,
     &ot_cli_evaluate_command,
