@@ -590,6 +590,11 @@ __attribute__((unused)) static bool has(const char *text, const char *part)
     return there;
 }
 
+__attribute__((unused)) static bool has_quiet(const char *text, const char *part)
+{
+    return strstr(text, part) != NULL;
+}
+
 /* A copy of a closed driver's directory, to start a scenario from. */
 __attribute__((unused)) static void world_copy(const char *from, const char *to)
 {
