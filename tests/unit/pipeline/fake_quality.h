@@ -26,6 +26,7 @@ struct ot_quality {
     int64_t promoted; /* the last version that it was told of */
     ot_accuracy accuracy;
     ot_service service;
+    int fail_watches;   /* so many watches that ask for something new fail */
     bool fail_promoted; /* the next ot_quality_promoted fails, and its transaction with it */
 };
 
@@ -97,11 +98,14 @@ ot_rc ot_quality_labels(ot_quality *q, const ot_label_in *labels, size_t n, cons
 
 ot_rc ot_quality_watch(ot_quality *q, const ot_pair_watch *w, ot_error *err)
 {
-    (void)err;
     const ot_pair_watch *o = &q->watch;
     bool same = q->watched && o->candidate == w->candidate && o->champion == w->champion &&
                 o->since_us == w->since_us && o->margin == w->margin && o->alpha == w->alpha &&
                 o->candidate_live_only == w->candidate_live_only;
+    if (!same && q->fail_watches > 0) {
+        q->fail_watches--;
+        return ot_fail(err, OT_EXHAUSTED, "fake quality: asked to fail");
+    }
     if (!same) {
         q->pair = (ot_pair_state){0};
         q->n_watches++;

@@ -261,6 +261,22 @@ static void test_failed_commit(void)
     driver_close(&d);
 }
 
+/* A verdict about one step is none about the next. */
+static void test_stale_verdict(void)
+{
+    driver d;
+    start(&d, "full");
+    fake_pair("digits", 200, OT_PAIR_UNDECIDED);
+    fake_of("digits")->fail_watches = 1;
+    fake_pair("digits", 50, OT_PAIR_NOT_WORSE);
+    is_str(driver_where(&d), "canary 50%", "one step");
+    is_int(fake_of("digits")->pair.verdict, OT_PAIR_NOT_WORSE, "whose comparison is not on yet");
+    driver_forward(&d, SEC);
+    is_str(driver_where(&d), "canary 50%", "what is known is of the step before");
+    is_int(fake_of("digits")->pair.verdict, OT_PAIR_UNDECIDED, "and it begins anew");
+    driver_close(&d);
+}
+
 /* Other stages in the file change the next release, not the one under way. */
 static void test_changed_file(void)
 {
@@ -306,6 +322,7 @@ int main(void)
     test_people();
     test_replica();
     test_failed_commit();
+    test_stale_verdict();
     test_changed_file();
     return world_end();
 }
