@@ -361,10 +361,25 @@ static bool driver_step(driver *d)
     return step_job(d) || step_run(d);
 }
 
+/* A cycle that could not go on yet, as when its run is still starting, is looked at again. */
+static bool step_again(driver *d)
+{
+    bool stands = false;
+    for (size_t i = 0; i < d->p->n_apps; i++) {
+        stands = stands || pl_cycle_stands(d->p->apps[i]);
+    }
+    if (stands) {
+        poll(NULL, 0, 5);
+        clock_offset_us += SEC;
+        ot_pipeline_tick(d->p);
+    }
+    return stands;
+}
+
 /* Until nothing is under way. */
 static void driver_settle(driver *d)
 {
-    while (driver_step(d)) {
+    while (driver_step(d) || (d->n_watched == 0 && step_again(d))) {
     }
     if (d->n_watched > 0) {
         bail("driver", "a run does not end");

@@ -32,15 +32,6 @@ static bool tells(const char *text, const char *const *parts)
 }
 #define TELLS(text, ...) tells(text, (const char *const[]){__VA_ARGS__, NULL})
 
-static void promote(driver *d)
-{
-    fake_find("digits", OT_FINDING_DEGRADED);
-    driver_settle(d);
-    fake_pair("digits", 200, OT_PAIR_UNDECIDED);
-    fake_pair("digits", 50, OT_PAIR_NOT_WORSE);
-    fake_pair("digits", 60, OT_PAIR_NOT_WORSE);
-}
-
 static void test_why(void)
 {
     ot_error err = {0};
@@ -56,10 +47,14 @@ static void test_why(void)
     ok(has(why(&d, 7), "error: "), "no such version: %s", why(&d, 7));
 
     fake_of("digits")->labelled_rows = 400;
+    fake_find("digits", OT_FINDING_DEGRADED);
+    driver_settle(&d);
     ok(driver_act(&d, "pause", 0, NULL, &err) == OT_OK &&
            driver_act(&d, "resume", 0, NULL, &err) == OT_OK,
        "paused and resumed");
-    promote(&d);
+    fake_pair("digits", 200, OT_PAIR_UNDECIDED);
+    fake_pair("digits", 50, OT_PAIR_NOT_WORSE);
+    fake_pair("digits", 60, OT_PAIR_NOT_WORSE);
     ok(TELLS(why(&d, 0), "v2 serves because v2 promoted: not worse as canary at 50% on 60 rows",
              "v2 enters canary at 50%: not worse as canary at 10% on 50 rows",
              "v2 enters canary at 10%: not worse in the shadow on 200 rows", "v2 enters shadow",
@@ -172,6 +167,20 @@ static void test_freeze_training(void)
     ok(driver_act(&d, "resume", 0, NULL, &err) == OT_OK, "resumed");
     driver_settle(&d);
     is_str(driver_serves(&d, "digits"), "champion v1 100%", "goes on from there");
+    driver_close(&d);
+
+    driver_open(&d, "freeze_later");
+    driver_apply_ok(&d, app_yaml);
+    while (driver_state(&d)->cycle.state != PL_REGISTERING) {
+        driver_step(&d);
+    }
+    ok(driver_act(&d, "freeze", 0, NULL, &err) == OT_OK, "frozen while it registers");
+    driver_settle(&d);
+    is_str(driver_status(&d, 1), "registered", "which comes to its end");
+    is_str(driver_runs(&d), "train succeeded, package succeeded", "and no further");
+    ok(driver_act(&d, "resume", 0, NULL, &err) == OT_OK, "resumed");
+    driver_settle(&d);
+    is_str(driver_serves(&d, "digits"), "champion v1 100%", "goes on from there too");
     driver_close(&d);
 }
 

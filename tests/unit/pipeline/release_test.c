@@ -267,12 +267,14 @@ static void test_stale_verdict(void)
     driver d;
     start(&d, "full");
     fake_pair("digits", 200, OT_PAIR_UNDECIDED);
-    fake_of("digits")->fail_watches = 1;
+    fake_of("digits")->fail_watches = 2;
     fake_pair("digits", 50, OT_PAIR_NOT_WORSE);
     is_str(driver_where(&d), "canary 50%", "one step");
     is_int(fake_of("digits")->pair.verdict, OT_PAIR_NOT_WORSE, "whose comparison is not on yet");
     driver_forward(&d, SEC);
+    is_int(fake_of("digits")->fail_watches, 0, "it is tried again");
     is_str(driver_where(&d), "canary 50%", "what is known is of the step before");
+    driver_forward(&d, SEC);
     is_int(fake_of("digits")->pair.verdict, OT_PAIR_UNDECIDED, "and it begins anew");
     driver_close(&d);
 }
