@@ -120,12 +120,14 @@ $(foreach f,$(FUZZ_SRC:tests/fuzz/%_fuzz.c=%),$(eval $(call fuzz_rule,$(f))))
 -include $(OBJ:.o=.d) $(UNIT_BIN:=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard plugins/*/*.c))
 
 # --- set-up ------------------------------------------------------------------------------------
+# RUNTIME=onnx: the small path, without TensorFlow.
+RUNTIME ?= tensorflow
 .PHONY: deps deps-debian deps-python deps-tools
 deps: deps-debian deps-python
 deps-debian:
 	@tools/deps.sh debian
 deps-python:
-	@tools/deps.sh python
+	@RUNTIME=$(RUNTIME) tools/deps.sh python
 # What only lint, test-long and bench need.
 deps-tools:
 	@tools/deps.sh tools

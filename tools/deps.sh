@@ -1,12 +1,53 @@
 #!/bin/sh
 # Installs what the build, the tests and the demo need, and says what it does. Safe to run again: what
-# is there already is left alone.
+# is there already is left alone, what broke off goes on.
 set -eu
 cd "$(dirname "$0")/.."
 
 debian_packages="gcc make pkg-config libc6-dev libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev \
 zlib1g-dev g++ binutils python3 python3-venv ca-certificates"
 tool_packages="clang-14 libclang-rt-14-dev clang-format-14 wrk"
+
+# Elsewhere packages have other names: look for the things themselves.
+elsewhere() {
+    lacking=""
+    for program in gcc g++ make pkg-config ar strip python3; do
+        command -v "$program" >/dev/null || lacking="$lacking $program"
+    done
+    for library in libsodium jansson sqlite3 yaml-0.1 zlib; do
+        pkg-config --exists "$library" 2>/dev/null || lacking="$lacking $library(headers)"
+    done
+    [ -z "$lacking" ] && return 0
+    echo "deps: this is not Debian, and these were not found:$lacking" >&2
+    echo "deps: on Debian 12 the packages are: $debian_packages" >&2
+    return 1
+}
+
+elsewhere_tools() {
+    lacking=""
+    for program in clang-14 clang-format-14 wrk; do
+        command -v "$program" >/dev/null || lacking="$lacking $program"
+    done
+    [ -z "$lacking" ] && return 0
+    echo "deps: this is not Debian, and these were not found:$lacking" >&2
+    return 1
+}
+
+# What apt-get says, as "n of m: package"; all of it if it fails.
+apt_progress() {
+    of="?" n=0 said=""
+    while read -r line; do
+        said="$said$line
+"
+        case "$line" in
+            *" newly installed, "*) of=${line#*, }; of=${of%% *} ;;
+            "Setting up "*)
+                n=$((n + 1)); line=${line#Setting up }
+                echo "deps: $n of $of: ${line%% *}" ;;
+            "apt-get failed") printf '%s' "$said" >&2; return 1 ;;
+        esac
+    done
+}
 
 debian() {
     missing=""
@@ -15,32 +56,38 @@ debian() {
     done
     [ -z "$missing" ] && return 0
     echo "deps: Debian packages:$missing"
-    if ! command -v apt-get >/dev/null; then
-        echo "deps: this is not Debian; install what these packages hold:$missing" >&2
-        exit 1
-    fi
     if [ "$(id -u)" != 0 ]; then
-        echo "deps: run this once, then try again: sudo apt-get install -y --no-install-recommends$missing" >&2
-        exit 1
+        echo "deps: run this once, then try again: sudo sh -c 'apt-get update && apt-get install -y --no-install-recommends$missing'" >&2
+        return 1
     fi
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    {
+        apt-get update -qq &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing ||
+            echo "apt-get failed"
+    } 2>&1 | apt_progress
 }
 
+is_debian() {
+    command -v dpkg-query >/dev/null && command -v apt-get >/dev/null
+}
+
+# RUNTIME=onnx is the small path: no TensorFlow. Both fill the same environment.
 python() {
-    stamp=.deps/requirements.sha256
-    want=$(sha256sum deps/requirements.txt | cut -d' ' -f1)
-    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
-    echo "deps: Python packages into .deps/venv ($(grep -c == deps/requirements.txt) pinned, with SHA-256; some minutes the first time)"
-    [ -x .deps/venv/bin/python ] || /usr/bin/python3 -m venv .deps/venv
-    .deps/venv/bin/python -m pip install -q --require-hashes --no-deps -r deps/requirements.txt
-    echo "$want" > "$stamp"
+    case "${RUNTIME:-tensorflow}" in
+        tensorflow) file=deps/requirements.txt ;;
+        onnx) file=deps/requirements-onnx.txt ;;
+        *) echo "deps: RUNTIME=$RUNTIME is not known; tensorflow (default) or onnx" >&2; exit 2 ;;
+    esac
+    # Debian's own, whatever lies before it on PATH: the pins are for its version.
+    python3=/usr/bin/python3
+    [ -x $python3 ] || python3=python3
+    $python3 tools/venv.py .deps/venv "$file"
 }
 
 case "${1:-all}" in
-    debian) debian $debian_packages ;;
-    tools) debian $tool_packages ;;
+    debian) if is_debian; then debian $debian_packages; else elsewhere; fi ;;
+    tools) if is_debian; then debian $tool_packages; else elsewhere_tools; fi ;;
     python) python ;;
-    all) debian $debian_packages; python ;;
-    *) echo "usage: tools/deps.sh [debian|python|tools|all]" >&2; exit 2 ;;
+    all) "$0" debian && python ;;
+    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|tools|all]" >&2; exit 2 ;;
 esac
