@@ -89,17 +89,24 @@ static ot_rc add_token(const ot_args *args, ot_str *headers, ot_error *err)
     return OT_OK;
 }
 
+/* UTF-8, whole characters; what a header can't carry becomes '?'. */
 static void add_actor(ot_str *headers)
 {
     char actor[ACTOR_BYTES_MAX + 1];
     const char *user = getenv("USER");
-    if (user != NULL && user[0] != 0) {
-        snprintf(actor, sizeof actor, "%s", user);
+    json_t *text = user != NULL && user[0] != 0 ? json_string(user) : NULL;
+    if (text != NULL) {
+        size_t n = strnlen(user, ACTOR_BYTES_MAX);
+        while (n > 0 && ((unsigned char)user[n] & 0xc0) == 0x80) {
+            n--;
+        }
+        snprintf(actor, sizeof actor, "%.*s", (int)n, user);
     } else {
         snprintf(actor, sizeof actor, "uid-%lu", (unsigned long)getuid());
     }
+    json_decref(text);
     for (char *p = actor; *p != 0; p++) {
-        *p = *p <= ' ' || *p >= 127 ? '?' : *p;
+        *p = (unsigned char)*p <= ' ' || *p == 127 ? '?' : *p;
     }
     ot_str_addf(headers, "overtake-actor: %s\r\n", actor);
 }

@@ -14,44 +14,59 @@
 #define LINE_MAX_BYTES (16u << 20)
 #define AGAIN_US 1000000
 
-/* The page that the options ask for. */
-static void page_target(const ot_args *args, bool newest, ot_str *target)
+#define PAGE_MAX 1000
+
+/* The page that the options ask for, of up to `limit` events. */
+static void page_target(const ot_args *args, bool newest, int64_t limit, ot_str *target)
 {
     ot_str_adds(target, "/api/v1/events");
     if (ot_args_given(args, "after")) {
         ot_cli_query_i64(target, "after", ot_args_int(args, "after"));
     }
-    ot_cli_query_i64(target, "limit", ot_args_int(args, "limit"));
+    ot_cli_query_i64(target, "limit", limit);
     ot_cli_query(target, "type", ot_args_str(args, "type"));
     ot_cli_query(target, "object", ot_args_str(args, "object"));
     ot_cli_query(target, "newest", newest ? "1" : NULL);
 }
 
-static void print_page(const json_t *answer, ot_str *out)
+/* What replicas hand in every minute is in the log for the proof, not for the reader. */
+static bool is_chatter(const json_t *event)
 {
-    const json_t *event;
-    size_t i;
-    bool colour = ot_cli_colour();
-    json_array_foreach(json_object_get(answer, "events"), i, event)
-    {
-        ot_cli_view_event(event, colour, out);
+    const char *type = ot_cli_get(event, "type");
+    return strcmp(type, "windows.received") == 0 || strcmp(type, "samples.received") == 0;
+}
+
+static bool hides_chatter(const ot_args *args)
+{
+    return !ot_args_json(args) && !ot_args_bool(args, "all") && ot_args_str(args, "type") == NULL;
+}
+
+/* The first `limit` of a page, in its order or turned round: the newest last, where eyes are. */
+static void print_page(const ot_args *args, const json_t *answer, bool turned, ot_str *out)
+{
+    const json_t *events = json_object_get(answer, "events");
+    size_t n = json_array_size(events), end = 0;
+    bool colour = ot_cli_colour(), hides = hides_chatter(args);
+    for (int64_t left = ot_args_int(args, "limit"); end < n && left > 0; end++) {
+        left -= !(hides && is_chatter(json_array_get(events, end)));
+    }
+    for (size_t i = 0; i < end; i++) {
+        const json_t *event = json_array_get(events, turned ? end - 1 - i : i);
+        if (!hides || !is_chatter(event)) {
+            ot_cli_view_event(event, colour, out);
+        }
     }
 }
 
-/* What came newest first, with the newest last: where eyes are. */
-static void print_turned(const json_t *answer, ot_str *out)
+static int64_t page_limit(const ot_args *args)
 {
-    const json_t *events = json_object_get(answer, "events");
-    bool colour = ot_cli_colour();
-    for (size_t i = json_array_size(events); i > 0; i--) {
-        ot_cli_view_event(json_array_get(events, i - 1), colour, out);
-    }
+    return hides_chatter(args) ? PAGE_MAX : ot_args_int(args, "limit");
 }
 
 /* --- as they happen --------------------------------------------------------------------------- */
 
 typedef struct follow {
-    bool json, colour, moved;
+    bool json, colour, hides, moved;
     const char *type, *object;
     int64_t seq; /* of the last event that came */
     ot_str line;
@@ -61,6 +76,9 @@ static bool is_wanted(const follow *f, const json_t *event)
 {
     const char *object = ot_cli_get(event, "object");
     size_t n = f->object != NULL ? strlen(f->object) : 0;
+    if (f->hides && is_chatter(event)) {
+        return false;
+    }
     if (f->type != NULL && !ot_has_prefix(ot_cli_get(event, "type"), f->type)) {
         return false;
     }
@@ -79,7 +97,7 @@ static ot_rc put_line(follow *f, ot_error *err)
     }
     if (!json_is_object(event) || ot_cli_int(event, "seq") <= 0) {
         json_decref(event);
-        return ot_fail(err, OT_DATA_LOSS, "the stream holds a line that is not an event: %.80s",
+        return ot_fail(err, OT_INVALID, "the stream holds a line that is not an event: %.80s",
                        f->line.data);
     }
     f->seq = ot_cli_int(event, "seq");
@@ -125,7 +143,7 @@ static ot_rc print_last(const ot_args *args, ot_cli_client *c, follow *f, ot_err
     OT_AUTO(ot_str_done) ot_str target = OT_STR_INIT;
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
     json_t *answer;
-    page_target(args, true, &target);
+    page_target(args, true, page_limit(args), &target);
     OT_TRY(ot_cli_client_call(c, "GET", target.data, NULL, &answer, err));
     const json_t *events = json_object_get(answer, "events");
     f->seq = ot_cli_int(json_object_get(answer, "head"), "seq");
@@ -136,14 +154,15 @@ static ot_rc print_last(const ot_args *args, ot_cli_client *c, follow *f, ot_err
         free(text);
     }
     if (!f->json) {
-        print_turned(answer, &out);
+        print_page(args, answer, true, &out);
     }
     json_decref(answer);
     return ot_cli_print(&out) == 0 ? OT_OK : ot_fail(err, OT_CANCELLED, "nobody reads");
 }
 
-/* A control plane that is restarted ends its streams; the supervisor's listener stays, so that the
- * next attempt finds the new one. Without a byte from it, there is nobody any more. */
+/* A control plane that is restarted ends its streams, in the middle of a piece when it was killed;
+ * the supervisor's listener stays, so that the next attempt finds the new one. Without a byte from
+ * it, there is nobody any more. */
 static ot_rc stream_on(ot_cli_client *c, follow *f, ot_error *err)
 {
     for (;;) {
@@ -153,7 +172,7 @@ static ot_rc stream_on(ot_cli_client *c, follow *f, ot_error *err)
         f->moved = false;
         ot_str_clear(&f->line);
         ot_rc rc = ot_cli_client_stream(c, target.data, take, f, err);
-        if (!f->moved || (rc != OT_OK && rc != OT_UNAVAILABLE)) {
+        if (!f->moved || (rc != OT_OK && rc != OT_UNAVAILABLE && rc != OT_DATA_LOSS)) {
             return rc != OT_OK ? rc : ot_fail(err, OT_UNAVAILABLE, "the stream of events ended");
         }
         fprintf(stderr, "overtake events: the stream broke off; again from event %" PRId64 " on\n",
@@ -168,6 +187,7 @@ static int run_follow(const ot_args *args)
     ot_cli_client *c = NULL;
     follow f = {.json = ot_args_json(args),
                 .colour = ot_cli_colour(),
+                .hides = hides_chatter(args),
                 .type = ot_args_str(args, "type"),
                 .object = ot_args_str(args, "object"),
                 .seq = ot_args_int(args, "after"),
@@ -184,35 +204,47 @@ static int run_follow(const ot_args *args)
     return rc == OT_CANCELLED ? 1 : ot_cli_fail(args, &err);
 }
 
+static ot_rc fetch(const ot_args *args, const char *target, json_t **answer_out, ot_error *err)
+{
+    ot_cli_client *c;
+    OT_TRY(ot_cli_client_open(args, &c, err));
+    ot_rc rc = ot_cli_client_patient(c, err); /* to verify takes as long as the log is */
+    if (rc == OT_OK) {
+        rc = ot_cli_client_call(c, "GET", target, NULL, answer_out, err);
+    }
+    ot_cli_client_close(c);
+    return rc;
+}
+
 static int run_events(const ot_args *args)
 {
+    ot_error err = {0};
+    json_t *answer = NULL;
     OT_AUTO(ot_str_done) ot_str target = OT_STR_INIT;
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
     bool newest = ot_args_bool(args, "newest");
     if (ot_args_bool(args, "follow")) {
         return newest ? ot_cli_usage(args, "--follow and --newest do not go together")
                       : run_follow(args);
     }
     bool tail = !newest && !ot_args_given(args, "after");
-    page_target(args, newest || tail, &target);
-    return ot_cli_client_run(args, "GET", &target, NULL, tail ? print_turned : print_page);
+    page_target(args, newest || tail, page_limit(args), &target);
+    if (fetch(args, target.data, &answer, &err) != OT_OK) {
+        return ot_cli_fail(args, &err);
+    }
+    print_page(args, answer, tail, &out);
+    int code = ot_args_json(args) ? ot_cli_print_json(answer) : ot_cli_print(&out);
+    json_decref(answer);
+    return code;
 }
 
 /* The answer is printed either way; a log that is not whole is a failure. */
 static int run_verify(const ot_args *args)
 {
     ot_error err = {0};
-    ot_cli_client *c = NULL;
     json_t *answer = NULL;
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
-    ot_rc rc = ot_cli_client_open(args, &c, &err);
-    if (rc == OT_OK) {
-        rc = ot_cli_client_patient(c, &err);
-    }
-    if (rc == OT_OK) {
-        rc = ot_cli_client_call(c, "GET", "/api/v1/events/verify", NULL, &answer, &err);
-    }
-    ot_cli_client_close(c);
-    if (rc != OT_OK) {
+    if (fetch(args, "/api/v1/events/verify", &answer, &err) != OT_OK) {
         return ot_cli_fail(args, &err);
     }
     ot_cli_view_verified(answer, &out);
@@ -251,6 +283,10 @@ static const ot_opt events_opts[] = {
      .min = "1",
      .max = "1000",
      .help = "so many",
+     .env = ""},
+    {.name = "all",
+     .type = OT_OPT_BOOL,
+     .help = "also what replicas hand in every minute (windows.received, samples.received)",
      .env = ""},
     {.name = "newest", .type = OT_OPT_BOOL, .help = "the newest first", .env = ""},
 };

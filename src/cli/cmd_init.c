@@ -147,7 +147,7 @@ static void add_run(ot_str *out, const char *program)
     bool plain =
         strspn(program, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-") ==
         strlen(program);
-    ot_str_adds(&run, plain ? "python " : "python '");
+    ot_str_addf(&run, "python %s%s", plain ? "" : "'", program[0] == '-' ? "./" : "");
     for (const char *p = program; *p != 0; p++) {
         ot_str_adds(&run, *p == '\'' ? "'\\''" : (const char[]){*p, 0});
     }

@@ -33,8 +33,8 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_resume_command,
     &ot_cli_cancel_command,
     /* Parts alone */
-    &ot_cli_control_command,
     &ot_cli_serve_command,
+    &ot_cli_control_command,
     &ot_cli_plugins_command,
     &ot_cli_package_command,
     &ot_cli_evaluate_command,

@@ -65,7 +65,11 @@ void ot_cli_view_apps(const json_t *answer, int64_t now_us, ot_str *out)
         int64_t champion = ot_cli_int(app, "champion");
         cycle_text(json_object_get(app, "cycle"), &cycle);
         ot_cli_table_cell(&t, ot_cli_get(app, "app"));
-        ot_cli_table_cellf(&t, champion > 0 ? "v%" PRId64 : "", champion);
+        if (champion > 0) {
+            ot_cli_table_cellf(&t, "v%" PRId64, champion);
+        } else {
+            ot_cli_table_cell(&t, NULL);
+        }
         ot_cli_table_cell(&t, champion > 0
                                   ? ot_cli_span(now_us - ot_cli_int(app, "champion_since_us"), span)
                                   : NULL);
@@ -206,7 +210,7 @@ static void view_objectives(const json_t *app, ot_str *out)
         ot_str_addf(out, "%-8s",
                     json_is_true(holds)    ? "holds"
                     : json_is_false(holds) ? "MISSED"
-                                           : "open");
+                                           : "unknown");
         ot_cli_add_padded(out, kind, 13);
         objective_value(o, kind, out);
         ot_str_adds(out, "; ");
@@ -230,7 +234,7 @@ void ot_cli_view_app(const json_t *app, int64_t now_us, ot_str *out)
     view_loop(app, out);
     view_cycle(app, now_us, out);
     view_objectives(app, out);
-    ot_cli_view_quality(app, now_us, out);
+    ot_cli_view_quality(app, out);
     if (ot_cli_get(app, "owner")[0] != 0) {
         ot_cli_view_name(out, "owner");
         ot_cli_add_clean(out, ot_cli_get(app, "owner"));

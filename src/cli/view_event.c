@@ -20,7 +20,8 @@ static const struct {
     {"degraded", BAD},      {"at_risk", BAD},    {"drift", BAD},      {"drift.detected", BAD},
     {"rolled_back", BAD},   {".failed", BAD},    {".lost", BAD},      {"loop.paused", WAITS},
     {"loop.frozen", WAITS}, {".refused", WAITS}, {".stopped", WAITS}, {".held", WAITS},
-    {".requested", WAITS},  {".promoted", GOOD}, {".passed", GOOD},   {".given", GOOD},
+    {".requested", WAITS},  {".promoted", GOOD}, {".passed", GOOD},   {".recovered", GOOD},
+    {".given", GOOD},
 };
 
 static kind kind_of(const json_t *event)
@@ -74,13 +75,26 @@ void ot_cli_view_event(const json_t *event, bool colour, ot_str *out)
     ot_str_adds(out, paint ? "\x1b[0m\n" : "\n");
 }
 
+/* The text up to its first cause: the chain below has the others, one a line. */
+static void add_headline(const json_t *answer, ot_str *out)
+{
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    ot_str_adds(&text, ot_cli_get(answer, "text"));
+    char *cause = strstr(text.data, " <- ");
+    if (cause != NULL) {
+        *cause = 0;
+    }
+    ot_cli_add_clean(out, text.data);
+    ot_str_adds(out, "\n\n");
+    out->failed = out->failed || text.failed;
+}
+
 void ot_cli_view_why(const json_t *answer, ot_str *out)
 {
     char time[OT_CLI_TIME_TEXT];
     size_t i, seq_width = 0, actor_width = 0;
     const json_t *step, *chain = json_object_get(answer, "chain");
-    ot_cli_add_clean(out, ot_cli_get(answer, "text"));
-    ot_str_adds(out, "\n\n");
+    add_headline(answer, out);
     json_array_foreach(chain, i, step)
     {
         char seq[24];

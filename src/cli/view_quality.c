@@ -4,7 +4,6 @@
 #include "cli/view.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #define MOVED_SHOWN 5
 
@@ -61,20 +60,39 @@ static void view_drift(const json_t *drift, ot_str *out)
     }
 }
 
-/* Every count of the summary, under its own name. */
+/* The counts, and the test of the objective: how near it is to an alarm. */
 static void view_labels(const json_t *app, const json_t *labels, ot_str *out)
 {
-    const char *key;
-    json_t *value;
     ot_cli_view_name(out, "labels");
     ot_str_addf(out, "%" PRId64 " new since the last training", ot_cli_int(app, "labels_new"));
-    json_object_foreach((json_t *)(uintptr_t)labels, key, value)
-    {
-        if (json_is_integer(value) && !ot_has_suffix(key, "_us")) {
-            ot_str_adds(out, "; ");
-            ot_cli_add_clean(out, key);
-            ot_str_addf(out, " %" PRId64, (int64_t)json_integer_value(value));
-        }
+    if (json_is_object(labels)) {
+        ot_str_addf(out, "; %" PRId64 " joined in all, %" PRId64 " wait for their prediction",
+                    ot_cli_int(labels, "joined"), ot_cli_int(labels, "waiting"));
+    }
+    ot_str_addc(out, '\n');
+    if (ot_cli_true(labels, "testing")) {
+        ot_cli_view_name(out, "");
+        ot_str_addf(out, "evidence %.3g %s, proven from %.3g on\n", ot_cli_num(labels, "evidence"),
+                    ot_cli_true(labels, "degraded") ? "that the objective holds again"
+                                                    : "that the objective is missed",
+                    ot_cli_num(labels, "threshold"));
+    }
+}
+
+static void view_samples(const json_t *samples, ot_str *out)
+{
+    char size[32], time[OT_CLI_TIME_TEXT];
+    int64_t bytes = ot_cli_int(samples, "bytes"), lost = ot_cli_int(samples, "dropped_rows");
+    if (bytes <= 0 && lost <= 0) {
+        return;
+    }
+    ot_cli_view_name(out, "samples");
+    ot_str_addf(out, "%s kept", ot_format_size((uint64_t)OT_MAX(bytes, INT64_C(0)), size));
+    if (ot_cli_int(samples, "oldest_us") > 0) {
+        ot_str_addf(out, ", from %s on", ot_cli_time(ot_cli_int(samples, "oldest_us"), time));
+    }
+    if (lost > 0) {
+        ot_str_addf(out, "; %" PRId64 " rows were dropped for want of room", lost);
     }
     ot_str_addc(out, '\n');
 }
@@ -97,11 +115,11 @@ static void view_versions(const json_t *list, ot_str *out)
     }
 }
 
-void ot_cli_view_quality(const json_t *app, int64_t now_us, ot_str *out)
+void ot_cli_view_quality(const json_t *app, ot_str *out)
 {
-    (void)now_us;
     const json_t *q = json_object_get(app, "quality");
     view_drift(json_object_get(q, "drift"), out);
     view_versions(json_object_get(q, "accuracy"), out);
     view_labels(app, json_object_get(q, "labels"), out);
+    view_samples(json_object_get(q, "samples"), out);
 }

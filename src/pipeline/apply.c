@@ -157,7 +157,7 @@ static ot_rc apply_parsed(ot_pipeline *p, ot_app *app, const char *actor, bool d
 {
     OT_TRY(check_deployment(p, app, err));
     pl_app *a = pl_app_find(p, app->app);
-    if (a != NULL && a->busy) {
+    if (a != NULL && a->busy && !diff_only) {
         return ot_fail(err, OT_UNAVAILABLE,
                        "app %s: a run is being laid out; try again in a moment", app->app);
     }

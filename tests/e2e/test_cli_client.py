@@ -7,6 +7,7 @@ import os
 import pathlib
 import socket
 import subprocess
+import sys
 import threading
 import urllib.parse
 
@@ -45,7 +46,12 @@ class Fake:
 
             do_GET = do_POST = answer
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, request, address):
+                if not isinstance(sys.exc_info()[1], ConnectionError):  # a client may go away
+                    super().handle_error(request, address)
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.url = "http://127.0.0.1:%d" % self.server.server_port
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -85,10 +91,13 @@ def test_requests_carry_token_and_actor(fake, run):
     assert "no apps yet" in run("status").stdout
     headers = fake.asked[-1][3]
     assert headers["Authorization"] == "Bearer secret" and headers["overtake-actor"] == "anna"
-    run("status", env={"USER": "é" * 80}.items())
-    assert fake.asked[-1][3]["overtake-actor"] == "?" * 64
-    run("status", env={"USER": ""}.items())
-    assert fake.asked[-1][3]["overtake-actor"] == f"uid-{os.getuid()}"
+    for user, actor in (("a\tb\r\nX: y", "a?b??X:?y"), ("x" + "é" * 80, "x" + "é" * 31)):
+        run("status", env={"USER": user}.items())
+        # http.server reads headers as Latin-1.
+        assert fake.asked[-1][3]["overtake-actor"].encode("latin-1").decode() == actor
+    for user in ("", b"\xff"):
+        run("status", env={"USER": user}.items())
+        assert fake.asked[-1][3]["overtake-actor"] == f"uid-{os.getuid()}"
 
 
 def test_json_is_what_the_api_said(fake, run):
@@ -145,6 +154,9 @@ def test_apply_sends_the_file_and_where_it_lies(fake, run, tmp_path):
     assert body.decode() == APP and headers["Content-Type"] == "application/yaml"
     assert out.startswith("+ app: digits\n- x: 1\napp digits: in force\n")
     assert "overtake events --follow" in out
+    fake.answers["POST", "/api/v1/apps"] = (200, {"app": "digits", "changed": ["+ schema: overtake/1"],
+                                                  "started": False})
+    assert run("apply", "a b/app.yaml").stdout == "app digits: in force, new here\n"
 
 
 def test_apply_diff_tells_by_its_exit_code(fake, run, tmp_path):
@@ -156,7 +168,7 @@ def test_apply_diff_tells_by_its_exit_code(fake, run, tmp_path):
     assert fake.asked[-1][2] == {"file": "app.yaml", "dir": str(tmp_path), "diff": "1"}
     assert run("apply", "app.yaml").returncode == 0
     fake.answers["POST", "/api/v1/apps"] = (200, {"app": "digits", "changed": [], "started": False})
-    assert "nothing would change" in run("apply", "./app.yaml", "--diff").stdout
+    assert "app digits: no setting would change\n" == run("apply", "./app.yaml", "--diff").stdout
     assert fake.asked[-1][2]["dir"] == str(tmp_path)
 
 
@@ -214,7 +226,7 @@ def test_why(fake, run):
         "app": "digits", "version": 2, "serves": True, "text": "v2 serves because v2 promoted <- retrain",
         "chain": CHAIN})
     assert run("why", "digits").stdout == (
-        "v2 serves because v2 promoted <- retrain\n\n"
+        "v2 serves because v2 promoted\n\n"
         "  2025-11-24 16:00:00  9  overtake  v2 promoted\n"
         "  2025-11-24 15:59:00  3  anna      retrain\n")
     assert fake.asked[-1][2] == {}
@@ -229,7 +241,7 @@ def test_runs_logs_cancel(fake, run):
     fake.answers["GET", "/api/v1/runs"] = (200, {"runs": [
         {"run": 12, "app": "digits", "step": "train", "state": "failed", "attempt": 1, "created_us": T0,
          "started_us": T0, "ended_us": T0 + 75_000_000, "parent": None, "trigger_seq": 4,
-         "result": {"text": "exit 1"}},
+         "result": {"text": "run 12 (train) failed: exit 1"}},
         {"run": 11, "app": "digits", "step": "train", "state": "queued", "attempt": 1, "created_us": T0,
          "started_us": None, "ended_us": None, "parent": None, "trigger_seq": 4, "result": None}]})
     assert run("runs", "--app", "digits").stdout == (
@@ -282,7 +294,7 @@ def test_replicas(fake, run):
     fake.answers["GET", "/api/v1/replicas"] = (200, {"replicas": [
         {"id": "r1", "kind": "serve", "incarnation": "00", "version": "0.1.0", "pid": 7,
          "observed": None}]})
-    assert run("replicas").stdout == ("REPLICA  KIND   VERSION  PID  OBSERVED\n"
+    assert run("replicas").stdout == ("REPLICA  KIND   VERSION  PID  SERVES\n"
                                       "r1       serve  0.1.0      7  -\n")
 
 
@@ -304,12 +316,31 @@ def seqs(out):
 def test_events_pages(fake, run):
     fake.answers["GET", "/api/v1/events"] = page([event(3), event(2)])
     out = run("events").stdout
-    assert seqs(out) == [2, 3] and fake.asked[-1][2] == {"limit": "50", "newest": "1"}
-    assert seqs(run("events", "--newest", "--limit", "2").stdout) == [3, 2]
+    assert seqs(out) == [2, 3] and fake.asked[-1][2] == {"limit": "1000", "newest": "1"}
+    assert seqs(run("events", "--newest", "--all", "--limit", "2").stdout) == [3, 2]
+    assert fake.asked[-1][2] == {"limit": "2", "newest": "1"}
+    run("events", "--limit", "2", "--output", "json")
     assert fake.asked[-1][2] == {"limit": "2", "newest": "1"}
     run("events", "--after", "0", "--type", "drift.", "--object", "model/d*")
     assert fake.asked[-1][2] == {"after": "0", "limit": "50", "type": "drift.", "object": "model/d*"}
     assert "\x1b" not in out
+
+
+def test_what_replicas_hand_in_is_hidden_from_people(fake, run):
+    fake.answers["GET", "/api/v1/events"] = page(
+        [event(9), event(8, "windows.received"), event(7, "samples.received"), event(6), event(5)])
+    assert seqs(run("events", "--limit", "2").stdout) == [6, 9]
+    assert seqs(run("events", "--limit", "5", "--all").stdout) == [5, 6, 7, 8, 9]
+    assert seqs(run("events", "--limit", "5", "--type", "w").stdout) == [5, 6, 7, 8, 9]
+    assert len(json.loads(run("events", "--output", "json").stdout)["events"]) == 5
+    line = json.dumps(event(10, "windows.received")).encode() + b"\n"
+    for flags, want in (([], [6, 9]), (["--all"], [7, 8, 9, 10])):
+        fake.answers["GET", "/api/v1/events/stream"] = [(200, line), (503, {"error": "x"})]
+        n = str(len(want) - len(flags))
+        if flags:
+            fake.answers["GET", "/api/v1/events"] = page([event(9), event(8, "windows.received"),
+                                                          event(7, "samples.received")])
+        assert seqs(run("events", "--follow", "--limit", n, *flags, code=1).stdout) == want
 
 
 def test_events_follow_filters_and_goes_on_after_a_break(fake, run):

@@ -1,0 +1,2 @@
+x = '''open
+np.load(f'a{b}.npz'); '\
