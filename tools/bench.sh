@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs every benchmark; each prints JSON lines with medians and spread, beside its baseline of the same
-# run. http_bench is a server that serve_bench drives, so it is not started here.
+# run. http_bench is a server that serve_bench drives and open_load a client of retrain_bench, so they are not
+# started here.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build/release}
@@ -15,5 +16,7 @@ echo "# runtime"
     build/models/onnx/cnn.onnx build/models/saved_model/mlp
 echo "# serve"
 BUILD=$build "$python" bench/serve_bench.py
+echo "# retrain"
+BUILD=$build "$python" bench/retrain_bench.py
 echo "# up"
 BUILD=$build "$python" bench/up_bench.py

@@ -2,8 +2,10 @@
 
 #include "base/clock.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,6 +29,27 @@ void ot_thread_lower(int nice_value)
     /* On Linux a nice value belongs to the thread. */
     int ignored = setpriority(PRIO_PROCESS, (id_t)gettid(), nice_value);
     (void)ignored;
+}
+
+/* sched_setattr(2), which has neither a wrapper nor a header that goes with <sched.h>. */
+struct sched_attr_v0 {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime_ns, deadline_ns, period_ns;
+};
+
+void ot_thread_prompt(void)
+{
+    struct sched_attr_v0 a = {.size = sizeof a};
+    if (syscall(SYS_sched_getattr, 0, &a, sizeof a, 0u) != 0 || a.policy != SCHED_OTHER) {
+        return;
+    }
+    a.size = sizeof a;
+    a.flags = 0;
+    a.runtime_ns = OT_THREAD_SLICE_NS;
+    (void)syscall(SYS_sched_setattr, 0, &a, 0u);
 }
 
 void ot_cond_init_mono(pthread_cond_t *c)

@@ -17,6 +17,13 @@ enum {
 ot_rc ot_thread_start(pthread_t *thread_out, const char *name, void *(*fn)(void *), void *arg,
                       ot_error *err) OT_CHECKED;
 void ot_thread_lower(int nice); /* the calling thread */
+
+#define OT_THREAD_SLICE_NS 100000
+/* The calling thread asks for short turns on a processor, often, instead of long ones: when it
+ * wakes up it then takes the place of whoever has a longer turn, also of a training in the group of
+ * least weight, instead of waiting for that turn's end. It gets no more of the processor than
+ * before. Linux 6.12 and later; without effect elsewhere and under a real-time policy. */
+void ot_thread_prompt(void);
 void ot_cond_init_mono(pthread_cond_t *c);
 void ot_cond_wait_us(pthread_cond_t *c, pthread_mutex_t *lock, int64_t us);
 

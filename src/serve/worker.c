@@ -347,6 +347,7 @@ static void *worker_main(void *arg)
 {
     ot_worker *w = arg;
     ot_error err;
+    ot_thread_prompt();
     if (ot_loop_run(w->loop, &err) != OT_OK) {
         ot_err("serve", "worker %u: %s", w->index, err.msg);
     }

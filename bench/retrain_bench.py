@@ -1,0 +1,189 @@
+"""What a retrain on the same machine does to the latency of serving.
+
+    BUILD=build/release .deps/venv/bin/python bench/retrain_bench.py [--rounds 5] [--seconds 4]
+
+One replica with all defaults (a worker for each core) serves the ONNX MLP; bench/open_load sends 1,000
+requests a second, each at its time, and counts latency from then. In each round: nothing beside it; then
+while Keras trains on as many threads as there are cores, as a background run of the product's own shim
+(`overtake shim`); then, to show what that does, the same training started as an ordinary process. Prints
+one JSON line with medians, least and most over the rounds; the ratios are of one round's figures."""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+sys.path.insert(0, str(ROOT / "bench"))
+
+import numpy as np  # noqa: E402
+
+import replica  # noqa: E402
+import serve_bench  # noqa: E402
+
+READY_SECONDS = 600
+
+TRAIN = '''
+import os, pathlib, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import numpy as np, keras
+rng = np.random.default_rng(3)
+x = rng.random((8192, 784), dtype=np.float32)
+y = rng.integers(0, 10, 8192)
+model = keras.Sequential([keras.Input((784,))] +
+                         [keras.layers.Dense(1024, activation="relu") for _ in range(2)] +
+                         [keras.layers.Dense(10, activation="softmax")])
+model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
+model.fit(x[:512], y[:512], batch_size=128, verbose=0)
+pathlib.Path("ready").touch()
+while True:
+    model.fit(x, y, batch_size=128, verbose=0)
+'''
+
+
+def write_request(path):
+    head = ('{"inputs":[{"name":"x","datatype":"FP32","shape":[1,784],'
+            '"parameters":{"binary_data_size":3136}}],"parameters":{"binary_data_output":true}}')
+    body = head.encode() + np.random.default_rng(5).random(784, dtype=np.float32).tobytes()
+    path.write_bytes(f"POST /v2/models/mlp/infer HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(body)}\r\n"
+                     f"Inference-Header-Content-Length: {len(head)}\r\n\r\n".encode() + body)
+
+
+def load(build, server, request, rate, seconds):
+    done = subprocess.run([build / "bench" / "open_load", server.address, str(rate), str(seconds), request],
+                          capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"retrain_bench: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def threads_cpu(pids):
+    total = 0.0
+    for pid in pids:
+        try:
+            total += serve_bench.cpu_seconds(pid)
+        except OSError:
+            continue
+    return total
+
+
+def session(pid):
+    """Processes of the session that `pid` leads, itself included."""
+    found = []
+    for p in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if int(pathlib.Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()[3]) == pid:
+                found.append(int(p))
+        except (OSError, IndexError):
+            continue
+    return found
+
+
+class Training:
+    """Keras in a directory, through the shim when `background`, else as a process of its own session."""
+
+    def __init__(self, folder, background):
+        folder.mkdir()
+        self.folder, self.background = folder, background
+        program = folder / "train.py"
+        program.write_text(TRAIN)
+        argv = [sys.executable, str(program)]
+        log = open(folder / "output", "wb")
+        if background:
+            spec = {"argv": argv, "env": {}, "cwd": str(folder), "run": 1, "time_limit_us": 0,
+                    "grace_us": 1000000, "memory_limit_bytes": 0, "disk_limit_bytes": 0,
+                    "log_limit_bytes": 1 << 20, "nice": 0, "cpu_weight": 0, "background": True}
+            (folder / "spec.json").write_text(json.dumps(spec))
+            argv = [str(replica.OVERTAKE), "shim", str(folder)]
+        self.process = subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+        self.wait_ready()
+
+    def wait_ready(self):
+        """Until its first epoch is over. On a busy machine a background run gets what is left."""
+        end = time.monotonic() + READY_SECONDS
+        while not (self.folder / "ready").exists():
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.stop()
+                said = "".join(f.read_text() for f in (self.folder / "output", self.folder / "log") if f.exists())
+                sys.exit(f"retrain_bench: the training did not begin: {said[-2000:]}")
+            time.sleep(0.05)
+
+    def cpu(self):
+        return threads_cpu(session(self.process.pid))
+
+    def stop(self):
+        if self.background:
+            (self.folder / "cancel").touch()
+        else:
+            self.process.kill()
+        self.process.wait()
+
+
+def measure(a, build, server, request, folder, name, background):
+    training = Training(folder / name, background)
+    try:
+        before, start = training.cpu(), time.monotonic()
+        got = load(build, server, request, a.rate, a.seconds)
+        got["trained_cores"] = (training.cpu() - before) / (time.monotonic() - start)
+        return got
+    finally:
+        training.stop()
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--seconds", type=float, default=4)
+    p.add_argument("--rate", type=int, default=1000)
+    a = p.parse_args()
+    build = replica.BUILD.resolve()
+    subprocess.run([sys.executable, ROOT / "tests/golden/make_models.py", build / "models", "onnx"], check=True,
+                   capture_output=True)
+    runs = {"idle": [], "retrain": [], "plain": []}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        serve_bench.make_bundle(folder / "models" / "mlp", build / "models" / "onnx" / "mlp.onnx")
+        request = folder / "request"
+        write_request(request)
+        server = replica.Replica(folder / "models", log=folder / "log")
+        try:
+            server.wait_ready()
+            load(build, server, request, a.rate, 1)
+            for i in range(a.rounds):
+                runs["idle"].append(load(build, server, request, a.rate, a.seconds))
+                runs["retrain"].append(measure(a, build, server, request, folder, f"b{i}", True))
+                runs["plain"].append(measure(a, build, server, request, folder, f"p{i}", False))
+        finally:
+            server.stop()
+    report(a, runs)
+
+
+def report(a, runs):
+    def of(kind, what, digits=0):
+        return serve_bench.spread([r[what] for r in runs[kind]], digits)
+
+    def ratio(kind, what):
+        return serve_bench.spread([b[what] / i[what] for b, i in zip(runs[kind], runs["idle"])], 2)
+
+    line = {"bench": "retrain", "model": "mlp 784-128-10", "rate": a.rate, "rounds": a.rounds,
+            "cores": os.cpu_count(), "realtime_client": runs["idle"][0]["realtime"]}
+    for kind in runs:
+        for what in ("p50_us", "p99_us", "p999_us"):
+            line[f"{kind}_{what}"] = of(kind, what)
+    for kind in ("retrain", "plain"):
+        line[f"{kind}_cores_used"] = of(kind, "trained_cores", 2)
+        line[f"{kind}_p50_by_idle"] = ratio(kind, "p50_us")
+        line[f"{kind}_p99_by_idle"] = ratio(kind, "p99_us")
+    line["p99_median_by_median"] = round(statistics.median(r["p99_us"] for r in runs["retrain"]) /
+                                         statistics.median(r["p99_us"] for r in runs["idle"]), 2)
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
