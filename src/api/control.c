@@ -116,6 +116,10 @@ static void on_connected(void *self, const char *agent, bool is)
     api *a = self;
     a->touched = true;
     ot_pipeline_replica(a->pipeline, agent, is);
+    const char *incarnation = is ? ot_hub_incarnation(a->hub, agent) : NULL;
+    if (incarnation != NULL) {
+        ot_pipeline_incarnation(a->pipeline, incarnation);
+    }
 }
 
 static ot_rc desired(void *self, ot_str *json_out, ot_error *err)

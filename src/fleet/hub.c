@@ -256,6 +256,16 @@ void ot_hub_desired_changed(ot_hub *h)
     }
 }
 
+const char *ot_hub_incarnation(const ot_hub *h, const char *id)
+{
+    for (size_t i = 0; i < h->n_agents; i++) {
+        if (h->agents[i]->greeted && strcmp(h->agents[i]->id, id) == 0) {
+            return h->agents[i]->incarnation;
+        }
+    }
+    return NULL;
+}
+
 size_t ot_hub_agents(const ot_hub *h)
 {
     size_t n = 0;

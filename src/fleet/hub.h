@@ -41,6 +41,8 @@ ot_rc ot_hub_create(ot_loop *loop, int listen_fd, const ot_hub_ops *ops, ot_hub 
 void ot_hub_destroy(ot_hub *hub);
 /* Sends the desired state to every agent that has said hello. */
 void ot_hub_desired_changed(ot_hub *hub);
+/* 16 hex digits, as the agent said; NULL when it is not here. */
+const char *ot_hub_incarnation(const ot_hub *hub, const char *agent);
 size_t ot_hub_agents(const ot_hub *hub); /* that have said hello */
 /* [{"id", "kind", "incarnation", "version", "pid", "observed": {...}}...] */
 void ot_hub_json(const ot_hub *hub, ot_str *out);

@@ -39,6 +39,7 @@ static json_t *diff_lines(const char *before, const char *after)
 }
 
 struct apply_txn {
+    const ot_pipeline *p;
     const ot_app *app;
     const char *file, *dir;
 };
@@ -55,7 +56,8 @@ static ot_rc save_file(ot_txn *txn, void *arg, pl_state *next, ot_error *err)
     }
     ot_rc rc = ot_kv_set(txn, "app.file", t->app->app, text, strlen(text), err);
     free(text);
-    return rc;
+    OT_TRY(rc);
+    return pl_note_incarnations(txn, t->p, t->app->serve.deployment, err);
 }
 
 static ot_rc check_deployment(ot_pipeline *p, const ot_app *app, ot_error *err)
@@ -107,7 +109,7 @@ static ot_rc put_in_force(ot_pipeline *p, pl_app *a, ot_app *app, const char *ac
                           ot_error *err)
 {
     ot_app *old = a->app;
-    struct apply_txn t = {.app = app, .file = app->file, .dir = app->dir};
+    struct apply_txn t = {.p = p, .app = app, .file = app->file, .dir = app->dir};
     char object[96];
     snprintf(object, sizeof object, "app/%s", app->app);
     a->app = app;

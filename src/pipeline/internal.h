@@ -16,6 +16,7 @@
 
 #define PL_APPS_MAX 256
 #define PL_FIRED_MAX 64
+#define PL_INCARNATIONS_MAX 256
 
 typedef enum pl_cycle_state {
     PL_IDLE,
@@ -111,6 +112,8 @@ struct ot_pipeline {
     size_t n_apps;
     int64_t revision;
     bool desired_dirty;
+    uint64_t incarnations[PL_INCARNATIONS_MAX]; /* of replicas that said hello, the newest last */
+    size_t n_incarnations;
 };
 
 /* --- state.c ----------------------------------------------------------------------------- */
@@ -246,5 +249,8 @@ pl_app *pl_app_of_deployment(ot_pipeline *p, const char *deployment);
 ot_rc pl_app_add(ot_pipeline *p, ot_app *app, pl_app **out, ot_error *err) OT_CHECKED;
 ot_quality_config pl_quality_config(pl_app *a);
 void pl_desired_changed(ot_pipeline *p);
+/* Notes every process that said hello as one that may answer for this deployment. */
+ot_rc pl_note_incarnations(ot_txn *txn, const ot_pipeline *p, const char *deployment,
+                           ot_error *err) OT_CHECKED;
 
 #endif

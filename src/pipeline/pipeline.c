@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "store/kv.h"
+#include "store/windows.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -311,6 +312,52 @@ void ot_pipeline_replica(ot_pipeline *p, const char *replica, bool connected)
     ot_error err = {0};
     if (ot_store_write(p->store, replica_event, &in, &err) != OT_OK) {
         ot_err("pipeline", "%s: %s", object, err.msg);
+    }
+}
+
+/* A label's id names a process that the store knows by its pushes; "hello" is a stream of one. */
+ot_rc pl_note_incarnations(ot_txn *txn, const ot_pipeline *p, const char *deployment, ot_error *err)
+{
+    for (size_t i = 0; i < p->n_incarnations; i++) {
+        bool fresh;
+        OT_TRY(ot_push_note(txn, deployment, p->incarnations[i], "hello", 1, &fresh, err));
+    }
+    return OT_OK;
+}
+
+static ot_rc note_all(ot_txn *txn, void *arg, ot_error *err)
+{
+    const ot_pipeline *p = arg;
+    for (size_t i = 0; i < p->n_apps; i++) {
+        OT_TRY(pl_note_incarnations(txn, p, p->apps[i]->app->serve.deployment, err));
+    }
+    return OT_OK;
+}
+
+void ot_pipeline_incarnation(ot_pipeline *p, const char *incarnation)
+{
+    uint8_t b[8];
+    uint64_t x = 0;
+    if (strlen(incarnation) != 16 || !ot_unhex(incarnation, sizeof b, b)) {
+        ot_warn("pipeline", "incarnation '%.40s' of a replica is not 16 hex digits", incarnation);
+        return;
+    }
+    for (size_t i = 0; i < sizeof b; i++) {
+        x = x << 8 | b[i];
+    }
+    for (size_t i = 0; i < p->n_incarnations; i++) {
+        if (p->incarnations[i] == x) {
+            return;
+        }
+    }
+    if (p->n_incarnations == PL_INCARNATIONS_MAX) {
+        memmove(p->incarnations, p->incarnations + 1, sizeof p->incarnations - sizeof x);
+        p->n_incarnations--;
+    }
+    p->incarnations[p->n_incarnations++] = x;
+    ot_error err = {0};
+    if (ot_store_write(p->store, note_all, p, &err) != OT_OK) {
+        ot_err("pipeline", "incarnation %s: %s", incarnation, err.msg);
     }
 }
 

@@ -69,6 +69,9 @@ ot_rc ot_pipeline_push(ot_pipeline *p, const char *json, size_t json_len, const 
                        size_t bin_len, ot_error *err) OT_CHECKED;
 void ot_pipeline_observed(ot_pipeline *p, const char *replica, const char *json, size_t json_len);
 void ot_pipeline_replica(ot_pipeline *p, const char *replica, bool connected);
+/* A replica's process (16 hex digits) is here: labels may come for what it answers before its first
+ * rows do. */
+void ot_pipeline_incarnation(ot_pipeline *p, const char *incarnation);
 /* The desired state as the body of a `desired` frame. */
 ot_rc ot_pipeline_desired(ot_pipeline *p, ot_str *json_out, ot_error *err) OT_CHECKED;
 

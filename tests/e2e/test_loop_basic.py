@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from replica import wait_for
-from up import TRAIN, ApiError, two_classes
+from up import TRAIN, ApiError, Traffic, two_classes
 
 X = two_classes(5, 99)[0]
 WAIT = '''
@@ -165,6 +165,76 @@ def test_the_gate_refuses_what_is_worse(loop):
     assert u.api.get("/models/planes")["list"][0]["status"] == "refused"
     assert u.version_that_answers("planes", X) == 1
     assert "does not serve because" in u.api.get("/apps/planes/why", version=2)["text"]
+
+
+# ---- stages
+
+STAGES = [{"gate": {"not_worse_on": {"base": 0.05}}},
+          {"shadow": {"until": "200 compared", "at_most": "2min", "otherwise": "stop"}},
+          {"canary": {"shares": ["30%"], "margin": 0.1, "at_most": "2min", "otherwise": "roll_back"}},
+          {"probation": {"for": "2s", "roll_back_if": "worse_than_previous"}}]
+BAD = ("cycle.failed", "gate.refused", "release.stopped", "version.rolled_back")
+
+
+def test_a_second_version_through_all_stages(loop):
+    u, a = loop
+    a.apply(u.api, release=STAGES)
+    with Traffic(u, "planes") as t:
+        after = u.api.head()
+        u.api.act("planes", "train")
+        u.api.wait_event("probation.passed", "model/planes@2", after, unless=BAD)
+    assert t.problems == [] and t.sent == t.answered and t.accepted == 8 * t.answered
+    assert set(t.by_version) == {1, 2}
+    entered = u.api.events("stage.entered", after=after)
+    assert [e["payload"]["stage"] for e in entered] == ["shadow", "canary", "probation"]
+    assert [e["payload"]["share"] for e in entered] == [0, 0.3, 1]
+    assert entered[1]["payload"]["evidence"]["compared"] >= 200
+    statuses = {v["version"]: v["status"] for v in u.api.get("/models/planes")["list"]}
+    assert statuses == {1: "retired", 2: "champion"}
+    why = u.api.get("/apps/planes/why")["text"]
+    assert why.startswith("v2 serves because v2 promoted: ") and "v2 enters shadow" in why
+    acc = u.api.get("/deployments/planes/accuracy", version=2)
+    assert acc["lower"] < acc["right"] / acc["labelled"] < acc["upper"] and acc["estimate"] > 0.8
+
+
+def test_a_worse_version_is_caught_in_the_shadow(loop):
+    """Its gate is loose; the labels of live traffic are not."""
+    u, a = loop
+    a.program(TRAIN.replace("np.eye(2)[y]", "np.eye(2)[1 - y]"))
+    a.apply(u.api, release=[{"gate": {"not_worse_on": {"base": 1.0}}}] + STAGES[1:])
+    with Traffic(u, "planes") as t:
+        after = u.api.head()
+        u.api.act("planes", "train")
+        stopped = u.api.wait_event("release.stopped", "model/planes@2", after, unless=("version.promoted", "cycle.failed"))
+    pair = stopped["payload"]["evidence"]
+    assert pair["candidate_right"] < pair["champion_right"] and pair["lower"] > 0
+    assert t.problems == [] and t.sent == t.answered and set(t.by_version) == {1}
+    assert u.api.app("planes")["champion"] == 1
+
+
+def test_the_control_plane_dies_in_the_canary(loop):
+    """The next one goes on with the same stage, and with what was compared before."""
+    u, a = loop
+    u.expect_log(r"control ended with signal 9", r"agent: the control plane is gone")
+    a.apply(u.api, release=[STAGES[1], {"canary": {"shares": ["30%"], "margin": 0.01, "at_most": "10min",
+                                                   "otherwise": "roll_back"}}])
+    with Traffic(u, "planes") as t:
+        after = u.api.head()
+        u.api.act("planes", "train")
+        wait_for("the canary", lambda: u.api.app("planes")["cycle"].get("stage") == "canary")
+        before = u.api.app("planes")["cycle"]
+        u.kill_child("control")
+        wait_for("control plane", u.answers)
+        now = u.api.app("planes")["cycle"]
+        assert (now["stage"], now["entered_us"], now["share"]) == ("canary", before["entered_us"], 0.3)
+        compared = (before["evidence"] or {}).get("compared", 0)
+        wait_for("more evidence", lambda: u.api.app("planes")["cycle"]["evidence"]["compared"] > compared + 50)
+        assert len(u.api.events("stage.entered", after=after)) == 2
+        u.api.act("planes", "rollback", "enough seen")
+        u.api.wait_event("version.rolled_back", "model/planes@2", after)
+        u.wait_serves("planes", 1, X)
+    assert [p for p in t.problems if not isinstance(p, OSError)] == []  # labels met the dead control plane
+    assert t.sent == t.answered
 
 
 # ---- people

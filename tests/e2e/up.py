@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import urllib.parse
 
 import numpy as np
@@ -268,3 +269,57 @@ class App:
     def apply(self, api, yaml=None, diff=0, **more):
         return api.post("/apps", yaml if yaml is not None else self.yaml(**more),
                         file="app.yaml", dir=str(self.folder), **({"diff": 1} if diff else {}))
+
+
+class Traffic:
+    """Clients of a deployment: rows of two classes, and after each round the labels of what was answered. An exact
+    ledger: every request and every label is counted. `with Traffic(up, "planes"): ...`"""
+
+    def __init__(self, up, deployment, rows=8, seed=1000, turn=0.0, label=lambda y: y):
+        self.up, self.deployment, self.rows, self.seed, self.turn, self.label = up, deployment, rows, seed, turn, label
+        self.sent = self.answered = self.accepted = 0
+        self.by_version, self.problems = {}, []
+        self.ids = []
+        self.done = threading.Event()
+        self.threads = [threading.Thread(target=f) for f in (self.ask, self.tell)]
+
+    def ask(self):
+        while not self.done.is_set():
+            self.seed += 1
+            x, y = two_classes(self.rows, self.seed, self.turn)
+            self.sent += 1
+            status, headers, answer = self.up.infer(self.deployment, x)
+            if status != 200:
+                self.problems.append(answer)
+                continue
+            self.answered += 1
+            incarnation, seq, version, sampled = headers["overtake-prediction-id"].split("-")
+            self.by_version[int(version, 16)] = self.by_version.get(int(version, 16), 0) + 1
+            self.ids += [(f"{incarnation}-{int(seq, 16) + i:x}-{version}-{sampled}", int(self.label(v)))
+                         for i, v in enumerate(y)]
+
+    def tell(self):
+        while not self.done.wait(0.1):
+            self.send_labels()
+        self.send_labels()
+
+    def send_labels(self):
+        n = len(self.ids)
+        take, self.ids = self.ids[:n], self.ids[n:]
+        if take:
+            try:
+                self.accepted += self.up.api.post(f"/deployments/{self.deployment}/labels", {
+                    "labels": [{"id": i, "value": v} for i, v in take]})["accepted"]
+            except (OSError, AssertionError) as e:
+                self.problems.append(e)
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        for t in self.threads:
+            t.join()
+        self.send_labels()  # what was answered while the last were told
