@@ -167,6 +167,9 @@ json_t *pl_text(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* 
 json_t *pl_json_text(const char *s, size_t n);
 /* Counts a failure of the loop: cools down, and pauses it when there were too many in a row. */
 void pl_change_failure(pl_change *c);
+/* Another version serves: what was found about the one before is not about this one. `keep`: the
+ * one before stays at hand as the previous version. */
+void pl_state_champion(pl_state *s, int64_t version, ot_digest bundle, bool keep);
 
 /* --- cycle.c: cause -> version --------------------------------------------------------------- */
 
@@ -238,8 +241,14 @@ ot_rc pl_release_abort(pl_app *a, const char *actor, const char *reason, ot_erro
  */
 
 void pl_trigger_tick(pl_app *a);
-void pl_on_finding(void *arg, const ot_finding *f);
 int64_t pl_trigger_next_us(const pl_app *a);
+
+/* --- findings.c --------------------------------------------------------------------------------
+ */
+
+void pl_on_finding(void *arg, const ot_finding *f);
+/* What the log has and the state has not; into memory, saved with the next change. */
+ot_rc pl_findings_catch_up(pl_app *a, ot_error *err) OT_CHECKED;
 
 /* --- pipeline.c --------------------------------------------------------------------------------
  */

@@ -153,15 +153,6 @@ static ot_rc switch_champion(ot_txn *txn, void *arg, pl_state *next, ot_error *e
     return ot_quality_promoted(s->a->quality, txn, s->version, err);
 }
 
-static void set_champion(pl_state *n, int64_t version, const ot_digest *bundle)
-{
-    n->previous = n->champion;
-    n->previous_bundle = n->champion_bundle;
-    n->champion = version;
-    n->champion_bundle = *bundle;
-    n->champion_since_us = ot_clock_wall_us();
-}
-
 static ot_rc end_release(pl_app *a, const ot_person_act *act, const char *what, ot_error *err)
 {
     char reason[160];
@@ -194,7 +185,7 @@ static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
         c.next.cycle.state = PL_IDLE; /* a probation ends: the person has decided */
     }
     if (act->version != a->st.champion) {
-        set_champion(&c.next, act->version, &s.row.bundle);
+        pl_state_champion(&c.next, act->version, s.row.bundle, true);
         c.extra = switch_champion;
         c.arg = &s;
         c.champion_event = c.n_events;
@@ -273,10 +264,7 @@ static ot_rc act_rollback(pl_app *a, const ot_person_act *act, ot_error *err)
     json_object_set_new(e->payload, "serving", json_integer(a->st.previous));
     e->actor = act->actor;
     e->alert = true;
-    c.next.champion = a->st.previous;
-    c.next.champion_bundle = a->st.previous_bundle;
-    c.next.champion_since_us = ot_clock_wall_us();
-    c.next.previous = 0;
+    pl_state_champion(&c.next, a->st.previous, a->st.previous_bundle, false);
     c.champion_event = c.n_events;
     c.extra = switch_champion;
     c.arg = &s;

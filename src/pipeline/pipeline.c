@@ -97,6 +97,9 @@ ot_rc pl_app_add(ot_pipeline *p, ot_app *app, pl_app **out, ot_error *err)
     bool found = false;
     ot_rc rc = pl_state_load(a, &found, err);
     if (rc == OT_OK) {
+        rc = pl_findings_catch_up(a, err);
+    }
+    if (rc == OT_OK) {
         ot_quality_config cfg = pl_quality_config(a);
         rc = ot_quality_create(p->store, &cfg, &a->quality, err);
     }

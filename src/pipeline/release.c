@@ -164,16 +164,12 @@ static json_t *account(const pl_cycle *c)
 static void apply_promotion(release_change *r, const char *actor)
 {
     pl_state *n = &r->c.next;
-    n->previous = n->champion;
-    n->previous_bundle = n->champion_bundle;
-    n->champion = n->cycle.version;
-    n->champion_bundle = n->cycle.bundle;
-    n->champion_since_us = n->cycle.promoted_us = ot_clock_wall_us();
+    pl_state_champion(n, n->cycle.version, n->cycle.bundle, true);
+    n->cycle.promoted_us = n->champion_since_us;
     n->armed = true;
     n->failures = 0;
     n->cool_until_us = 0;
     n->hold_told = false;
-    n->degraded = n->at_risk = n->drift = false;
     json_t *p = pl_text("v%" PRId64 " promoted: %s", n->champion, n->cycle.rollout.reason);
     json_object_set_new(p, "previous", n->previous > 0 ? json_integer(n->previous) : json_null());
     json_object_set_new(p, "time", account(&n->cycle));
@@ -202,10 +198,7 @@ static void apply_end(release_change *r, const char *actor)
                         ro->reason);
     add_pair(r->a, p);
     if (back && ro->promoted) {
-        n->champion = n->previous;
-        n->champion_bundle = n->previous_bundle;
-        n->champion_since_us = ot_clock_wall_us();
-        n->previous = 0;
+        pl_state_champion(n, n->previous, n->previous_bundle, false);
         json_object_set_new(p, "serving", json_integer(n->champion));
     }
     pl_event *e =

@@ -422,6 +422,16 @@ ot_rc pl_commit(pl_change *c, ot_error *err)
     return rc;
 }
 
+void pl_state_champion(pl_state *s, int64_t version, ot_digest bundle, bool keep)
+{
+    s->previous = keep ? s->champion : 0;
+    s->previous_bundle = keep ? s->champion_bundle : (ot_digest){0};
+    s->champion = version;
+    s->champion_bundle = bundle;
+    s->champion_since_us = ot_clock_wall_us();
+    s->degraded = s->at_risk = s->drift = false;
+}
+
 void pl_change_failure(pl_change *c)
 {
     const ot_app *app = c->app->app;

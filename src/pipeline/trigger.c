@@ -197,35 +197,3 @@ int64_t pl_trigger_next_us(const pl_app *a)
     }
     return next;
 }
-
-void pl_on_finding(void *arg, const ot_finding *f)
-{
-    pl_app *a = arg;
-    pl_change c = pl_change_of(a);
-    switch (f->kind) {
-    case OT_FINDING_DRIFT:
-        c.next.drift = true;
-        c.next.drift_seq = f->event_seq;
-        break;
-    case OT_FINDING_AT_RISK:
-        c.next.at_risk = true;
-        c.next.at_risk_seq = f->event_seq;
-        break;
-    case OT_FINDING_DEGRADED:
-        c.next.degraded = true;
-        c.next.degraded_seq = f->event_seq;
-        break;
-    case OT_FINDING_RECOVERED:
-        c.next.degraded = false;
-        break;
-    case OT_FINDING_LABELS:
-        pl_trigger_tick(a);
-        return;
-    case OT_FINDING_PAIR:
-        pl_release_tick(a);
-        return;
-    }
-    if (pl_commit_logged(&c)) {
-        pl_trigger_tick(a);
-    }
-}

@@ -27,6 +27,7 @@ struct ot_quality {
     ot_accuracy accuracy;
     ot_service service;
     int fail_watches;   /* so many watches that ask for something new fail */
+    bool deaf;          /* findings are in the log and nobody is told of them */
     bool fail_promoted; /* the next ot_quality_promoted fails, and its transaction with it */
 };
 
@@ -227,16 +228,18 @@ ot_rc ot_quality_labelled(ot_quality *q, int64_t since_us, int64_t max_rows, con
 /* ------------------------------------------------------------------ driven by the test */
 
 struct fake_event {
-    const char *type;
+    const char *type, *deployment;
     uint64_t seq;
 };
 
 static ot_rc fake_append(ot_txn *txn, void *arg, ot_error *err)
 {
     struct fake_event *e = arg;
+    char object[96];
+    snprintf(object, sizeof object, "deployment/%s", e->deployment);
     ot_event_in in = {.actor = "overtake",
                       .type = e->type,
-                      .object = "deployment/digits",
+                      .object = object,
                       .payload = "{\"text\":\"found by the evidence\"}"};
     return ot_event_append(txn, &in, &e->seq, err);
 }
@@ -244,13 +247,17 @@ static ot_rc fake_append(ot_txn *txn, void *arg, ot_error *err)
 /* Leaves the finding's event, as quality does, and reports it. Returns the event's number. */
 __attribute__((unused)) static uint64_t fake_find(const char *deployment, ot_finding_kind kind)
 {
-    static const char *const types[] = {"drift.found", "accuracy.at_risk", "accuracy.degraded"};
+    static const char *const types[] = {"drift.detected", "quality.at_risk", "quality.degraded",
+                                        "quality.recovered"};
     struct ot_quality *q = fake_of(deployment);
-    struct fake_event e = {.type = types[kind]};
+    struct fake_event e = {.type = types[kind], .deployment = deployment};
     ot_error err = {0};
     if (ot_store_write(q->store, fake_append, &e, &err) != OT_OK) {
         printf("# finding not written: %s\n", err.msg);
         return 0;
+    }
+    if (q->deaf) {
+        return e.seq;
     }
     q->on_finding(q->arg, &(ot_finding){.kind = kind,
                                         .deployment = deployment,

@@ -126,6 +126,33 @@ static void test_stages(void)
     driver_close(&d);
 }
 
+/* The process died when the finding was in the log and before anything followed from it. */
+static void test_lost_finding(void)
+{
+    driver d;
+    driver_open(&d, "lost");
+    fake_of("digits")->deaf = true;
+    fake_find("digits", OT_FINDING_DEGRADED);
+    fake_of("digits")->deaf = false;
+    is_str(driver_where(&d), "idle", "nobody was told");
+    driver_again(&d);
+    is_str(driver_where(&d), "training", "the next process finds it in the log");
+    driver_settle(&d);
+    fake_of("digits")->deaf = true;
+    fake_find("digits", OT_FINDING_RECOVERED);
+    fake_of("digits")->deaf = false;
+    driver_again(&d);
+    ok(!driver_state(&d)->degraded, "also that it is over");
+    fake_pair("digits", 200, OT_PAIR_UNDECIDED);
+    fake_pair("digits", 50, OT_PAIR_NOT_WORSE);
+    fake_find("digits", OT_FINDING_DEGRADED);
+    fake_pair("digits", 50, OT_PAIR_NOT_WORSE);
+    driver_again(&d);
+    ok(driver_state(&d)->champion == 2 && !driver_state(&d)->degraded,
+       "what was found about v1 is not about v2");
+    driver_close(&d);
+}
+
 int main(void)
 {
     world_start();
@@ -138,6 +165,8 @@ int main(void)
     driver_close(&d);
     fake_of("digits")->labelled_rows = 400;
     test_each_step("serving", second_cycle, "second");
+    world_copy("serving", "lost");
+    test_lost_finding();
     world_copy("serving", "stages");
     test_stages();
     return world_end();
