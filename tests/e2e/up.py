@@ -122,10 +122,10 @@ class Up:
                  "--control", "127.0.0.1:0", "--output", "json", *map(str, args)],
                 stdout=subprocess.PIPE, stderr=log, cwd=ROOT)
         line = self.process.stdout.readline()
-        if not line:
+        said = json.loads(line) if line else {}
+        if "inference" not in said:
             self.process.wait()
-            raise RuntimeError(self.log())
-        said = json.loads(line)
+            raise RuntimeError(said.get("error", self.log()))
         self.inference, self.control = said["inference"], said["control"]
         self.api = Api(self.control, (self.data / "token").read_text().strip())
         wait_for("control plane", self.answers)
