@@ -43,6 +43,7 @@ CFLAGS  ?=
 ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ffp-contract=off -pthread $(WARN) \
               $(OPT_$(V)) $(INC) $(CFLAGS)
 LIBS    := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl -pthread
+LIBS_SO := $(shell pkg-config --libs libsodium jansson 2>/dev/null) -lm -pthread
 
 SRC      := $(wildcard src/*.c $(foreach m,$(MODULES),src/$(m)/*.c))
 OBJ      := $(SRC:%.c=$(BUILD)/%.o)
@@ -81,7 +82,7 @@ $(BUILD)/overtake: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/*.c)) $(ARCHIVES)
 # libraries that these need.
 $(BUILD)/libovertake.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/model/*.c)) $(foreach m,stats codec base,$(BUILD)/lib/$(m).a)
 	$(CC) $(ALL_CFLAGS) -shared -Wl,-z,defs -Wl,-soname,libovertake.so.1 -Wl,--exclude-libs,ALL \
-	    -o $@ $^ $(shell pkg-config --libs libsodium jansson 2>/dev/null) -lm -pthread
+	    -o $@ $^ $(LIBS_SO)
 
 define plugin_rule
 $(BUILD)/plugins/overtake_$(1).so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c))
@@ -180,3 +181,42 @@ install: all
 	install -D -m 755 $(BUILD)/libovertake.so $(DESTDIR)$(PREFIX)/lib/libovertake.so.1
 	ln -sf libovertake.so.1 $(DESTDIR)$(PREFIX)/lib/libovertake.so
 	for h in include/overtake/*.h; do install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/overtake/$$(basename $$h); done
+
+# --- the wheel ----------------------------------------------------------------------------------
+# Debian's libraries are linked in, so that it runs where they are not; hidden, so that a framework in
+# the same process keeps its own. libjansson.a holds code that no shared library can take in: it lies
+# beside libovertake.so. dist/*.whl is the result.
+STATIC   := sodium jansson sqlite3 yaml z
+LIB_FILE  = $(shell $(CC) -print-file-name=$(1))
+DIST_DEB := libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev
+VERSION  := $(shell sed -n 's/.*OT_VERSION "\(.*\)"/\1/p' src/cli/commands.h)
+D        := $(BUILD)/dist
+STRIP    ?= strip
+OBJDUMP  ?= objdump
+DOCS     ?= /usr/share/doc
+DIST     ?= dist
+
+$(D)/overtake: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/*.c)) $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -rdynamic -s -Wl,--exclude-libs,ALL -o $@ $(filter %.o,$^) \
+	    $(foreach m,$(MODULES),$(BUILD)/lib/$(m).a) $(foreach l,$(STATIC),$(call LIB_FILE,lib$(l).a)) -lm -ldl -pthread
+
+$(D)/libovertake.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/model/*.c)) $(foreach m,stats codec base,$(BUILD)/lib/$(m).a)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -shared -s -Wl,-z,defs -Wl,-soname,libovertake.so.1 -Wl,--exclude-libs,ALL \
+	    -Wl,-rpath,'$$ORIGIN' -o $@ $^ $(call LIB_FILE,libsodium.a) $(call LIB_FILE,libjansson.so) -lm -pthread
+
+$(D)/libjansson.so.4: $(D)/libovertake.so
+	cp $(call LIB_FILE,libjansson.so.4) $@
+
+$(D)/plugins/%.so: $(BUILD)/plugins/%.so
+	@mkdir -p $(@D)
+	$(STRIP) -o $@ $<
+
+.PHONY: dist
+dist: deps-debian
+	@$(MAKE) --no-print-directory wheel
+.PHONY: wheel
+wheel: $(D)/overtake $(D)/libovertake.so $(D)/libjansson.so.4 $(foreach p,$(PLUGINS),$(D)/plugins/overtake_$(p).so)
+	@python3 tools/wheel.py --version $(VERSION) --program $(D)/overtake --library $(D)/libovertake.so $(D)/libjansson.so.4 \
+	    --plugin $(foreach p,$(PLUGINS),$(D)/plugins/overtake_$(p).so) --licences $(DIST_DEB) --docs $(DOCS) --objdump $(OBJDUMP) --out $(DIST)
