@@ -4,6 +4,7 @@
 
 #include "model/bundle.h"
 #include "store/blob.h"
+#include "store/kv.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -125,6 +126,54 @@ static json_t *sorted(json_t *files)
     return out;
 }
 
+/* ---- who keeps the blobs */
+
+#define CODE_SCOPE "code.blob"
+
+struct keep_arg {
+    const json_t *files;
+    const ot_digest *tree;
+};
+
+static ot_rc keep_blob(ot_txn *txn, const ot_digest *d, ot_error *err)
+{
+    char hex[OT_DIGEST_HEX];
+    if (!ot_blob_exists(ot_txn_store(txn), d)) {
+        return ot_fail(err, OT_NOT_FOUND,
+                       "a file of the program left the content store meanwhile; "
+                       "apply again");
+    }
+    return ot_kv_set(txn, CODE_SCOPE, ot_digest_hex(d, hex), "", 0, err);
+}
+
+static ot_rc keep_blobs(ot_txn *txn, void *arg, ot_error *err)
+{
+    const struct keep_arg *k = arg;
+    for (size_t i = 0; i < json_array_size(k->files); i++) {
+        ot_digest d;
+        const char *hex = json_string_value(json_object_get(json_array_get(k->files, i), "sha256"));
+        if (hex == NULL || !ot_digest_parse(hex, &d)) {
+            return ot_fail(err, OT_EXHAUSTED, "no memory for the list of files");
+        }
+        OT_TRY(keep_blob(txn, &d, err));
+    }
+    return keep_blob(txn, k->tree, err);
+}
+
+ot_rc pl_code_live(ot_txn *txn, void *arg, const ot_digest *d, bool *live_out, ot_error *err)
+{
+    (void)arg;
+    char hex[OT_DIGEST_HEX];
+    OT_AUTO(ot_str_done) ot_str ignored = OT_STR_INIT;
+    ot_error e = {0};
+    ot_rc rc = ot_kv_get(txn, CODE_SCOPE, ot_digest_hex(d, hex), &ignored, &e);
+    if (rc != OT_OK && rc != OT_NOT_FOUND) {
+        return ot_fail(err, rc, "%s", e.msg);
+    }
+    *live_out = rc == OT_OK;
+    return OT_OK;
+}
+
 ot_rc pl_code_snapshot(ot_store *store, const ot_app *app, ot_digest *out, ot_error *err)
 {
     uint64_t bytes = 0;
@@ -139,6 +188,10 @@ ot_rc pl_code_snapshot(ot_store *store, const ot_app *app, ot_digest *out, ot_er
         rc = text != NULL ? ot_blob_put(store, text, strlen(text), out, err)
                           : ot_fail(err, OT_EXHAUSTED, "no memory for the list of files");
         free(text);
+        if (rc == OT_OK) {
+            struct keep_arg k = {.files = json_object_get(tree, "files"), .tree = out};
+            rc = ot_store_write(store, keep_blobs, &k, err);
+        }
         json_decref(tree);
     } else {
         json_decref(files);

@@ -9,6 +9,7 @@
 #include "pipeline/pipeline.h"
 #include "registry/registry.h"
 #include "rollout/rollout.h"
+#include "store/blob.h"
 #include "store/events.h"
 #include "store/runs.h"
 
@@ -114,6 +115,8 @@ struct ot_pipeline {
     bool desired_dirty;
     uint64_t incarnations[PL_INCARNATIONS_MAX]; /* of replicas that said hello, the newest last */
     size_t n_incarnations;
+    bool tidying;
+    int64_t tidy_us; /* when to tidy up next; 0: not set yet */
 };
 
 /* --- state.c ----------------------------------------------------------------------------- */
@@ -220,6 +223,16 @@ ot_rc pl_code_snapshot(ot_store *store, const ot_app *app, ot_digest *out,
                        ot_error *err) OT_CHECKED;
 ot_rc pl_code_materialise(ot_store *store, const ot_digest *code, const char *dir,
                           ot_error *err) OT_CHECKED;
+
+/* For the collector: the blob belongs to a snapshot. Code is small and versions name it: it is kept
+ * for good. */
+ot_blob_live_fn pl_code_live;
+
+/* --- tidy.c -----------------------------------------------------------------------------------
+ */
+
+void pl_tidy_tick(ot_pipeline *p);
+int64_t pl_tidy_next_us(const ot_pipeline *p);
 
 /* --- gate.c ----------------------------------------------------------------------------------- */
 

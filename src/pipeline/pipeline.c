@@ -207,12 +207,13 @@ void ot_pipeline_tick(ot_pipeline *p)
         pl_release_tick(a);
         pl_trigger_tick(a);
     }
+    pl_tidy_tick(p);
     flush_desired(p);
 }
 
 int64_t ot_pipeline_next_us(const ot_pipeline *p)
 {
-    int64_t next = INT64_MAX, now = ot_clock_wall_us();
+    int64_t next = pl_tidy_next_us(p), now = ot_clock_wall_us();
     for (size_t i = 0; i < p->n_apps; i++) {
         const pl_app *a = p->apps[i];
         if (pl_cycle_stands(a)) {
