@@ -54,7 +54,8 @@ void ot_pipeline_destroy(ot_pipeline *p);
 
 /* Makes an app known or changes it. `file` names it in messages, `dir` (absolute) is where its
  * relative paths and its program lie. With `diff_only` nothing is changed. The answer is a JSON
- * object {"app", "changed": [...], "started": bool}. A first apply starts the first run. */
+ * object {"app", "changed": [...], "started": bool}. While nothing serves, an
+ * apply starts a run. */
 ot_rc ot_pipeline_apply(ot_pipeline *p, const char *yaml, size_t n, const char *file,
                         const char *dir, const char *actor, bool diff_only, ot_str *json_out,
                         ot_error *err) OT_CHECKED;
