@@ -7,10 +7,12 @@ build=${BUILD:-build/release}
 part=${1:-all}
 passed=0 failed=0 skipped=0 status=0
 
+# Two at a time: most of them wait for the disk or for programs that they started.
 unit() {
-    for t in $(find "$build/tests/unit" -name '*_test' -type f -perm -u+x | sort); do
-        log="$t.log"
-        if timeout 300 "$t" >"$log" 2>&1; then rc=0; else rc=$?; fi
+    find "$build/tests/unit" -name '*_test' -type f -perm -u+x | sort >"$build/tests/unit.list"
+    xargs -r -P 2 -I '{}' sh -c 'timeout 300 "{}" >"{}.log" 2>&1; echo $? >"{}.rc"' <"$build/tests/unit.list"
+    while read -r t; do
+        log="$t.log" rc=$(cat "$t.rc")
         ok=$(grep -c '^ok ' "$log"); bad=$(grep -c '^not ok ' "$log"); sk=$(grep -c '^ok .*# SKIP' "$log")
         grep '# SKIP' "$log" | sed "s|^|  $(basename "$t"): |"
         if [ "$rc" != 0 ] || [ "$bad" != 0 ] || ! grep -q '^1\.\.' "$log"; then
@@ -21,7 +23,7 @@ unit() {
             status=1
         fi
         passed=$((passed + ok - sk)); failed=$((failed + bad)); skipped=$((skipped + sk))
-    done
+    done <"$build/tests/unit.list"
     [ "$passed" -gt 0 ] || { echo "no unit test ran"; status=1; }
 }
 
