@@ -103,6 +103,7 @@ typedef struct pl_app {
     bool compares;            /* quality watches what the current step asks for */
     uint64_t last_event;      /* of the last change */
     char candidate_state[16]; /* as replicas report it */
+    int64_t unservable;       /* the champion that a replica could not load, once it was told */
 } pl_app;
 
 struct ot_pipeline {
@@ -249,6 +250,9 @@ ot_rc pl_release_decide(pl_app *a, bool yes, const char *actor, const char *reas
                         ot_error *err) OT_CHECKED;
 void pl_release_watch(pl_app *a); /* tells quality what to compare */
 ot_rc pl_release_abort(pl_app *a, const char *actor, const char *reason, ot_error *err) OT_CHECKED;
+
+/* Back to the version before, with its event; the app has one. */
+ot_rc pl_switch_back(pl_app *a, const char *actor, const char *reason, ot_error *err) OT_CHECKED;
 
 /* --- trigger.c ---------------------------------------------------------------------------------
  */

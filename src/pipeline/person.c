@@ -237,6 +237,27 @@ static ot_rc cancel_run(pl_app *a, const char *actor, const char *reason, ot_err
     return ot_launch_cancel(dir, err);
 }
 
+ot_rc pl_switch_back(pl_app *a, const char *actor, const char *reason, ot_error *err)
+{
+    struct switch_arg s = {.a = a, .version = a->st.previous, .status_of_old = OT_VERSION_REFUSED};
+    char object[OT_OBJECT_TEXT];
+    ot_registry_object(object, a->app->app, a->st.champion);
+    pl_change c = pl_change_of(a);
+    pl_event *e = pl_change_event(&c, "version.rolled_back", object,
+                                  pl_text("v%" PRId64 " rolled back to v%" PRId64 " by %s: %s",
+                                          a->st.champion, a->st.previous, actor, reason));
+    json_object_set_new(e->payload, "serving", json_integer(a->st.previous));
+    e->actor = actor;
+    e->alert = true;
+    pl_state_champion(&c.next, a->st.previous, a->st.previous_bundle, false);
+    c.champion_event = c.n_events;
+    c.extra = switch_champion;
+    c.arg = &s;
+    OT_TRY(pl_commit(&c, err));
+    pl_desired_changed(a->p);
+    return OT_OK;
+}
+
 static ot_rc act_rollback(pl_app *a, const ot_person_act *act, ot_error *err)
 {
     OT_TRY(need_reason(act, err));
@@ -253,24 +274,7 @@ static ot_rc act_rollback(pl_app *a, const ot_person_act *act, ot_error *err)
         return ot_fail(err, OT_PRECONDITION, "app %s: there is no previous version to go back to",
                        a->app->app);
     }
-    struct switch_arg s = {.a = a, .version = a->st.previous, .status_of_old = OT_VERSION_REFUSED};
-    char object[OT_OBJECT_TEXT];
-    ot_registry_object(object, a->app->app, a->st.champion);
-    pl_change c = pl_change_of(a);
-    pl_event *e =
-        pl_change_event(&c, "version.rolled_back", object,
-                        pl_text("v%" PRId64 " rolled back to v%" PRId64 " by %s: %s",
-                                a->st.champion, a->st.previous, act->actor, reason_of(act)));
-    json_object_set_new(e->payload, "serving", json_integer(a->st.previous));
-    e->actor = act->actor;
-    e->alert = true;
-    pl_state_champion(&c.next, a->st.previous, a->st.previous_bundle, false);
-    c.champion_event = c.n_events;
-    c.extra = switch_champion;
-    c.arg = &s;
-    OT_TRY(pl_commit(&c, err));
-    pl_desired_changed(a->p);
-    return OT_OK;
+    return pl_switch_back(a, act->actor, reason_of(act), err);
 }
 
 static ot_rc run_known(ot_txn *txn, void *arg, ot_error *err)

@@ -259,11 +259,43 @@ ot_rc ot_pipeline_push(ot_pipeline *p, const char *json, size_t json_len, const 
     return rc;
 }
 
-static void note_candidate(pl_app *a, const json_t *variant)
+/* A champion that a replica cannot load: what served before it serves on there, and the state says
+ * so again. Without a version before it somebody must see to it. Told once for each version. */
+static void champion_failed(pl_app *a, int64_t version, const char *error)
 {
+    if (a->st.cycle.state == PL_RELEASING || a->st.frozen || a->unservable == version) {
+        return;
+    }
+    ot_error err = {0};
+    char reason[160];
+    a->unservable = version;
+    snprintf(reason, sizeof reason, "a replica cannot serve it: %s", error);
+    if (a->st.previous > 0 && a->st.pinned == 0) {
+        if (pl_switch_back(a, "overtake", reason, &err) != OT_OK) {
+            ot_err("pipeline", "app %s: %s", a->app->app, err.msg);
+            a->unservable = 0;
+        }
+        return;
+    }
+    char object[OT_OBJECT_TEXT];
+    ot_registry_object(object, a->app->app, version);
+    pl_change c = pl_change_of(a);
+    pl_event *e = pl_change_event(&c, "version.unservable", object,
+                                  pl_text("v%" PRId64 ": %s", version, reason));
+    e->alert = true;
+    (void)pl_commit_logged(&c);
+}
+
+static void note_variant(pl_app *a, const json_t *variant)
+{
+    const char *role = json_string_value(json_object_get(variant, "role"));
     const char *state = json_string_value(json_object_get(variant, "state"));
     const char *error = json_string_value(json_object_get(variant, "error"));
     int64_t version = json_integer_value(json_object_get(variant, "version"));
+    if (role != NULL && state != NULL && strcmp(role, "champion") == 0 &&
+        version == a->st.champion && strcmp(state, "failed") == 0) {
+        champion_failed(a, version, error != NULL ? error : "?");
+    }
     if (state == NULL || version != a->st.cycle.version || a->st.cycle.state != PL_RELEASING) {
         return;
     }
@@ -290,7 +322,7 @@ void ot_pipeline_observed(ot_pipeline *p, const char *replica, const char *json,
         pl_app *a = name != NULL ? pl_app_of_deployment(p, name) : NULL;
         const json_t *variants = json_object_get(d, "variants");
         for (size_t k = 0; a != NULL && k < json_array_size(variants); k++) {
-            note_candidate(a, json_array_get(variants, k));
+            note_variant(a, json_array_get(variants, k));
         }
     }
     json_decref(j);

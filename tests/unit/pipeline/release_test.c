@@ -243,6 +243,33 @@ static void test_replica(void)
     driver_close(&d);
 }
 
+/* A champion that a replica cannot load, outside of any release. */
+static void test_champion_fails(void)
+{
+    static const char text[] = "{\"deployments\":[{\"name\":\"digits\",\"variants\":[{\"role\":"
+                               "\"champion\",\"version\":%d,"
+                               "\"state\":\"failed\",\"error\":\"no memory for it\"}]}]}";
+    char observed[256];
+    driver d;
+    start(&d, "full");
+    promote();
+    driver_forward(&d, DAY + HOUR);
+    is_str(driver_where(&d), "idle", "probation is over");
+    snprintf(observed, sizeof observed, text, 2);
+    ot_pipeline_observed(d.p, "r1", observed, strlen(observed));
+    ot_pipeline_observed(d.p, "r2", observed, strlen(observed));
+    is_int(driver_count(&d, "version.rolled_back"), 1, "back to the version before, once");
+    is_str(driver_status(&d, 1), "champion", "v1 serves");
+    snprintf(observed, sizeof observed, text, 1);
+    ot_pipeline_observed(d.p, "r1", observed, strlen(observed));
+    ot_pipeline_observed(d.p, "r1", observed, strlen(observed));
+    is_int(driver_count(&d, "version.unservable"), 1,
+           "without one before it somebody is told, once");
+    ok(strstr(d.alert, "a replica cannot serve it: no memory for it") != NULL, "and why: %s",
+       d.alert);
+    driver_close(&d);
+}
+
 /* A promotion whose transaction fails is not half done, and is done again. */
 static void test_failed_commit(void)
 {
@@ -323,6 +350,7 @@ int main(void)
     test_freeze();
     test_people();
     test_replica();
+    test_champion_fails();
     test_failed_commit();
     test_stale_verdict();
     test_changed_file();
