@@ -159,7 +159,7 @@ demo:
 	@$(MAKE) --no-print-directory deps
 	@mkdir -p $(dir $(BUILD))
 	@$(MAKE) --no-print-directory -j2 all >$(BUILD).log 2>&1 || { tail -20 $(BUILD).log; exit 1; }
-	@$(PYTHON) examples/digits/demo.py --overtake $(BUILD)/overtake
+	@$(PYTHON) examples/digits/demo.py --overtake $(BUILD)/overtake --runtime $(RUNTIME)
 
 # --- long tests, benchmarks, installation -------------------------------------------------------
 FUZZ_SECONDS ?= 300

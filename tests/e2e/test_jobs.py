@@ -2,10 +2,12 @@
 the bytes on disk."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import pathlib
 import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -301,3 +303,30 @@ def test_a_spec_that_is_no_json_is_named(tmp_path):
     assert done.returncode == 1 and "s.json:1:" in done.stderr
     done = subprocess.run([OVERTAKE, "evaluate", str(tmp_path / "no.json")], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "no.json" in done.stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="no TensorFlow: the small path")
+def test_a_saved_model_of_keras_is_packaged_batched_and_scored(tmp_path):
+    models = ROOT / os.environ.get("BUILD", "build/release") / "models"
+    made = subprocess.run([sys.executable, ROOT / "tests/golden/make_models.py", models, "saved_model"],
+                          capture_output=True, text=True, timeout=300)
+    assert made.returncode == 0, made.stderr
+    x = np.random.default_rng(5).random((40, 784), dtype=np.float32)
+    y = np.zeros(40, np.int64)
+    held = columns(tmp_path / "held", x=x, y=y)
+    done, result = job("package", tmp_path / "job", {
+        "model": str(models / "saved_model" / "mlp"), "bundle": str(tmp_path / "b"), "train": [held],
+        "held_out": [held], "label": "y"})
+    assert done.returncode == 0, done.stderr
+    assert (result["format"], result["batching"], result["golden_rows"]) == ("saved_model", True, 16)
+    assert result["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 784]}]
+    manifest = json.loads((tmp_path / "b/manifest.json").read_text())
+    assert manifest["prediction"]["kind"] == "scores" and manifest["batch"] == {"axis": 0, "max": 64}
+    done, result = job("evaluate", tmp_path / "job2", {
+        "bundles": [{"name": "candidate", "dir": str(tmp_path / "b")}],
+        "data": [{"name": "base", "dir": held, "label": "y"}]})
+    assert done.returncode == 0, done.stderr
+    # The same network in NumPy, apart from any runtime.
+    sys.path.insert(0, str(ROOT / "tests/golden"))
+    from make_models import mlp
+    assert result["data"]["base"]["candidate"]["right"] == (mlp(x).argmax(1) == 0).sum()
