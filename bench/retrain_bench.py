@@ -1,18 +1,21 @@
 """What a retrain on the same machine does to the latency of serving.
 
-    BUILD=build/release .deps/venv/bin/python bench/retrain_bench.py [--rounds 5] [--seconds 4]
+    BUILD=build/release .deps/venv/bin/python bench/retrain_bench.py [--rounds 15] [--seconds 1.5]
 
 One replica with all defaults (a worker for each core) serves the ONNX MLP; bench/open_load sends 1,000
-requests a second, each at its time, and counts latency from then. In each round: nothing beside it; then
-while Keras trains on as many threads as there are cores, as a background run of the product's own shim
-(`overtake shim`); then, to show what that does, the same training started as an ordinary process. Prints
-one JSON line with medians, least and most over the rounds; the ratios are of one round's figures."""
+requests a second, each at its time, and counts latency from then. Beside it Keras trains on as many threads as
+there are cores, first as a background run of the product's own shim (`overtake shim`), then, to show what that
+does, as an ordinary process. Each round measures while the training is stopped by a signal, then while it runs,
+so that what else the machine does hits both. Prints a JSON line for each of the two with medians, least and most
+over the rounds; the ratios are of one round's figures. `cores_used` by the training tells whether there was one
+to speak of: a background run on a machine that others fill hardly runs."""
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
-import statistics
+import signal
 import subprocess
 import sys
 import tempfile
@@ -117,7 +120,16 @@ class Training:
     def cpu(self):
         return threads_cpu(session(self.process.pid))
 
+    def pause(self, on):
+        """The program and what it started, not the shim."""
+        for pid in session(self.process.pid):
+            if not self.background or pid != self.process.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP if on else signal.SIGCONT)
+
     def stop(self):
+        if self.process.poll() is None:
+            self.pause(False)
         if self.background:
             (self.folder / "cancel").touch()
         else:
@@ -125,27 +137,32 @@ class Training:
         self.process.wait()
 
 
-def measure(a, build, server, request, folder, name, background):
-    training = Training(folder / name, background)
+def measure(a, build, server, request, folder, background):
+    """Rounds of (stopped, running)."""
+    idle, busy = [], []
+    training = Training(folder / ("background" if background else "plain"), background)
     try:
-        before, start = training.cpu(), time.monotonic()
-        got = load(build, server, request, a.rate, a.seconds)
-        got["trained_cores"] = (training.cpu() - before) / (time.monotonic() - start)
-        return got
+        for _ in range(a.rounds):
+            training.pause(True)
+            idle.append(load(build, server, request, a.rate, a.seconds))
+            training.pause(False)
+            before, start = training.cpu(), time.monotonic()
+            busy.append(load(build, server, request, a.rate, a.seconds))
+            busy[-1]["cores_used"] = (training.cpu() - before) / (time.monotonic() - start)
     finally:
         training.stop()
+    return idle, busy
 
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--seconds", type=float, default=4)
+    p.add_argument("--rounds", type=int, default=15)
+    p.add_argument("--seconds", type=float, default=1.5)
     p.add_argument("--rate", type=int, default=1000)
     a = p.parse_args()
     build = replica.BUILD.resolve()
     subprocess.run([sys.executable, ROOT / "tests/golden/make_models.py", build / "models", "onnx"], check=True,
                    capture_output=True)
-    runs = {"idle": [], "retrain": [], "plain": []}
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         serve_bench.make_bundle(folder / "models" / "mlp", build / "models" / "onnx" / "mlp.onnx")
@@ -155,33 +172,21 @@ def main():
         try:
             server.wait_ready()
             load(build, server, request, a.rate, 1)
-            for i in range(a.rounds):
-                runs["idle"].append(load(build, server, request, a.rate, a.seconds))
-                runs["retrain"].append(measure(a, build, server, request, folder, f"b{i}", True))
-                runs["plain"].append(measure(a, build, server, request, folder, f"p{i}", False))
+            for background in (True, False):
+                report(a, background, *measure(a, build, server, request, folder, background))
         finally:
             server.stop()
-    report(a, runs)
 
 
-def report(a, runs):
-    def of(kind, what, digits=0):
-        return serve_bench.spread([r[what] for r in runs[kind]], digits)
-
-    def ratio(kind, what):
-        return serve_bench.spread([b[what] / i[what] for b, i in zip(runs[kind], runs["idle"])], 2)
-
-    line = {"bench": "retrain", "model": "mlp 784-128-10", "rate": a.rate, "rounds": a.rounds,
-            "cores": os.cpu_count(), "realtime_client": runs["idle"][0]["realtime"]}
-    for kind in runs:
-        for what in ("p50_us", "p99_us", "p999_us"):
-            line[f"{kind}_{what}"] = of(kind, what)
-    for kind in ("retrain", "plain"):
-        line[f"{kind}_cores_used"] = of(kind, "trained_cores", 2)
-        line[f"{kind}_p50_by_idle"] = ratio(kind, "p50_us")
-        line[f"{kind}_p99_by_idle"] = ratio(kind, "p99_us")
-    line["p99_median_by_median"] = round(statistics.median(r["p99_us"] for r in runs["retrain"]) /
-                                         statistics.median(r["p99_us"] for r in runs["idle"]), 2)
+def report(a, background, idle, busy):
+    line = {"bench": "retrain", "training": "background run" if background else "ordinary process",
+            "model": "mlp 784-128-10", "rate": a.rate, "rounds": a.rounds, "cores": os.cpu_count(),
+            "realtime_client": idle[0]["realtime"],
+            "cores_used": serve_bench.spread([b["cores_used"] for b in busy])}
+    for what in ("p50_us", "p99_us", "p999_us"):
+        line[f"idle_{what}"] = serve_bench.spread([i[what] for i in idle], 0)
+        line[f"retrain_{what}"] = serve_bench.spread([b[what] for b in busy], 0)
+        line[f"{what[:-3]}_ratio"] = serve_bench.spread([b[what] / i[what] for b, i in zip(busy, idle)])
     print(json.dumps(line), flush=True)
 
 
