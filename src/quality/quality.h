@@ -25,12 +25,12 @@
 typedef struct ot_quality ot_quality;
 
 typedef enum ot_finding_kind {
-    OT_FINDING_DRIFT,    /* the inputs or outputs moved against the accepted baseline */
-    OT_FINDING_AT_RISK,  /* confidence says that accuracy may have fallen: ask for labels */
-    OT_FINDING_DEGRADED, /* labels prove that the objective is missed */
+    OT_FINDING_DRIFT,     /* the inputs or outputs moved against the accepted baseline */
+    OT_FINDING_AT_RISK,   /* confidence says that accuracy may have fallen: ask for labels */
+    OT_FINDING_DEGRADED,  /* labels prove that the objective is missed */
     OT_FINDING_RECOVERED, /* labels prove that it is met again */
-    OT_FINDING_LABELS,   /* labels joined since the last report */
-    OT_FINDING_PAIR,     /* the watched comparison has new pairs */
+    OT_FINDING_LABELS,    /* labels joined since the last report */
+    OT_FINDING_PAIR,      /* the watched comparison has new pairs */
 } ot_finding_kind;
 
 typedef struct ot_finding {
@@ -105,8 +105,9 @@ typedef struct ot_pair_watch {
     int64_t candidate, champion; /* version numbers */
     int64_t since_us;
     double margin, alpha;
-    /* Canary: NOT_WORSE counts only rows that the candidate itself answered, so that what takes over
-     * has been tried in earnest; WORSE counts all rows, so that what harms is stopped soonest. */
+    /* Canary: NOT_WORSE counts only rows that the candidate itself answered, so that what takes
+     * over has been tried in earnest; WORSE counts all rows, so that what harms is stopped soonest.
+     */
     bool candidate_live_only;
 } ot_pair_watch;
 
@@ -145,8 +146,8 @@ ot_rc ot_quality_accuracy(ot_quality *q, int64_t version, int64_t from_us, int64
 /* What replicas reported for windows that ended in [from, to). */
 typedef struct ot_service {
     int64_t windows, windows_slow; /* slow: p99 above the limit given */
-    int64_t covered_us; /* wall-clock time that at least one of them covers */
-    int64_t rows;       /* answered live */
+    int64_t covered_us;            /* wall-clock time that at least one of them covers */
+    int64_t rows;                  /* answered live */
     int64_t requests, failed;
     double p50_us, p99_us; /* of all windows together */
 } ot_service;

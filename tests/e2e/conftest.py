@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-from replica import BUILD, ROOT, ControlPlane, Replica
+from linear_model import W
+from replica import BUILD, ROOT, ControlPlane, Replica, write_raw
+from replica import linear as linear_of
 from up import App, Up
 
 
@@ -73,3 +75,10 @@ def app(tmp_path):
     def make(name="planes", **how):
         return App(tmp_path / f"app-{name}", name, **how)
     return make
+
+
+@pytest.fixture
+def linear(tmp_path, serve):
+    """A replica that serves linear_model's model as `m`."""
+    write_raw(tmp_path / "models" / "m", linear_of(W))
+    return serve(tmp_path / "models", "--workers", 2)

@@ -1,33 +1,16 @@
-"""The serving replica, alone on a directory, through real clients and raw sockets."""
+"""The serving replica's protocol, alone on a directory, through real clients and raw sockets."""
 
-import http.client
 import json
 import shutil
 import socket
 import struct
-import subprocess
-import threading
-import time
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
 
 import replica as r
-
-W = [[1.0, -1.0], [2.0, 0.5], [0.0, 3.0], [-1.0, 1.0]]
-ROWS = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [-1, 0, 1, 0]], dtype=np.float32)
-
-
-def expected(x, w=W):
-    return np.asarray(x, np.float32) @ np.asarray(w, np.float32)
-
-
-@pytest.fixture
-def linear(tmp_path, serve):
-    r.write_raw(tmp_path / "models" / "m", r.linear(W))
-    return serve(tmp_path / "models", "--workers", 2)
-
+from linear_model import ROWS, W, expected, one, raw_request, read_answers
 
 # ---- the protocol
 
@@ -115,11 +98,6 @@ def test_raw_body_is_one_tensor(linear):
 
 
 # ---- where the servers disagree: one row of notes on each line
-
-
-def one(**changes):
-    t = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4], **changes}
-    return {"inputs": [{k: v for k, v in t.items() if v is not None}]}
 
 
 BAD = {
@@ -254,23 +232,6 @@ def test_body_over_the_limit_is_413(tmp_path, serve):
 # ---- connections
 
 
-def raw_request(body, path="/v2/models/m/infer"):
-    text = json.dumps(body).encode()
-    return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (path.encode(), len(text), text)
-
-
-def read_answers(f, n):
-    out = []
-    for _ in range(n):
-        status = int(f.readline().split()[1])
-        length = 0
-        while (line := f.readline().strip()):
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.split(b":")[1])
-        out.append((status, json.loads(f.read(length))))
-    return out
-
-
 def test_pipelined_answers_come_in_order(linear):
     s = socket.create_connection((linear.host, linear.port))
     s.sendall(b"".join(raw_request({**one(data=[k, 0, 0, 0]), "id": str(k)}) for k in range(50)))
@@ -287,302 +248,6 @@ def test_client_that_leaves_harms_nobody(linear):
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         s.close()
     assert linear.infer("m", [[1, 2, 3, 4]])[0] == 200
-
-
-# ---- batches
-
-
-class Load:
-    """Clients that send until told to stop, and keep an exact ledger of what came back."""
-
-    def __init__(self, server, check, clients=8, path="/v2/models/m/infer"):
-        self.server, self.check, self.path = server, check, path
-        self.sent = self.good = 0
-        self.wrong = []
-        self.lock = threading.Lock()
-        self.stop = threading.Event()
-        self.threads = [threading.Thread(target=self.run, args=(k,)) for k in range(clients)]
-        for t in self.threads:
-            t.start()
-
-    def run(self, k):
-        rng = np.random.default_rng(k)
-        c = http.client.HTTPConnection(self.server.host, self.server.port, timeout=r.PATIENCE)
-        while not self.stop.is_set():
-            x = rng.standard_normal((int(rng.integers(1, 4)), 4)).astype(np.float32)
-            head = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": list(x.shape),
-                                           "parameters": {"binary_data_size": x.nbytes}}],
-                               "parameters": {"binary_data_output": True}}).encode()
-            with self.lock:
-                self.sent += 1
-            try:
-                c.request("POST", self.path, head + x.tobytes(),
-                          {"Inference-Header-Content-Length": str(len(head))})
-                a = c.getresponse()
-                body = a.read()
-                problem = None if a.status == 200 else f"{a.status} {body[:200]}"
-                if problem is None:
-                    n = int(a.headers["Inference-Header-Content-Length"])
-                    y = np.frombuffer(body[n:], np.float32).reshape(len(x), -1)
-                    problem = self.check(x, y, a.headers)
-            except (OSError, http.client.HTTPException) as e:
-                problem = repr(e)
-                c.close()
-            with self.lock:
-                if problem is None:
-                    self.good += 1
-                else:
-                    self.wrong.append(problem)
-
-    def end(self):
-        self.stop.set()
-        for t in self.threads:
-            t.join()
-        assert not self.wrong, (len(self.wrong), self.wrong[:3])
-        assert self.good == self.sent > 0
-        return self.sent
-
-
-def check_linear(x, y, headers):
-    return None if np.allclose(y, expected(x), rtol=1e-5, atol=1e-5) else f"{x} -> {y}"
-
-
-def test_batched_answers_belong_to_their_requests(linear):
-    load = Load(linear, check_linear, clients=16)
-    time.sleep(1)
-    sent = load.end()
-    stats = linear.get("/v2/models/m/stats")["model_stats"][0]
-    assert stats["inference_stats"]["success"]["count"] == sent
-    assert stats["inference_stats"]["fail"]["count"] == 0
-
-
-@pytest.mark.parametrize("how", [{"late": True, "delay_us": 2000}, {"delay_us": 1000}])
-def test_long_runs_go_to_the_pool_and_batch_there(tmp_path, serve, how):
-    r.write_raw(tmp_path / "models" / "m", r.linear(W, **how))
-    s = serve(tmp_path / "models", "--workers", 2, "--pool-threads", 1)
-    load = Load(s, check_linear, clients=12)
-    time.sleep(1)
-    sent = load.end()
-    metrics = s.request("GET", "/metrics")[2].decode()
-    assert f'overtake_requests_total{{deployment="m",model="m",version="1",role="champion"}} {sent}' \
-        in metrics
-    # While one run lasts others come in: far fewer runs than requests.
-    assert "overtake_run_seconds_total" in metrics
-
-
-def test_rows_that_depend_on_each_other_are_not_batched(tmp_path, serve):
-    center = {"op": "center", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
-              "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}]}
-    s = serve(r.write_raw(tmp_path / "models" / "c", center))
-    m = s.get("/v2/models/c")
-    assert m["parameters"]["batch"] == 1 and "not batched" in m["parameters"]["note"]
-
-
-def test_a_request_that_fails_does_not_fail_its_neighbours(tmp_path, serve):
-    r.write_raw(tmp_path / "models" / "m", r.linear(W, fail_on_nan=True))
-    s = serve(tmp_path / "models", "--workers", 1)
-    load = Load(s, check_linear, clients=6)
-    bad = [s.post("/v2/models/m/infer", one(data=[float("nan"), 0, 0, 0])) for _ in range(100)]
-    load.end()
-    assert all(status >= 400 and "error" in body for status, _, body in bad)
-
-
-def test_a_run_that_fails_is_tried_once_more(tmp_path, serve):
-    # Every 50th run of the model fails: of a batch each request is then run alone, which succeeds.
-    r.write_raw(tmp_path / "models" / "m", r.linear(W, fail_every=50))
-    s = serve(tmp_path / "models", "--workers", 1)
-    answers = [s.infer("m", [[1, 2, 3, 4]])[0] for _ in range(200)]
-    assert answers.count(500) + answers.count(200) == 200 and 1 <= answers.count(500) <= 8
-
-
-def test_a_run_that_hangs_is_named(tmp_path, serve):
-    r.write_raw(tmp_path / "models" / "slow", r.linear(W, delay_us=1_500_000))
-    s = serve(tmp_path / "models", "--hang", "200ms")
-    assert s.infer("slow", ROWS)[0] == 200  # a slow answer is an answer
-    lines = [x for x in open(s.log_path).read().splitlines() if "hangs" in x]
-    assert len(lines) == 1 and "model slow version 1 hangs" in lines[0], lines
-    assert 'overtake_oldest_run_seconds{deployment="slow"' in s.request("GET", "/metrics")[2].decode()
-
-
-def test_queue_has_a_limit(tmp_path, serve):
-    r.write_raw(tmp_path / "models" / "m", r.linear(W, delay_us=100_000))
-    s = serve(tmp_path / "models", "--workers", 1, "--pool-threads", 1, "--queue", 2)
-    got = []
-    threads = [threading.Thread(target=lambda: got.append(s.infer("m", [[1, 2, 3, 4]])))
-               for _ in range(24)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    codes = [status for status, _, _ in got]
-    assert set(codes) == {200, 429} and len(codes) == 24
-    refused = next(g for g in got if g[0] == 429)
-    assert refused[1]["Retry-After"] == "1" and "limit is 2" in refused[2]["error"]
-
-
-def test_deadline_that_cannot_be_met_is_refused(tmp_path, serve):
-    r.write_raw(tmp_path / "models" / "m", r.linear(W, delay_us=50_000))
-    s = serve(tmp_path / "models", "--workers", 1, "--pool-threads", 1)
-    status, _, body = s.infer("m", [[1, 2, 3, 4]], headers={"overtake-deadline-ms": "5"})
-    assert status == 504 and "deadline" in body["error"]
-    assert s.infer("m", [[1, 2, 3, 4]], headers={"overtake-deadline-ms": "30000"})[0] == 200
-    assert s.infer("m", [[1, 2, 3, 4]], headers={"overtake-deadline-ms": "soon"})[0] == 400
-
-
-def test_more_rows_than_a_run_takes(tmp_path, serve):
-    x = np.random.default_rng(1).standard_normal((150, 4)).astype(np.float32)
-    r.make_bundle(tmp_path / "models" / "m", r.linear(W), golden=ROWS, batch=8)
-    s = serve(tmp_path / "models")
-    assert s.get("/v2/models/m")["parameters"] == \
-        {"verified": True, "batch": 8, "bundle": s.get("/v2/models/m")["parameters"]["bundle"]}
-    status, _, body = s.infer("m", x)
-    assert status == 200
-    np.testing.assert_allclose(np.array(body["outputs"][0]["data"]).reshape(150, 2), expected(x),
-                               rtol=1e-4, atol=1e-4)
-
-
-# ---- versions come and go
-
-
-def test_swap_under_load_fails_nothing(tmp_path, serve):
-    """Each version adds its number; an answer must be that of the version it names."""
-    folder = tmp_path / "models" / "m"
-    r.write_raw(folder, r.linear(W, bias=[1, 1]))
-    s = serve(tmp_path / "models", "--workers", 2)
-
-    def check(x, y, headers):
-        version = r.prediction_id(headers)[2]
-        return None if np.allclose(y, expected(x) + version, rtol=1e-4, atol=1e-4) else \
-            f"version {version}: {x} -> {y}"
-    load = Load(s, check, clients=8)
-    for version in range(2, 12):
-        r.write_raw(folder, r.linear(W, bias=[version, version]))
-        assert s.post("/v2/repository/models/m/load")[0] == 200
-        # From here on nothing older answers.
-        assert r.prediction_id(s.infer("m", [[0, 0, 0, 0]])[1])[2] == version
-    load.end()
-    assert s.get("/v2/models/m")["versions"] == ["11"]
-    log = s.stop()
-    assert log.count("unloaded") == 11
-
-
-def test_load_that_fails_leaves_the_old_version(tmp_path, serve):
-    folder = tmp_path / "models" / "m"
-    r.write_raw(folder, r.linear(W))
-    s = serve(tmp_path / "models")
-    (folder / "null.json").write_text(json.dumps({"op": "linear", "weights": "none"}))
-    status, _, body = s.post("/v2/repository/models/m/load")
-    assert status == 400 and body["error"]
-    assert s.infer("m", [[1, 2, 3, 4]])[0] == 200
-    assert s.request("GET", "/v2/health/ready")[0] == 200
-    r.write_raw(folder, r.linear(W))
-    assert s.post("/v2/repository/models/m/load")[0] == 200
-    assert s.infer("m", [[1, 2, 3, 4]])[0] == 200
-
-
-def test_explicit_control(tmp_path, serve):
-    r.write_raw(tmp_path / "models" / "a", r.linear(W))
-    r.write_raw(tmp_path / "models" / "b", r.linear(W))
-    s = serve(tmp_path / "models", "--model-control", "explicit")
-    assert s.infer("a", [[1, 2, 3, 4]])[0] == 404
-    states = {m["name"]: m["state"] for m in s.post("/v2/repository/index")[2]}
-    assert states == {"a": "UNAVAILABLE", "b": "UNAVAILABLE"}
-    assert s.post("/v2/repository/models/a/load")[0] == 200
-    assert s.infer("a", [[1, 2, 3, 4]])[0] == 200 and s.infer("b", [[1, 2, 3, 4]])[0] == 404
-    assert s.post("/v2/repository/models/a/unload")[0] == 200
-    assert s.infer("a", [[1, 2, 3, 4]])[0] == 404
-
-
-def test_wrong_golden_answers_are_not_served(tmp_path, serve):
-    r.make_bundle(tmp_path / "models" / "m", r.linear(W), golden=ROWS, wrong_golden=True)
-    s = serve(tmp_path / "models", ready=False)
-    why = r.wait_for("a failed load", lambda: [m for m in s.post("/v2/repository/index")[2]
-                                               if m["reason"]])[0]
-    assert why["state"] == "UNAVAILABLE" and "golden" in why["reason"]
-    status, head, body = s.infer("m", [[1, 2, 3, 4]])
-    assert status == 503 and "golden" in body["error"] and head["Retry-After"] == "1"
-    assert s.request("GET", "/v2/health/ready")[0] == 503
-
-
-def test_tampered_bundle_is_not_served(tmp_path, serve):
-    folder = tmp_path / "models" / "m"
-    r.make_bundle(folder, r.linear(W), golden=ROWS)
-    (folder / "model" / "null.json").write_text(json.dumps(r.linear(W, bias=[9, 9])))
-    s = serve(tmp_path / "models", ready=False)
-    why = r.wait_for("a failed load", lambda: [m for m in s.post("/v2/repository/index")[2]
-                                               if m["reason"]])[0]
-    assert "model/null.json" in why["reason"]
-
-
-def test_nothing_to_serve_is_an_error(tmp_path):
-    (tmp_path / "empty").mkdir()
-    done = subprocess.run([r.OVERTAKE, "serve", tmp_path / "empty", "--listen", "127.0.0.1:0"],
-                          capture_output=True, text=True, timeout=r.PATIENCE)
-    assert done.returncode == 1 and "manifest.json" in done.stderr
-    done = subprocess.run([r.OVERTAKE, "serve"], capture_output=True, text=True, timeout=r.PATIENCE)
-    assert done.returncode == 2 and "DIR" in done.stderr
-
-
-# ---- the end
-
-
-def test_sigterm_answers_what_is_in_flight(tmp_path, serve):
-    r.write_raw(tmp_path / "models" / "m", r.linear(W, delay_us=300_000))
-    s = serve(tmp_path / "models", "--pool-threads", 1)
-    got = []
-    threads = [threading.Thread(target=lambda: got.append(s.infer("m", [[1, 2, 3, 4]])[0]))
-               for _ in range(4)]
-    for t in threads:
-        t.start()
-    r.wait_for("requests in flight", lambda: s.process.poll() is None and time.sleep(0.15) is None)
-    s.stop(expect=0)
-    for t in threads:
-        t.join()
-    assert got == [200] * 4
-
-
-def test_drain_under_load_drops_no_started_request(linear):
-    """A request that was sent on a connection that the server had open is answered; one that finds
-    the door closed is refused at connect, which is not an answer that is missing."""
-    lost = []
-    stop = threading.Event()
-
-    def client():
-        c = None
-        while not stop.is_set():
-            try:
-                c = c or socket.create_connection((linear.host, linear.port), timeout=r.PATIENCE)
-            except OSError:
-                return
-            try:
-                f = c.makefile("rb")
-                c.sendall(raw_request(one()))
-                head = f.readline()
-                if not head:
-                    lost.append("closed before the answer")
-                    return
-                closing = False
-                length = 0
-                while (line := f.readline().strip()):
-                    closing |= line.lower() == b"connection: close"
-                    if line.lower().startswith(b"content-length:"):
-                        length = int(line.split(b":")[1])
-                f.read(length)
-                if closing:
-                    c.close()
-                    return
-            except OSError as e:
-                lost.append(repr(e))
-                return
-    threads = [threading.Thread(target=client) for _ in range(6)]
-    for t in threads:
-        t.start()
-    time.sleep(0.3)
-    linear.stop()
-    stop.set()
-    for t in threads:
-        t.join()
-    assert not lost, lost
 
 
 # ---- counting
