@@ -20,3 +20,10 @@ echo "# retrain"
 BUILD=$build "$python" bench/retrain_bench.py
 echo "# up"
 BUILD=$build "$python" bench/up_bench.py
+echo "# detector: 20 simulated years of each null (about 12 minutes of processor time), then delays"
+mkdir -p "$build/bench"
+for t in null delay; do
+    OT_SIM_YEARS=20 "$build/tests/unit/stats/edetect_${t}_test" >"$build/bench/edetect_$t.log" ||
+        { grep -A2 '^not ok' "$build/bench/edetect_$t.log"; exit 1; }
+    sed -n 's/^# {/{/p' "$build/bench/edetect_$t.log"
+done

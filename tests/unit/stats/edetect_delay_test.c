@@ -82,9 +82,13 @@ int main(void)
         }
         qsort(delay, REPEATS, sizeof delay[0], by_value);
         double median = delay[REPEATS / 2];
-        printf("# %-13s %-14s %-12s median %3.0f blocks (table %5.1f), named rightly %d of %d\n",
-               c->tolerance ? "tolerance .1" : "no tolerance", c->law->name, c->what, median,
-               c->table, named, REPEATS);
+        printf(
+            "# {\"bench\": \"edetect_delay\", \"config\": \"%s\", \"null\": \"%s\", \"moved\": "
+            "\"%s\", \"blocks\": %.0f, \"p10\": %.0f, \"p90\": %.0f, \"table\": %.1f, \"ratio\": "
+            "%.2f, \"named\": %d, \"of\": %d}\n",
+            c->tolerance ? "tolerance .1" : "no tolerance", c->law->name, c->what, median,
+            delay[REPEATS / 10], delay[REPEATS * 9 / 10], c->table, median / c->table, named,
+            REPEATS);
         ok(median <= 1.2 * c->table, "%s, %s%s: within 1.2 of the table", c->law->name, c->what,
            c->tolerance ? ", tolerance .1" : "");
         ok(named >= REPEATS - 1, "and the right feature is named");
