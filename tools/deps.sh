@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 debian_packages="gcc make pkg-config libc6-dev libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev \
 zlib1g-dev g++ binutils python3 python3-venv ca-certificates"
 tool_packages="clang-14 libclang-rt-14-dev clang-format-14 wrk"
+cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
+cross_libraries="libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev"
 
 # Elsewhere packages have other names: look for the things themselves.
 elsewhere() {
@@ -71,6 +73,37 @@ is_debian() {
     command -v dpkg-query >/dev/null && command -v apt-get >/dev/null
 }
 
+# Libraries for another machine, unpacked into a folder: apt-get with lists of its own, so that the
+# system's architectures stay as they are. apt-get checks the signatures.
+sysroot() {
+    arch=$1 root=$2
+    shift 2
+    [ -f "$root/complete" ] && [ "$(cat "$root/complete")" = "$*" ] && return 0
+    echo "deps: libraries for $arch into $root: $*"
+    rm -rf "$root"
+    mkdir -p "$root/apt/lists/partial" "$root/apt/cache/archives/partial" "$root/debs"
+    : >"$root/apt/status"
+    root=$(cd "$root" && pwd)
+    apt_there() {
+        (cd "$root/debs" && apt-get -qq -o APT::Architecture="$arch" -o APT::Architectures="$arch" \
+            -o Dir::State::lists="$root/apt/lists" -o Dir::State::status="$root/apt/status" \
+            -o Dir::Cache="$root/apt/cache" -o Acquire::Languages=none -o APT::Sandbox::User=root "$@")
+    }
+    apt_there update
+    apt_there download "$@"
+    for deb in "$root"/debs/*.deb; do
+        dpkg-deb -x "$deb" "$root"
+    done
+    rm -rf "$root/apt"
+    echo "$*" >"$root/complete"
+}
+
+cross() {
+    is_debian || { echo "deps: cross-building is set up for Debian only" >&2; return 1; }
+    debian $cross_packages
+    sysroot arm64 .deps/aarch64 $cross_libraries
+}
+
 # RUNTIME=onnx is the small path: no TensorFlow. Both fill the same environment.
 python() {
     case "${RUNTIME:-tensorflow}" in
@@ -88,6 +121,7 @@ case "${1:-all}" in
     debian) if is_debian; then debian $debian_packages; else elsewhere; fi ;;
     tools) if is_debian; then debian $tool_packages; else elsewhere_tools; fi ;;
     python) python ;;
+    cross) cross ;;
     all) "$0" debian && python ;;
-    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|tools|all]" >&2; exit 2 ;;
+    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|tools|cross|all]" >&2; exit 2 ;;
 esac
