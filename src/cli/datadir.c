@@ -1,11 +1,19 @@
 #include "cli/datadir.h"
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
 #include "base/random.h"
+#include "launch/proc.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define TOKEN_BYTES 32
+#define LEFT_WAIT_US 40000000 /* longer than children take to drain */
+#define LEFT_POLL_US 20000
 
 ot_rc ot_datadir_absolute(const char *path, char out[OT_PATH_MAX], ot_error *err)
 {
@@ -19,20 +27,83 @@ ot_rc ot_datadir_absolute(const char *path, char out[OT_PATH_MAX], ot_error *err
     return ot_path_join(out, cwd, path, err);
 }
 
+/* The lock names its owner, "PID START\n", so that others can tell whether that one lives: children
+ * of a killed one hold the lock on while they drain. The lock itself is the truth; this is a hint.
+ */
+static ot_rc sign_lock(const char *lock, ot_error *err)
+{
+    char text[64];
+    ot_launch_proc self;
+    ot_disk *d = ot_disk_posix();
+    ot_file *f;
+    OT_TRY(ot_launch_proc_read(getpid(), &self, err));
+    int n = snprintf(text, sizeof text, "%d %" PRIu64 "\n", (int)self.pid, self.start_time);
+    OT_TRY(d->ops->open(d, lock, OT_OPEN_WRITE | OT_OPEN_TRUNC | OT_OPEN_NOFOLLOW, 0600, &f, err));
+    ot_rc rc = f->ops->pwrite(f, text, (size_t)n, 0, err);
+    ot_file_close(f);
+    return rc;
+}
+
+/* The living owner, 0 when it is dead; -1 when the lock does not tell. */
+static int lock_owner(const char *lock)
+{
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    int pid;
+    uint64_t start;
+    if (ot_disk_read_all(ot_disk_posix(), lock, 64, &text, NULL) != OT_OK || text.len == 0 ||
+        sscanf(text.data, "%d %" SCNu64, &pid, &start) != 2) {
+        return -1;
+    }
+    return ot_launch_proc_alive(pid, start) ? pid : 0;
+}
+
+/* Takes the lock; waits for it while only what a killed owner left behind holds it. */
+static ot_rc take_lock(const char *dir, const char *lock, int *lock_out, ot_error *err)
+{
+    uint64_t give_up = ot_clock_mono_ns() + LEFT_WAIT_US * 1000ull;
+    bool told = false;
+    for (;;) {
+        ot_rc rc = ot_disk_lock_file(lock, lock_out, err);
+        if (rc != OT_UNAVAILABLE) {
+            return rc;
+        }
+        int owner = lock_owner(lock);
+        if (owner > 0) {
+            return ot_fail(err, rc,
+                           "data directory '%s' is in use by another overtake (process %d); stop "
+                           "it or take another with --data",
+                           dir, owner);
+        }
+        if (owner < 0 || ot_clock_mono_ns() >= give_up) {
+            return ot_fail(err, rc,
+                           "data directory '%s' is in use by another overtake; stop it or take "
+                           "another with --data",
+                           dir);
+        }
+        if (!told) {
+            ot_info("up", "%s: another overtake was killed; waiting until its children have ended",
+                    dir);
+            told = true;
+        }
+        ot_clock_sleep_us(LEFT_POLL_US);
+    }
+}
+
 ot_rc ot_datadir_take(const char *path, char out[OT_PATH_MAX], int *lock_out, ot_error *err)
 {
     char lock[OT_PATH_MAX];
+    int fd = -1;
     OT_TRY(ot_datadir_absolute(path, out, err));
     OT_TRY(ot_disk_mkdirs(ot_disk_posix(), out, 0700, err));
     OT_TRY(ot_path_join(lock, out, "lock", err));
-    ot_rc rc = ot_disk_lock_file(lock, lock_out, err);
-    if (rc == OT_UNAVAILABLE) {
-        return ot_fail(err, rc,
-                       "data directory '%s' is in use by another overtake; stop it or take another "
-                       "with --data",
-                       out);
+    OT_TRY(take_lock(out, lock, &fd, err));
+    ot_rc rc = sign_lock(lock, err);
+    if (rc != OT_OK) {
+        ot_fd_close(&fd);
+        return rc;
     }
-    return rc;
+    *lock_out = fd;
+    return OT_OK;
 }
 
 ot_rc ot_datadir_token(const char *dir, ot_error *err)

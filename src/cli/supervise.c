@@ -38,7 +38,7 @@ struct supervisor {
     bool stopping, hurry;
 };
 
-static void run_child(const ot_supervise_child *c)
+static void run_child(const ot_supervise_child *c, pid_t parent)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -47,6 +47,9 @@ static void run_child(const ot_supervise_child *c)
     /* A supervisor that is killed takes its children with it: two pairs of them on one data
      * directory would be worse. They drain, and what was theirs is found again by the next. */
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent) {
+        _exit(127); /* it was killed before we asked to be told */
+    }
     for (size_t i = 0; i < c->n_fds; i++) {
         (void)fcntl(c->fds[i], F_SETFD, 0);
     }
@@ -65,10 +68,7 @@ static void start(struct supervisor *s, struct child *c)
     pid_t pid = fork();
     c->started_ns = ot_clock_mono_ns();
     if (pid == 0) {
-        if (getppid() == parent) {
-            run_child(c->spec);
-        }
-        _exit(127);
+        run_child(c->spec, parent);
     }
     if (pid < 0) {
         ot_err("up", "%s: fork: %s; trying again", c->spec->name, strerror(errno));

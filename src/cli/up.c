@@ -79,7 +79,8 @@ static int announce(const struct up *u)
     return ot_cli_print(&out);
 }
 
-/* Replica first: it stops taking requests while the control plane still hears its last windows. */
+/* Replica first: it stops taking requests while the control plane still hears its last windows.
+ * Both hold the lock: when we are killed they drain, and the next one waits for that. */
 static ot_rc supervise(struct up *u, ot_error *err)
 {
     const char *level = ot_args_str(u->args, "log-level");
@@ -102,7 +103,7 @@ static ot_rc supervise(struct up *u, ot_error *err)
                                      "--listen-fd", u->control_fd, "--lock-fd",    u->lock_fd,
                                      "--log-level", level,         "--log-format", form};
     ot_supervise_child children[] = {
-        {.name = "serve", .exe = u->exe, .argv = serve, .fds = {u->inference}, .n_fds = 1},
+        {.name = "serve", .exe = u->exe, .argv = serve, .fds = {u->inference, u->lock}, .n_fds = 2},
         {.name = "control",
          .exe = u->exe,
          .argv = control,
