@@ -280,6 +280,7 @@ static void rebuild(ot_control *c)
     }
     publish(c, r);
     forget_unwanted(c);
+    ot_open_try(c);
     if (c->agent != NULL) {
         if (r->ready) {
             prune_cache(c, r);
@@ -470,6 +471,7 @@ void ot_control_observed(const ot_control *c, ot_str *out)
 static void stop_loop(ot_control *c)
 {
     ot_loop_timer_cancel(c->serve->loop, &c->drain_timer);
+    ot_open_stop(c);
     ot_watchdog_stop(c);
     ot_loop_stop(c->serve->loop);
 }
@@ -560,6 +562,7 @@ ot_rc ot_control_start(ot_control *c, ot_error *err)
         OT_TRY(ot_alone_target(c->serve, &t, err));
         ot_control_apply(c, t);
     }
+    ot_open_start(c);
     ot_windows_start(c);
     ot_watchdog_start(c);
     return OT_OK;

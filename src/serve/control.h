@@ -55,6 +55,12 @@ struct ot_control {
     pthread_mutex_t idle_lock;
     ot_variant *idle;
 
+    /* open.c */
+    bool open; /* the workers were asked to accept */
+    ot_ask open_asks[OT_SERVE_WORKERS_MAX];
+    ot_timer open_timer;
+    ot_error open_err; /* why a worker could not; the replica ends with it */
+
     /* The end. */
     bool draining;
     ot_ask drain_asks[OT_SERVE_WORKERS_MAX];
@@ -73,6 +79,11 @@ void ot_control_apply(ot_control *c, ot_target *target);
 void ot_control_variant_idle(void *arg, ot_variant *v);
 /* Appends the `observed` message. */
 void ot_control_observed(const ot_control *c, ot_str *out);
+
+/* open.c: accepting begins; until then connections wait. */
+void ot_open_start(ot_control *c); /* once, when the first target is known */
+void ot_open_try(ot_control *c);   /* something was loaded */
+void ot_open_stop(ot_control *c);
 
 /* windows.c */
 void ot_windows_start(ot_control *c);

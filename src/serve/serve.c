@@ -188,6 +188,9 @@ ot_rc ot_serve_run(ot_serve *s, ot_error *err)
     if (rc == OT_OK) {
         rc = ot_loop_run(s->loop, err);
     }
+    if (rc == OT_OK && s->control->open_err.rc != OT_OK) {
+        rc = ot_fail(err, s->control->open_err.rc, "%s", s->control->open_err.msg);
+    }
     stop_threads(s);
     ot_rc ignored = ot_loop_turn(s->loop, 0, NULL); /* what the threads had still to tell */
     (void)ignored;

@@ -320,6 +320,14 @@ static void on_drained(void *arg)
     answer_ask(ask);
 }
 
+static void begin_to_accept(ot_worker *w)
+{
+    ot_rc rc = OT_OK;
+    for (size_t i = 0; rc == OT_OK && i < w->serve->o.n_listen_fds; i++) {
+        rc = ot_http_server_listen(w->http, w->serve->o.listen_fds[i], &w->listen_err);
+    }
+}
+
 static void on_reclaim(void *arg)
 {
     ot_worker *w = arg;
@@ -336,6 +344,8 @@ static void on_reclaim(void *arg)
         }
         if (ask->kind == OT_ASK_WINDOW) {
             close_window(w);
+        } else if (ask->kind == OT_ASK_LISTEN) {
+            begin_to_accept(w);
         }
         answer_ask(ask);
     }
@@ -361,11 +371,7 @@ static ot_rc make_http(ot_worker *w, ot_error *err)
     o.limits.body_max = w->serve->o.body_max;
     o.handler = ot_worker_request;
     o.arg = w;
-    OT_TRY(ot_http_server_create(w->loop, &o, &w->http, err));
-    for (size_t i = 0; i < w->serve->o.n_listen_fds; i++) {
-        OT_TRY(ot_http_server_listen(w->http, w->serve->o.listen_fds[i], err));
-    }
-    return OT_OK;
+    return ot_http_server_create(w->loop, &o, &w->http, err);
 }
 
 ot_rc ot_worker_create(ot_serve *s, unsigned index, ot_worker **w_out, ot_error *err)

@@ -30,6 +30,7 @@ struct ot_worker {
     size_t n_ready, ready_cap;
 
     struct ot_ask *asks, **asks_tail; /* done at the end of the turn */
+    ot_error listen_err;              /* of OT_ASK_LISTEN, before it is answered */
 
     /* Synchronization: under lock. Calls that the pool has finished. */
     pthread_mutex_t lock;
@@ -51,6 +52,7 @@ void ot_worker_destroy(ot_worker *w); /* NULL is fine */
 typedef enum ot_ask_kind {
     OT_ASK_QUIESCE, /* no call of this turn uses a route that was replaced before the ask */
     OT_ASK_WINDOW,  /* active cells with something in them became the closed ones */
+    OT_ASK_LISTEN,  /* accepts from now on; or listen_err says why not */
     OT_ASK_DRAIN,   /* accepts no more, has answered all, has handed its samples over */
 } ot_ask_kind;
 
