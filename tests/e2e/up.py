@@ -115,11 +115,13 @@ class Up:
         self.expected = []  # regular expressions of WARN and ERROR lines that may be there
         self.start(*args)
 
-    def start(self, *args):
+    def start(self, *args, same_ports=False):
+        """Starts it, or starts it again: on ports of the kernel's choice, or on those it had."""
+        listen, control = (self.inference, self.control) if same_ports else ("127.0.0.1:0", "127.0.0.1:0")
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [str(OVERTAKE), "up", "--data", str(self.data), "--listen", "127.0.0.1:0",
-                 "--control", "127.0.0.1:0", "--output", "json", *map(str, args)],
+                [str(OVERTAKE), "up", "--data", str(self.data), "--listen", listen,
+                 "--control", control, "--output", "json", *map(str, args)],
                 stdout=subprocess.PIPE, stderr=log, cwd=ROOT)
         line = self.process.stdout.readline()
         said = json.loads(line) if line else {}
