@@ -14,9 +14,8 @@
 #include <string.h>
 
 #define TIDY_EVERY_US INT64_C(3600000000)
-#define TIDY_FIRST_US                                                                              \
-    INT64_C(60000000) /* after the start, when everything else has been served                     \
-                       */
+/* After the start, when everything else has been served. */
+#define TIDY_FIRST_US INT64_C(60000000)
 #define BLOB_GRACE_US INT64_C(3600000000)
 #define RUNS_WHOLE 20
 #define RUNS_MAX 1000000

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/sock.h"
 #include "tap.h"
+#include "unit/cli/children.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -12,18 +13,6 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/ot_supervise_XXXXXX";
-static char self[OT_PATH_MAX];
-
-static const char *at(const char *name)
-{
-    static char p[4][OT_PATH_MAX];
-    static int i;
-    i = (i + 1) % 4;
-    snprintf(p[i], OT_PATH_MAX, "%s/%s", dir, name);
-    return p[i];
-}
 
 static void note(const char *name, const char *text)
 {
@@ -40,38 +29,6 @@ static void note_line(const char *what, const char *who)
     char line[256];
     snprintf(line, sizeof line, "%s:%s\n", what, who);
     note("events", line);
-}
-
-static const char *text_of(const char *name)
-{
-    static char buf[4096];
-    FILE *f = fopen(at(name), "r");
-    size_t n = f != NULL ? fread(buf, 1, sizeof buf - 1, f) : 0;
-    buf[n] = 0;
-    if (f != NULL) {
-        fclose(f);
-    }
-    return buf;
-}
-
-static bool wait_text(const char *name, const char *want)
-{
-    for (int i = 0; i < 1000; i++) {
-        if (strstr(text_of(name), want) != NULL) {
-            return true;
-        }
-        usleep(10000);
-    }
-    printf("# %s: '%s' lacks '%s'\n", name, text_of(name), want);
-    return false;
-}
-
-static volatile sig_atomic_t asked;
-
-static void on_term(int signo)
-{
-    (void)signo;
-    asked = 1;
 }
 
 /* The children that the tests run: this binary with a mode. */
@@ -203,16 +160,17 @@ static void test_drain(void)
                               {.name = "second", .exe = self, .argv = second}};
     unlink(at("events"));
     pid_t up = supervise(c, 2, NULL);
-    ok(wait_text("events", "up:first") && wait_text("events", "up:second"), "two children");
+    ok(wait_text(at("events"), "up:first") && wait_text(at("events"), "up:second"), "two children");
     kill(up, SIGTERM);
     is_int(ended(up), 0, "ended");
-    ok(ot_has_suffix(text_of("events"), "down:first\ndown:second\n"), "one after the other");
+    ok(ot_has_suffix(text_of(at("events")), "down:first\ndown:second\n"), "one after the other");
 
     unlink(at("events"));
     up = supervise(c, 1, NULL);
-    ok(wait_text("events", "up:first\n"), "one child");
+    ok(wait_text(at("events"), "up:first\n"), "one child");
     kill(up, SIGHUP);
-    ok(wait_text("events", "up:first\ndown:first\nup:first\n"), "SIGHUP drains and starts anew");
+    ok(wait_text(at("events"), "up:first\ndown:first\nup:first\n"),
+       "SIGHUP drains and starts anew");
     kill(up, SIGINT);
     is_int(ended(up), 0, "ended by SIGINT");
 
@@ -221,12 +179,12 @@ static void test_drain(void)
     ot_supervise_options opt = {.drain_us = 200000};
     unlink(at("events"));
     up = supervise(&s, 1, &opt);
-    ok(wait_text("events", "up\n"), "a child that does not want to end");
+    ok(wait_text(at("events"), "up\n"), "a child that does not want to end");
     kill(up, SIGTERM);
     is_int(ended(up), 0, "is killed when its time is over");
     unlink(at("events"));
     up = supervise(&s, 1, NULL);
-    ok(wait_text("events", "up\n"), "with 30 s to drain");
+    ok(wait_text(at("events"), "up\n"), "with 30 s to drain");
     kill(up, SIGTERM);
     usleep(50000);
     kill(up, SIGTERM);
@@ -239,9 +197,9 @@ static void test_back_off(void)
     ot_supervise_child c = {.name = "crash", .exe = self, .argv = argv};
     unlink(at("events"));
     pid_t up = supervise(&c, 1, NULL);
-    ok(wait_text("events", "crash\ncrash\ncrash\n"), "a child that crashes is started again");
+    ok(wait_text(at("events"), "crash\ncrash\ncrash\n"), "a child that crashes is started again");
     usleep(1000000);
-    size_t n = strlen(text_of("events")) / 6;
+    size_t n = strlen(text_of(at("events"))) / 6;
     ok(n >= 3 && n <= 6, "with growing pauses (%zu starts)", n);
     kill(up, SIGTERM);
     is_int(ended(up), 0, "and ends in a pause");
@@ -263,10 +221,10 @@ static void test_killed_supervisor(void)
     ot_supervise_child c = {.name = "orphan", .exe = self, .argv = argv};
     unlink(at("events"));
     pid_t up = supervise(&c, 1, NULL);
-    ok(wait_text("events", "up:orphan"), "a child");
+    ok(wait_text(at("events"), "up:orphan"), "a child");
     kill(up, SIGKILL);
     (void)ended(up);
-    ok(wait_text("events", "down:orphan"), "drains when its supervisor is killed");
+    ok(wait_text(at("events"), "down:orphan"), "drains when its supervisor is killed");
 }
 
 int main(int argc, char **argv)

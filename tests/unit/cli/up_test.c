@@ -3,6 +3,7 @@
 #include "base/sock.h"
 #include "cli/commands.h"
 #include "tap.h"
+#include "unit/cli/children.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -11,50 +12,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/ot_up_XXXXXX";
-static char self[OT_PATH_MAX];
-
-static const char *at(const char *name)
-{
-    static char p[4][OT_PATH_MAX];
-    static int i;
-    i = (i + 1) % 4;
-    snprintf(p[i], OT_PATH_MAX, "%s/%s", dir, name);
-    return p[i];
-}
-
-static const char *text_of(const char *path)
-{
-    static char buf[4096];
-    FILE *f = fopen(path, "r");
-    size_t n = f != NULL ? fread(buf, 1, sizeof buf - 1, f) : 0;
-    buf[n] = 0;
-    if (f != NULL) {
-        fclose(f);
-    }
-    return buf;
-}
-
-static bool wait_text(const char *path, const char *want)
-{
-    for (int i = 0; i < 1000; i++) {
-        if (strstr(text_of(path), want) != NULL) {
-            return true;
-        }
-        usleep(10000);
-    }
-    printf("# %s: '%s' lacks '%s'\n", path, text_of(path), want);
-    return false;
-}
-
-static volatile sig_atomic_t asked;
-
-static void on_term(int signo)
-{
-    (void)signo;
-    asked = 1;
-}
 
 static const char *after(int argc, char **argv, const char *option)
 {
