@@ -38,6 +38,7 @@ typedef struct job {
     double held_out;
     ot_digest code, champion, candidate;
     bool has_champion;
+    bool background;              /* something serves here, which a run must not slow down */
     char model_path[OT_PATH_MAX]; /* package: what to package */
     int64_t train_run;
     job_data data[OT_APP_DATA_MAX];
@@ -153,6 +154,9 @@ static ot_rc job_fill(pl_app *a, job *j, ot_error *err)
     j->held_out = app->evaluate.held_out;
     j->code = a->st.code;
     j->has_champion = a->st.champion > 0;
+    for (size_t i = 0; i < a->p->n_apps; i++) {
+        j->background = j->background || a->p->apps[i]->st.champion > 0;
+    }
     j->champion = a->st.champion_bundle;
     j->candidate = c->bundle;
     j->train_run = c->train_run;
@@ -292,12 +296,12 @@ static ot_rc start_train(job *j, ot_error *err)
                            .memory_limit_bytes = j->res.memory,
                            .disk_limit_bytes = j->res.disk,
                            .log_limit_bytes = j->res.log,
-                           .background = true};
+                           .background = j->background};
     return launch(j, &spec, err);
 }
 
-/* Our own jobs: `overtake package|evaluate job.json`. They run beside serving too, so they are
- * background work as training is. */
+/* Our own jobs: `overtake package|evaluate job.json`. They run beside serving as training
+ * does, in the background when something serves. */
 static ot_rc start_own(job *j, const char *verb, json_t *spec_json, ot_error *err)
 {
     char spec_path[OT_PATH_MAX], result[OT_PATH_MAX];
@@ -317,7 +321,7 @@ static ot_rc start_own(job *j, const char *verb, json_t *spec_json, ot_error *er
                            .run = j->run,
                            .time_limit_us = j->res.time_us,
                            .memory_limit_bytes = j->res.memory,
-                           .background = true};
+                           .background = j->background};
     return launch(j, &spec, err);
 }
 

@@ -1,6 +1,17 @@
 /* The loop from a first apply to a promoted second version, through the real programs. */
 #include "driver.h"
 
+static bool in_background(const driver *d, int run)
+{
+    char path[OT_PATH_MAX + 32];
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    snprintf(path, sizeof path, "%s/runs/%d/spec.json", d->dir, run);
+    if (ot_disk_read_all(ot_disk_posix(), path, 1 << 20, &text, NULL) != OT_OK) {
+        bail(path, "not readable");
+    }
+    return strstr(text.data, "\"background\"") != NULL;
+}
+
 /* v1 from the base alone. */
 static void test_first(driver *d)
 {
@@ -15,6 +26,7 @@ static void test_first(driver *d)
     is_int(fake_of("digits")->promoted, 1, "quality knows");
     is_int(program_starts(), 1, "the program ran once");
     ok(d->n_desired >= 1, "the desired state was sent");
+    ok(!in_background(d, 1) && !in_background(d, 3), "nothing served that it could slow down");
 
     struct event_look l = driver_events(d, "version.registered");
     json_t *reported = json_object_get(l.last, "reported");
@@ -62,6 +74,7 @@ static void test_second(driver *d)
     json_decref(l.last);
     driver_settle(d);
     is_str(driver_where(d), "shadow", "past the gate it is in the shadow");
+    ok(in_background(d, 4) && in_background(d, 6), "beside serving, runs are background work");
     ok(has(driver_said(d, "gate.passed"), "better on recent: 1.000 against 0.000") &&
            has(driver_said(d, "gate.passed"), "not worse on base: 1.000 against 1.000"),
        "scored on the same rows as the champion");
