@@ -160,6 +160,7 @@ def main():
     p.add_argument("--seconds", type=float, default=1.5)
     p.add_argument("--rate", type=int, default=1000)
     a = p.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the training ends with us
     build = replica.BUILD.resolve()
     subprocess.run([sys.executable, ROOT / "tests/golden/make_models.py", build / "models", "onnx"], check=True,
                    capture_output=True)
