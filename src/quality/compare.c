@@ -186,7 +186,7 @@ struct summary {
     int64_t versions[Q_KINDS_MAX];
     bool shadow[Q_KINDS_MAX];
     size_t n;
-    int64_t waiting, oldest_us;
+    int64_t waiting, oldest_us, last_us;
 };
 
 static ot_rc keep_version(void *arg, int64_t version, bool shadow, ot_error *err)
@@ -210,6 +210,7 @@ static ot_rc read_summary(ot_txn *txn, void *arg, ot_error *err)
     s->n = 0;
     OT_TRY(ot_outcome_versions(txn, s->q->cfg.deployment, from, keep_version, s, err));
     OT_TRY(ot_labels_waiting(txn, s->q->cfg.deployment, from, &s->waiting, err));
+    OT_TRY(ot_labels_last(txn, s->q->cfg.deployment, &s->last_us, err));
     return ot_segments_oldest(txn, s->q->cfg.deployment, &s->oldest_us, err);
 }
 
@@ -231,7 +232,7 @@ static json_t *labels_json(const ot_quality *q, const struct summary *s)
     const q_labels_state *st = &q->labels->st;
     json_t *j = json_pack("{s:I,s:I,s:b,s:b,s:I}", "joined", (json_int_t)st->joined, "waiting",
                           (json_int_t)s->waiting, "testing", st->testing, "degraded", st->degraded,
-                          "last_us", (json_int_t)st->tested_us);
+                          "last_us", (json_int_t)s->last_us);
     if (j != NULL && st->testing) {
         const ot_degrade *d = st->degraded ? &st->recover : &st->degrade;
         json_object_set_new(j, "evidence", json_real(ot_degrade_evidence(d)));

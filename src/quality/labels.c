@@ -155,13 +155,18 @@ static ot_rc none_known(const intake *in, ot_error *err)
 static ot_rc put_all(intake *in, ot_error *err)
 {
     bool recount = false;
+    entry *first = in->v; /* of the row; only that one can be new */
     for (size_t i = 0; i < in->n_v; i++) {
         entry *e = &in->v[i];
+        bool same_row =
+            e->row.incarnation == first->row.incarnation && e->row.seq == first->row.seq;
+        first = same_row ? first : e;
         OT_TRY(ot_label_set(in->join.txn, in->q->cfg.deployment, &e->row, &e->put, err));
         in->report.accepted += e->put == OT_LABEL_NEW;
         in->report.repeated += e->put == OT_LABEL_SAME;
         in->report.corrected += e->put == OT_LABEL_CORRECTED;
         if (e->put == OT_LABEL_CORRECTED) {
+            first->row = e->row; /* corrected in the same call, it joins with what counts */
             OT_TRY(ot_outcomes_relabel(in->join.txn, in->q->cfg.deployment, e->row.incarnation,
                                        e->row.seq, e->row.value, err));
             recount = true;

@@ -125,6 +125,17 @@ ot_rc ot_labels_waiting(ot_txn *txn, const char *deployment, int64_t from_us, in
     return OT_OK;
 }
 
+ot_rc ot_labels_last(ot_txn *txn, const char *deployment, int64_t *us_out, ot_error *err)
+{
+    OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+    bool row;
+    OT_TRY(ot_stmt_get(txn, "SELECT max(received_us) FROM label WHERE deployment = ?1", &s, err));
+    OT_TRY(ot_bind_text(s, 1, deployment, err));
+    OT_TRY(ot_stmt_step(s, "find the newest label", &row, err));
+    *us_out = row ? ot_col_i64(s, 0) : 0; /* NULL is 0 */
+    return OT_OK;
+}
+
 ot_rc ot_incarnation_known(ot_txn *txn, const char *deployment, uint64_t incarnation,
                            bool *known_out, ot_error *err)
 {

@@ -39,6 +39,9 @@ ot_rc ot_labels_over(ot_txn *txn, const char *deployment, uint64_t incarnation, 
 /* Labels whose row has not arrived, of those received at or after from_us. */
 ot_rc ot_labels_waiting(ot_txn *txn, const char *deployment, int64_t from_us, int64_t *n_out,
                         ot_error *err) OT_CHECKED;
+/* When the newest label came here; 0: there is none. */
+ot_rc ot_labels_last(ot_txn *txn, const char *deployment, int64_t *us_out,
+                     ot_error *err) OT_CHECKED;
 /* A process of that incarnation has pushed something for the deployment. */
 ot_rc ot_incarnation_known(ot_txn *txn, const char *deployment, uint64_t incarnation,
                            bool *known_out, ot_error *err) OT_CHECKED;
