@@ -238,6 +238,12 @@ static json_t *labels_json(const ot_quality *q, const struct summary *s)
         json_object_set_new(j, "evidence", json_real(ot_degrade_evidence(d)));
         json_object_set_new(j, "threshold", json_real(d->threshold));
     }
+    if (j != NULL && !st->testing && st->champion > 0 && q->cfg.accuracy_at_least > 0) {
+        json_object_set_new(j, "reason",
+                            json_string("the champion's answers are values or not named in its "
+                                        "manifest: neither right nor wrong, so the objective of "
+                                        "accuracy is not tested"));
+    }
     return j;
 }
 

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define RECOVER_MAX 0.9999 /* the highest accuracy that is proven to be met again */
+
 q_join q_join_begin(ot_quality *q, ot_txn *txn, size_t labels)
 {
     q_join j = {.q = q, .txn = txn, .next = q->labels->st, .now_us = ot_clock_wall_us()};
@@ -78,8 +80,9 @@ static ot_rc degraded(q_join *j, double evidence, ot_error *err)
     json_object_set_new(payload, "evidence", json_real(evidence));
     OT_TRY(q_event(j->txn, j->q, "quality.degraded", NULL, payload, &j->degraded_seq, err));
     j->next.degraded = true;
-    ot_error e = {0};
-    return ot_degrade_init(&j->next.recover, j->q->cfg.accuracy_at_least, 1, d->threshold, &e);
+    /* With an objective of 1 nothing would be left to bet on. */
+    double at_least = fmin(j->q->cfg.accuracy_at_least, RECOVER_MAX);
+    return ot_degrade_init(&j->next.recover, at_least, 1, d->threshold, err);
 }
 
 static ot_rc recovered(q_join *j, ot_error *err)
@@ -92,7 +95,7 @@ static ot_rc recovered(q_join *j, ot_error *err)
     OT_TRY(q_event(j->txn, j->q, "quality.recovered", NULL, numbers(j, d, accuracy),
                    &j->recovered_seq, err));
     j->next.degraded = false;
-    return q_labels_restart(j->q, &j->next, err);
+    return q_labels_restart(j->txn, j->q, &j->next, err);
 }
 
 /* While the fall stands proven, the opposite is tested: it does not alarm again for each label. */

@@ -20,7 +20,7 @@
 /* Plain values, kept as JSON in the store. */
 typedef struct q_labels_state {
     int64_t champion; /* 0: none yet */
-    bool testing;     /* there is an objective and a champion */
+    bool testing;     /* there is an objective and a champion that can be judged */
     bool degraded;    /* proven, and not proven otherwise since */
     ot_degrade degrade, recover;
     int64_t tested_us; /* when the test last saw a label */
@@ -55,8 +55,9 @@ ot_rc q_labels_save(ot_txn *txn, const ot_quality *q, const q_labels_state *st,
                     ot_error *err) OT_CHECKED;
 /* Reads the state again if it is stale. Not inside a transaction. */
 ot_rc q_labels_fresh(ot_quality *q, ot_error *err) OT_CHECKED;
-/* Starts the label test anew for st->champion. */
-ot_rc q_labels_restart(const ot_quality *q, q_labels_state *st, ot_error *err) OT_CHECKED;
+/* Starts the label test anew for st->champion; there is none without an objective, nor where
+ * answers have no right and wrong. */
+ot_rc q_labels_restart(ot_txn *txn, ot_quality *q, q_labels_state *st, ot_error *err) OT_CHECKED;
 /* From the manifest of the version's bundle; kept. In or outside a transaction (`txn`). */
 ot_rc q_version_kind(ot_txn *txn, ot_quality *q, int64_t version, q_kind *out,
                      ot_error *err) OT_CHECKED;

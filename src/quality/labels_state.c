@@ -167,15 +167,74 @@ ot_rc q_labels_fresh(ot_quality *q, ot_error *err)
 
 /* ---- life */
 
-ot_rc q_labels_restart(const ot_quality *q, q_labels_state *st, ot_error *err)
+static ot_rc can_judge(ot_txn *txn, ot_quality *q, int64_t version, bool *out, ot_error *err)
 {
-    st->degraded = false;
-    st->testing = st->champion > 0 && q->cfg.accuracy_at_least > 0;
+    q_kind k;
+    ot_error e = {0};
+    ot_rc rc = q_version_kind(txn, q, version, &k, &e);
+    if (rc != OT_OK && rc != OT_NOT_FOUND) {
+        return ot_fail(err, rc, "labels of %s: %s", q->cfg.deployment, e.msg);
+    }
+    *out = rc == OT_OK && (k.kind == OT_PREDICTION_SCORES || k.kind == OT_PREDICTION_LABEL);
+    return OT_OK;
+}
+
+ot_rc q_labels_restart(ot_txn *txn, ot_quality *q, q_labels_state *st, ot_error *err)
+{
+    st->degraded = st->testing = false;
+    if (st->champion > 0 && q->cfg.accuracy_at_least > 0) {
+        OT_TRY(can_judge(txn, q, st->champion, &st->testing, err));
+    }
     if (!st->testing) {
         return OT_OK;
     }
     return ot_degrade_init(&st->degrade, 1 - q->cfg.accuracy_at_least, 1,
                            q_blocks_per_alarm(&q->cfg, Q_LABELS_SHARE), err);
+}
+
+struct change {
+    ot_quality *q;
+    q_labels_state next;
+};
+
+static ot_rc restart(ot_txn *txn, void *arg, ot_error *err)
+{
+    struct change *c = arg;
+    bool tell = c->q->labels->st.testing;
+    uint64_t seq;
+    c->next = c->q->labels->st;
+    OT_TRY(q_labels_restart(txn, c->q, &c->next, err));
+    if (tell) {
+        OT_TRY(
+            q_event(txn, c->q, "quality.restarted", NULL,
+                    json_pack("{s:s}", "text", "the label test starts anew: its objective changed"),
+                    &seq, err));
+    }
+    return q_labels_save(txn, c->q, &c->next, err);
+}
+
+/* What a test of now would begin with. */
+static ot_rc begin_now(ot_txn *txn, void *arg, ot_error *err)
+{
+    struct change *c = arg;
+    c->next = c->q->labels->st;
+    return q_labels_restart(txn, c->q, &c->next, err);
+}
+
+/* Begins the test anew if it was not made with today's settings. */
+static ot_rc restart_if_changed(ot_quality *q, ot_error *err)
+{
+    struct change c = {.q = q};
+    const q_labels_state *st = &q->labels->st;
+    OT_TRY(ot_store_read(q->store, begin_now, &c, err));
+    if (c.next.testing == st->testing &&
+        (!st->testing || (c.next.degrade.theta0 == st->degrade.theta0 &&
+                          c.next.degrade.threshold == st->degrade.threshold))) {
+        return OT_OK;
+    }
+    OT_TRY(ot_store_write(q->store, restart, &c, err));
+    q->labels->st = c.next;
+    return OT_OK;
 }
 
 ot_rc q_labels_create(ot_quality *q, ot_error *err)
@@ -185,7 +244,8 @@ ot_rc q_labels_create(ot_quality *q, ot_error *err)
         return ot_fail(err, OT_EXHAUSTED, "labels of %s: no memory", q->cfg.deployment);
     }
     q->labels->stale = true;
-    return q_labels_fresh(q, err);
+    OT_TRY(q_labels_fresh(q, err));
+    return restart_if_changed(q, err);
 }
 
 void q_labels_destroy(q_labels *l)
@@ -193,38 +253,11 @@ void q_labels_destroy(q_labels *l)
     ot_free(l);
 }
 
-struct change {
-    ot_quality *q;
-    q_labels_state next;
-    bool tell;
-};
-
-static ot_rc save_restarted(ot_txn *txn, void *arg, ot_error *err)
-{
-    struct change *c = arg;
-    uint64_t seq;
-    if (c->tell) {
-        OT_TRY(
-            q_event(txn, c->q, "quality.restarted", NULL,
-                    json_pack("{s:s}", "text", "the label test starts anew: its objective changed"),
-                    &seq, err));
-    }
-    return q_labels_save(txn, c->q, &c->next, err);
-}
-
 ot_rc q_labels_configure(ot_quality *q, const ot_quality_config *before, ot_error *err)
 {
+    (void)before; /* what the test was made with is kept with it */
     OT_TRY(q_labels_fresh(q, err));
-    if (before->accuracy_at_least == q->cfg.accuracy_at_least &&
-        before->false_alarms_per_year == q->cfg.false_alarms_per_year &&
-        before->block_us == q->cfg.block_us) {
-        return OT_OK;
-    }
-    struct change c = {.q = q, .next = q->labels->st, .tell = q->labels->st.testing};
-    OT_TRY(q_labels_restart(q, &c.next, err));
-    OT_TRY(ot_store_write(q->store, save_restarted, &c, err));
-    q->labels->st = c.next;
-    return OT_OK;
+    return restart_if_changed(q, err);
 }
 
 ot_rc q_labels_promoted(ot_quality *q, ot_txn *txn, int64_t version, ot_error *err)
@@ -236,7 +269,7 @@ ot_rc q_labels_promoted(ot_quality *q, ot_txn *txn, int64_t version, ot_error *e
     }
     q_labels_state next = q->labels->st;
     next.champion = version;
-    OT_TRY(q_labels_restart(q, &next, err));
+    OT_TRY(q_labels_restart(txn, q, &next, err));
     OT_TRY(q_labels_save(txn, q, &next, err));
     q->labels->stale = true;
     return OT_OK;

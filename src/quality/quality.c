@@ -50,6 +50,12 @@ static ot_rc config_check(const ot_quality_config *c, ot_error *err)
                        c->deployment, c->false_alarms_per_year, c->blocks_per_day, c->baseline_days,
                        c->ignore_smaller);
     }
+    if (!(c->accuracy_at_least >= 0 && c->accuracy_at_least <= 1)) {
+        return ot_fail(err, OT_INVALID,
+                       "evidence of %s: an accuracy of at least %g; 0 (no objective) to 1 are "
+                       "allowed",
+                       c->deployment, c->accuracy_at_least);
+    }
     return OT_OK;
 }
 

@@ -14,6 +14,11 @@
 
 #define EXPIRE_LABELS 1000 /* of each kind an intake */
 
+typedef struct waiting {
+    ot_label_row *v;
+    size_t n, cap;
+} waiting;
+
 typedef struct intake {
     ot_quality *q;
     const q_push *push;
@@ -23,6 +28,7 @@ typedef struct intake {
     char *meta;
     ot_segment_row row;
     bool fresh;
+    waiting wait;
     q_join join;
 } intake;
 
@@ -95,7 +101,12 @@ static ot_rc make_answers(intake *in, ot_error *err)
 
 static ot_rc prepare(intake *in, ot_error *err)
 {
-    OT_TRY(ot_store_read(in->q->store, read_kind, in, err));
+    ot_rc rc = ot_store_read(in->q->store, read_kind, in, err);
+    if (rc == OT_NOT_FOUND) {
+        return ot_fail(err, OT_INVALID, "push: %s v%" PRId64 " is not known here", in->q->cfg.model,
+                       in->seg.version);
+    }
+    OT_TRY(rc);
     OT_TRY(make_answers(in, err));
     in->meta = json_dumps(in->push->json, JSON_COMPACT);
     if (in->meta == NULL) {
@@ -121,11 +132,6 @@ static ot_rc prepare(intake *in, ot_error *err)
 
 /* ---- labels that were here before their rows */
 
-typedef struct waiting {
-    ot_label_row *v;
-    size_t n, cap;
-} waiting;
-
 static ot_rc collect(void *arg, const ot_label_row *row, ot_error *err)
 {
     waiting *w = arg;
@@ -144,13 +150,26 @@ static ot_rc collect(void *arg, const ot_label_row *row, ot_error *err)
     return OT_OK;
 }
 
-static ot_rc join_range(intake *in, size_t first, size_t last, waiting *w, ot_error *err)
+/* All that wait for rows of this segment, by number: how many they are decides what each weighs. */
+static ot_rc collect_waiting(const intake *in, ot_txn *txn, waiting *w, ot_error *err)
 {
     const ot_answer *a = in->answers;
-    w->n = 0;
-    OT_TRY(ot_labels_over(in->join.txn, in->q->cfg.deployment, in->row.incarnation, a[first].seq,
-                          a[last].seq, collect, w, err));
-    for (size_t i = first, k = 0; i <= last && k < w->n;) {
+    for (size_t i = 0; i < in->seg.rows;) {
+        size_t k = i;
+        while (k + 1 < in->seg.rows && a[k + 1].seq - a[i].seq < OT_SPAN_MAX) {
+            k++;
+        }
+        OT_TRY(ot_labels_over(txn, in->q->cfg.deployment, in->row.incarnation, a[i].seq, a[k].seq,
+                              collect, w, err));
+        i = k + 1;
+    }
+    return OT_OK;
+}
+
+static ot_rc join_waiting(intake *in, waiting *w, ot_error *err)
+{
+    const ot_answer *a = in->answers;
+    for (size_t i = 0, k = 0; i < in->seg.rows && k < w->n;) {
         if (a[i].seq < w->v[k].seq) {
             i++;
         } else if (a[i].seq > w->v[k].seq) {
@@ -160,22 +179,6 @@ static ot_rc join_range(intake *in, size_t first, size_t last, waiting *w, ot_er
         }
     }
     return OT_OK;
-}
-
-static ot_rc join_waiting(intake *in, ot_error *err)
-{
-    waiting w = {0};
-    ot_rc rc = OT_OK;
-    for (size_t i = 0; i < in->seg.rows && rc == OT_OK;) {
-        size_t k = i;
-        while (k + 1 < in->seg.rows && in->answers[k + 1].seq - in->answers[i].seq < OT_SPAN_MAX) {
-            k++;
-        }
-        rc = join_range(in, i, k, &w, err);
-        i = k + 1;
-    }
-    ot_free(w.v);
-    return rc;
 }
 
 /* ---- the transaction */
@@ -246,22 +249,24 @@ static ot_rc tell_samples(intake *in, ot_error *err)
 static ot_rc take_in(ot_txn *txn, void *arg, ot_error *err)
 {
     intake *in = arg;
+    in->wait.n = 0; /* tried again after a failed group, it starts from nothing */
     OT_TRY(q_push_note(txn, in->q, in->push, &in->fresh, err));
     if (!in->fresh) {
         return OT_OK;
     }
-    in->join = q_join_begin(in->q, txn, in->seg.rows);
+    OT_TRY(collect_waiting(in, txn, &in->wait, err));
+    in->join = q_join_begin(in->q, txn, in->wait.n);
     q_labels_state *st = &in->join.next;
     OT_TRY(ot_segment_insert(txn, &in->row, &in->row.id, err));
     st->segments++;
     st->bytes += in->row.size_bytes;
-    st->dropped_rows += in->seg.dropped_rows;
+    st->dropped_rows += OT_MIN(in->seg.dropped_rows, INT64_MAX - st->dropped_rows);
     if (st->watching && !in->seg.shadow && in->seg.version == st->watch.candidate &&
         in->row.start_us >= st->watch.since_us) {
         st->answered += (int64_t)in->seg.rows;
     }
     OT_TRY(note_keys(in, err));
-    OT_TRY(join_waiting(in, err));
+    OT_TRY(join_waiting(in, &in->wait, err));
     OT_TRY(forget_old(in, err));
     OT_TRY(tell_samples(in, err));
     return q_labels_save(txn, in->q, st, err);
@@ -278,6 +283,7 @@ ot_rc q_labels_push(ot_quality *q, const q_push *p, ot_error *err)
     }
     free(in.meta);
     ot_free(in.answers);
+    ot_free(in.wait.v);
     if (rc == OT_OK && in.fresh) {
         q->labels->st = in.join.next;
         q_join_tell(&in.join);
