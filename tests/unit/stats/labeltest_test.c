@@ -59,6 +59,60 @@ static void no_false_alarms(void)
        (unsigned long long)correlated);
 }
 
+/* T counts blocks of time. Mean alarms of simulated nulls at theta0 exactly, with as many labels a
+ * block as come: `each` is the weight of a label, else the blocks that passed are shared fairly. */
+static double alarms_in_time(int labels, double each, uint64_t blocks)
+{
+    enum { RUNS = 40 };
+    double sum = 0;
+    for (int run = 0; run < RUNS; run++) {
+        ot_degrade d;
+        if (ot_degrade_init(&d, 0.1, 1, 100, NULL) != OT_OK) {
+            return -1;
+        }
+        for (uint64_t b = 0; b < blocks; b++) {
+            for (int i = 0; i < labels; i++) {
+                double w = each >= 0 ? each : 1.0 / labels;
+                (void)ot_degrade_add_weighted(&d, draw_z(0.1, 1, false), w);
+            }
+        }
+        sum += (double)d.alarms / RUNS;
+    }
+    return sum;
+}
+
+static void promise_in_time(void)
+{
+    static const int labels[] = {1, 10, 50};
+    for (size_t k = 0; k < sizeof labels / sizeof labels[0]; k++) {
+        double fair = alarms_in_time(labels[k], -1, 1000);
+        printf("# %d labels a block: %.2f alarms in 1,000 blocks, 10 are promised at most\n",
+               labels[k], fair);
+        ok(fair <= 11.5, "the promise counts blocks, however many labels come");
+        ok(fair > 2, "and is not slept through");
+    }
+    double whole = alarms_in_time(10, 1, 1000);
+    printf("# 10 labels a block that weigh 1 each: %.1f alarms\n", whole);
+    ok(whole > 30, "without weights it would be broken");
+
+    ot_degrade a, b;
+    ok(ot_degrade_init(&a, 0.1, 1, 1e9, NULL) == OT_OK, "init");
+    b = a;
+    for (int i = 0; i < 200; i++) {
+        double z = draw_z(0.15, 1, false);
+        (void)ot_degrade_add(&a, z);
+        (void)ot_degrade_add_weighted(&b, z, 1);
+    }
+    ok(memcmp(&a, &b, sizeof a) == 0, "weight 1 is the unweighted test");
+    (void)ot_degrade_add_weighted(&b, 1, -0.01);
+    (void)ot_degrade_add_weighted(&b, 1, 1.01);
+    (void)ot_degrade_add_weighted(&b, 1, NAN);
+    ok(memcmp(&a, &b, sizeof a) == 0, "no weight, no label");
+    b = (ot_degrade){.theta0 = 0.1, .pi_min = 1, .threshold = 1e9};
+    (void)ot_degrade_add_weighted(&b, 1, 0);
+    ok(b.n == 1 && ot_degrade_evidence(&b) == 0, "weight 0 bets what is there and adds nothing");
+}
+
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -198,6 +252,7 @@ int main(void)
     ot_rng_seed(&rng, 12);
     z_is_unbiased();
     no_false_alarms();
+    promise_in_time();
     delays();
     coverage();
     states();
