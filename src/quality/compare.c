@@ -104,15 +104,18 @@ bool ot_quality_pair(const ot_quality *q, ot_pair_state *out)
     ot_pair_verdict v = all.verdict == OT_VERDICT_WORSE       ? OT_PAIR_WORSE
                         : own.verdict == OT_VERDICT_NOT_WORSE ? OT_PAIR_NOT_WORSE
                                                               : OT_PAIR_UNDECIDED;
-    *out = (ot_pair_state){.compared = v == OT_PAIR_NOT_WORSE ? arm->n : st->all.n,
-                           .candidate_right = st->all.candidate_right,
-                           .champion_right = st->all.champion_right,
-                           .only_candidate_right = st->all.only_candidate,
-                           .only_champion_right = st->all.only_champion,
-                           .lower = all.d_lo,
-                           .upper = all.d_hi,
-                           .e_worse = all.e_worse,
-                           .e_better = all.e_sign_better,
+    /* What was counted is what the verdict stands on. */
+    const ot_pair_counts *c = v == OT_PAIR_NOT_WORSE ? arm : &st->all;
+    const ot_comparison *x = v == OT_PAIR_NOT_WORSE ? &own : &all;
+    *out = (ot_pair_state){.compared = c->n,
+                           .candidate_right = c->candidate_right,
+                           .champion_right = c->champion_right,
+                           .only_candidate_right = c->only_candidate,
+                           .only_champion_right = c->only_champion,
+                           .lower = x->d_lo,
+                           .upper = x->d_hi,
+                           .e_worse = x->e_worse,
+                           .e_better = x->e_sign_better,
                            .verdict = v,
                            .candidate_answered = st->answered};
     return true;

@@ -168,6 +168,34 @@ static void test_canary(int64_t champion, int64_t candidate)
     ot_quality_destroy(q);
 }
 
+/* What the verdict stands on is what is shown: the candidate's own rows where those decided. */
+static void test_canary_counts(int64_t champion, int64_t candidate)
+{
+    told t = {0};
+    ot_quality_config cfg = labels_config("arm", &t);
+    ot_quality *q = open_quality(&cfg);
+    ot_pair_watch w = watch_of(candidate, champion);
+    static const int right[] = {1, 1, 1, 1, 1, 1, 1, 1};
+    int bad = 0;
+    ot_label_report r;
+    w.candidate_live_only = true;
+    watch(q, &w);
+    for (uint64_t k = 0; k < 100; k++) {
+        bool own = k % 2 == 0;
+        sample_of a = answers("arm", champion, own, 10 * k + 1, right);
+        sample_of b = answers("arm", candidate, !own, 10 * k + 1, right);
+        bad += push_sample(q, &a) != OT_OK || push_sample(q, &b) != OT_OK;
+        bad += label_rows(q, &(label_run){.first = 10 * k + 1, .n = 8, .value = 1}, &r) != OT_OK;
+    }
+    ot_pair_state s = pair_of(q);
+    is_int(bad, 0, "all was taken");
+    ok(s.verdict == OT_PAIR_NOT_WORSE && s.compared == 400 && s.candidate_right == 400 &&
+           s.champion_right == 400,
+       "its own 400 of 800 rows: verdict %d on %d rows, %d and %d right", (int)s.verdict,
+       (int)s.compared, (int)s.candidate_right, (int)s.champion_right);
+    ot_quality_destroy(q);
+}
+
 static void test_bad_watch(int64_t champion, int64_t candidate)
 {
     told t = {0};
@@ -241,6 +269,7 @@ int main(void)
     int64_t v = add_version("digits", false), w = add_version("digits", false);
     test_orders(v, w);
     test_canary(v, w);
+    test_canary_counts(v, w);
     test_bad_watch(v, w);
     test_accuracy(v);
     fixture_end();
