@@ -179,7 +179,7 @@ CROSS_VARS := V=release BUILD=build/aarch64 CC=$(CROSS)-gcc AR=$(CROSS)-ar \
               INC="-Isrc -Iinclude -Itests -isystem $(CROSS_ROOT)/include -isystem $(CROSS_ROOT)/include/$(CROSS)" \
               LIBS="$(foreach l,sodium jansson sqlite3 yaml z,$(CROSS_ROOT)/lib/$(CROSS)/lib$(l).a) -lm -ldl -pthread"
 CROSS_LEAVE := $(foreach t,cli/supervise cli/up launch/proc launch/run \
-                 $(addprefix pipeline/,loop people release restart training),$(t)_test=starts_programs_or_reads_their_memory) \
+                 $(addprefix pipeline/,loop people release restart tidy training),$(t)_test=starts_programs_or_reads_their_memory) \
                $(foreach t,stats/edetect_null stats/edetect_delay,$(t)_test=simulates_years)
 cross-test: deps-cross
 	@$(MAKE) --no-print-directory WERROR=1 -j2 $(CROSS_VARS) build/aarch64/overtake unit-bins fuzz-bins
