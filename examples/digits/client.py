@@ -8,6 +8,8 @@ import threading
 import time
 import urllib.parse
 
+PATIENCE = 600  # seconds that one step may take on a machine that is busy with other things
+
 
 class ApiError(Exception):
     pass
@@ -85,25 +87,25 @@ class Log(threading.Thread):
             self.events.append(e)
             self.changed.notify_all()
 
-    def find(self, types, after=0, where=lambda e: True):
+    def find(self, types, after=0):
         """The first event after seq `after` whose type is one of `types`, or None."""
         types = (types,) if isinstance(types, str) else types
-        return next((e for e in list(self.events) if e["seq"] > after and e["type"] in types and where(e)), None)
+        return next((e for e in list(self.events) if e["seq"] > after and e["type"] in types), None)
 
-    def wait(self, types, seconds, after=0, where=lambda e: True, unless=()):
+    def wait(self, types, after=0, unless=()):
         """Waits for such an event. One of a type in `unless` that comes first ends it: TimeoutError
         says so, and so it does when the time is up."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + PATIENCE
         with self.changed:
             while True:
-                e, bad = self.find(types, after, where), self.find(unless, after)
+                e, bad = self.find(types, after), self.find(unless, after)
                 if e and (not bad or e["seq"] < bad["seq"]):
                     return e
                 if bad:
                     raise TimeoutError(f"waited for {types}, but {bad['type']}: {bad['text']}")
                 left = end - time.monotonic()
                 if left <= 0:
-                    raise TimeoutError(f"waited {seconds} s for {types}; the last event was "
+                    raise TimeoutError(f"waited {PATIENCE} s for {types}; the last event was "
                                        f"{self.events[-1]['type'] if self.events else 'none'}")
                 self.changed.wait(left)
 

@@ -36,7 +36,7 @@ import threading
 import numpy as np
 
 import digits
-from client import Api, Log
+from client import PATIENCE, Api, Log
 from traffic import Labels, Source, Traffic, accuracy, failed
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -47,7 +47,6 @@ COLOUR = {"drift.detected": 33, "quality.at_risk": 33, "quality.degraded": 31, "
           "gate.passed": 32, "trigger.fired": 36}
 ALARMS = ("drift.detected", "quality.at_risk", "quality.degraded", "trigger.fired")
 BROKEN = ("cycle.failed", "gate.refused", "release.stopped", "version.rolled_back")
-PATIENCE = 600  # seconds that a training may take on a machine that is busy with other things
 TARGET, FALLEN = 0.88, 0.80  # the objective of app.yaml; what counts as lost here
 
 
@@ -199,7 +198,7 @@ class Stack:
 
     def first_version(self):
         self.command("apply", "app/app.yaml")
-        first = self.log.wait("version.promoted", PATIENCE, unless=BROKEN)
+        first = self.log.wait("version.promoted", unless=BROKEN)
         self.until("v1 answers", self.metadata)
         return first
 
@@ -252,9 +251,9 @@ class Stack:
         after = self.log.last()
         self.command("apply", "app/hurry.yaml")
         self.command("push", "digits", "hurry/model", "--reason", "works on my machine")
-        gate = self.log.wait("gate.passed", 60, after, unless=("cycle.failed", "gate.refused"))
-        canary = self.log.wait("stage.entered", 60, gate["seq"] - 1)
-        back = self.log.wait("version.rolled_back", 120, canary["seq"], unless=("version.promoted",))
+        gate = self.log.wait("gate.passed", after, unless=("cycle.failed", "gate.refused"))
+        canary = self.log.wait("stage.entered", gate["seq"] - 1)
+        back = self.log.wait("version.rolled_back", canary["seq"], unless=("version.promoted",))
         return gate, canary, back
 
 
@@ -296,10 +295,10 @@ class Demo:
         self.before_onset = s.log.last()
         s.source.enter("shifted", "before", 1.0)
         say(f"the camera slips: turned {digits.TURN:g} degrees, blurred, noisy", ">")
-        self.drift = s.log.wait("drift.detected", 60, self.before_onset)
-        self.degraded = s.log.wait("quality.degraded", 60, self.before_onset)
-        self.trigger = s.log.wait("trigger.fired", 90, self.before_onset)
-        self.v2 = s.log.wait("version.promoted", 200, self.trigger["seq"], unless=BROKEN)
+        self.drift = s.log.wait("drift.detected", self.before_onset)
+        self.degraded = s.log.wait("quality.degraded", self.before_onset)
+        self.trigger = s.log.wait("trigger.fired", self.before_onset)
+        self.v2 = s.log.wait("version.promoted", self.trigger["seq"], unless=BROKEN)
         self.switch_us = time.time_ns() // 1000
         s.source.enter("after", "after", 1.0)
         say("from here on the traffic shows images that no version was trained on", ">")
@@ -307,7 +306,7 @@ class Demo:
     def probation(self):
         s = self.s
         hurry = s.bad_model()
-        self.passed = s.log.wait("probation.passed", 120, self.v2["seq"], unless=BROKEN)
+        self.passed = s.log.wait("probation.passed", self.v2["seq"], unless=BROKEN)
         # Whole seconds, so that the command in the table asks the same.
         self.from_us, self.to_us = (t // 1_000_000 * 1_000_000
                                     for t in (self.switch_us + 999_999, self.passed["time_us"]))

@@ -6,6 +6,7 @@
 #include "store/windows.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define LENGTH_MAX_US (31 * INT64_C(86400000000))
@@ -96,10 +97,14 @@ static ot_rc close_block(ot_txn *txn, ot_quality *q, q_block *b, q_found *found,
 {
     q_drift *d = q->drift;
     uint64_t seq = 0;
-    json_t *payload = json_pack("{s:I, s:I, s:I, s:I, s:I}", "version", (json_int_t)d->champion,
-                                "block_us", (json_int_t)(b->index * q->cfg.block_us), "length_us",
-                                (json_int_t)q->cfg.block_us, "windows", (json_int_t)b->windows,
-                                "rows", (json_int_t)b->rows);
+    char text[96];
+    snprintf(text, sizeof text, "%" PRId64 " rows of v%" PRId64 " in %" PRId64 " window%s", b->rows,
+             d->champion, b->windows, b->windows == 1 ? "" : "s");
+    json_t *payload =
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "text", text, "version",
+                  (json_int_t)d->champion, "block_us", (json_int_t)(b->index * q->cfg.block_us),
+                  "length_us", (json_int_t)q->cfg.block_us, "windows", (json_int_t)b->windows,
+                  "rows", (json_int_t)b->rows);
     if (payload == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "evidence of %s: no memory", q->cfg.deployment);
     }

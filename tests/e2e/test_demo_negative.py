@@ -67,8 +67,8 @@ def test_a_program_that_ignores_what_is_new_does_not_pass_the_gate(stack):
     before = stack.log.last()
     assert not alarms(stack)
     stack.source.enter("shifted", "before", 1.0)
-    proof = stack.log.wait("quality.degraded", 60, before)
-    refused = stack.log.wait("gate.refused", demo.PATIENCE, proof["seq"], unless=("stage.entered", "version.promoted"))
+    proof = stack.log.wait("quality.degraded", before)
+    refused = stack.log.wait("gate.refused", proof["seq"], unless=("stage.entered", "version.promoted"))
     assert refused["object"] == "model/digits@2" and "not better on recent" in refused["text"]
     assert stack.state()["champion"] == 1
     assert {e.version for e in stack.ledger.entries} == {1}
