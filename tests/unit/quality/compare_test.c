@@ -91,10 +91,12 @@ static void test_orders(int64_t champion, int64_t candidate)
     watch(q, &w);
     after = pair_of(q);
     ok(memcmp(&before, &after, sizeof after) == 0, "nor does the same watch again");
-    w.margin = 0.2;
+    is_int(after.verdict, OT_PAIR_UNDECIDED, "with this margin nothing is decided");
+    w.margin = 0.9;
     watch(q, &w);
     after = pair_of(q);
     is_counted(&after, 6, "another margin: counted anew from what the store has");
+    is_int(after.verdict, OT_PAIR_NOT_WORSE, "and judged by it");
 
     ot_label_report r;
     is_int(label_rows(q, &(label_run){.first = 1, .n = 8, .value = 0}, &r), OT_OK, "corrections");
@@ -107,6 +109,17 @@ static void test_orders(int64_t champion, int64_t candidate)
     watch(q, &w);
     after = pair_of(q);
     is_counted(&after, 3, "since later: only the later rows");
+    is_int(label_rows(q, &(label_run){.first = 1, .n = 8, .value = 1}, &r), OT_OK,
+           "corrections of earlier rows");
+    after = pair_of(q);
+    is_counted(&after, 3, "change nothing");
+    sample_of late[] = {answers("orders", champion, false, 50, champion_says),
+                        answers("orders", candidate, true, 50, candidate_says)};
+    ok(push_sample(q, &late[0]) == OT_OK && push_sample(q, &late[1]) == OT_OK &&
+           label_rows(q, &(label_run){.first = 50, .n = 8, .value = 1}, &r) == OT_OK,
+       "earlier rows that come late");
+    after = pair_of(q);
+    is_counted(&after, 3, "are not of this comparison");
     ot_quality_unwatch(q);
     ok(!ot_quality_pair(q, &after), "unwatched");
     ot_quality_destroy(q);
@@ -127,6 +140,10 @@ static void test_canary(int64_t champion, int64_t candidate)
     watch(q, &w);
     int bad = 0;
     ot_label_report r;
+    sample_of early = answers("canary", candidate, false, 5000, right);
+    early.time_us = T0 - SECOND;
+    bad += push_sample(q, &early) != OT_OK;
+    is_int(pair_of(q).candidate_answered, 0, "what it answered before does not count");
     for (uint64_t k = 0; k < 50; k++) {
         bool own = k % 25 == 0;
         sample_of a = answers("canary", champion, own, 10 * k + 1, right);

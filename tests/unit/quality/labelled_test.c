@@ -161,6 +161,23 @@ static void test_processes(int64_t v)
         far = fmax(far, ot_tensor_f64_at(ot_table_column(&rows, "x"), 2 * i));
     }
     ok(sum == 9 && far == 2000005, "each with its label, however far apart");
+    /* A number given to two live answers is one row. */
+    a.first = b.first = 9000005;
+    a.rows = b.rows = 2;
+    a.version = v + 1;
+    a.time_us = T0 + SECOND;
+    b.incarnation = FIRST_INCARNATION;
+    b.seq = a.seq + 1;
+    is_int(push_sample(q, &a), OT_OK, "two rows");
+    is_int(push_sample(q, &b), OT_OK, "again, by another version");
+    l = (label_run){.first = 9000005, .step = 1000000, .n = 2, .value = 0};
+    is_int(label_rows(q, &l, &r), OT_OK, "labels");
+    is_int(labelled(q, 0, 100, &rows), OT_OK, "rows");
+    int times = 0;
+    for (int64_t i = 0; i < rows.rows; i++) {
+        times += ot_tensor_f64_at(ot_table_column(&rows, "x"), 2 * i) == 10000005;
+    }
+    is_int(times, 1, "once");
     ot_quality_destroy(q);
 }
 

@@ -86,7 +86,12 @@ static void test_unknown(int64_t v)
     for (size_t i = 0; i < OT_COUNT(bad); i++) {
         is_int(label_id(q, bad[i], 1, &r), OT_INVALID, "'%s' names no row", bad[i]);
     }
-    is_int(label_id(q, "abcdef0123456789-1-1-1", 1, &r), OT_OK, "this one does");
+    sample_of few = s;
+    few.incarnation = 0xabc;
+    is_int(push_sample(q, &few), OT_OK, "a process with a small number");
+    is_int(label_id(q, "abc-1-1-1", 1, &r), OT_INVALID, "has all its digits in an id");
+    is_int(label_id(q, "0000000000000abc-1-1-1", 1, &r), OT_OK, "like this");
+    is_int(label_id(q, "abcdef0123456789-1-1-1", 1, &r), OT_OK, "this one names a row");
     is_int(r.joined, 1, "and it is there");
     ot_label_in mixed[] = {{.id = "nobody", .value = 1},
                            {.id = id_of(FIRST_INCARNATION, 2, v), .value = 1},

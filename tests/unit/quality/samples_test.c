@@ -35,6 +35,9 @@ static void test_taken_once(int64_t v)
     is_int(push_sample(q, &s), OT_OK, "the same push again is acknowledged");
     is_near(part_number(q, "samples", "segments"), 1, 0, "and changes nothing");
     is_near(part_number(q, "samples", "dropped_rows"), 4, 0, "at all");
+    ot_quality_destroy(q);
+    q = open_quality(&cfg);
+    is_near(part_number(q, "samples", "dropped_rows"), 4, 0, "in the store neither");
     sample_of w = s;
     w.seq = 0;
     w.incarnation = 5;

@@ -377,6 +377,8 @@ static ot_rc outcomes(ot_txn *txn, ot_error *err)
            all.only_candidate == 1 && all.only_champion == 1,
        "three rows have two judged answers");
     ok(arm.n == 1 && arm.candidate_right == 1 && arm.only_candidate == 0, "one is the candidate's");
+    OT_TRY(ot_outcomes_pairs(txn, D, 1, 2, 0, &all, &arm, err));
+    ok(all.n == 3 && arm.n == 2, "whichever way one asks");
     OT_TRY(ot_outcomes_pairs(txn, D, 2, 1, 3, &all, &arm, err));
     ok(all.n == 1 && arm.n == 1, "since then");
     OT_TRY(ot_outcomes_relabel(txn, D, 1, 1, 0, err));
