@@ -54,11 +54,11 @@ static ot_rc code_of(int sqlite_rc)
     case SQLITE_CONSTRAINT:
         return constraint_code(sqlite_rc);
     case SQLITE_NOMEM:
-    case SQLITE_FULL:
         return OT_EXHAUSTED;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return OT_ABORTED;
+    case SQLITE_FULL:
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
         return OT_UNAVAILABLE;

@@ -50,8 +50,8 @@ typedef ot_rc ot_store_fn(ot_txn *txn, void *arg, ot_error *err);
 
 /* Runs `fn` in the current group and returns after the group is durable. `fn` runs on the writer
  * thread, on the calling thread, or on another thread that waits in this function, never two at a
- * time. OT_UNAVAILABLE: the store has failed; restart to recover. OT_EXHAUSTED: the disk is full;
- * nothing was changed and later writes can succeed. */
+ * time. OT_UNAVAILABLE: the store has failed; restart to recover; or the disk is full: nothing was
+ * changed and later writes can succeed. */
 ot_rc ot_store_write(ot_store *store, ot_store_fn *fn, void *arg, ot_error *err) OT_CHECKED;
 
 /* Called on the writer thread or on a thread inside ot_store_write, after the group is durable or

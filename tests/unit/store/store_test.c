@@ -409,7 +409,7 @@ static void test_full_disk(void)
     ok(ot_store_write(s, put, &p, &e) == OT_OK, "a small write");
     crash_disk_fill(d, 20000);
     for (int i = 0; i < 3; i++) {
-        is_int(ot_store_write(s, put_much, big, &e), OT_EXHAUSTED, "a write that does not fit");
+        is_int(ot_store_write(s, put_much, big, &e), OT_UNAVAILABLE, "a write that does not fit");
     }
     ok(strstr(e.msg, "disk is full") != NULL && strstr(e.msg, "No space left") != NULL,
        "says so: %s", e.msg);
