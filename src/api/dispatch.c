@@ -77,9 +77,6 @@ static ot_rc run(api *a, const api_route *r, api_call *c, ot_error *err)
 {
     OT_TRY(ot_query_check(c->req->query, r->params, err));
     OT_TRY(ot_auth_actor(ot_http_req_header(c->req, "overtake-actor"), a->unnamed, c->actor, err));
-    if (a->stopping && r->method != OT_HTTP_GET) {
-        return ot_fail(err, OT_UNAVAILABLE, "the control plane is ending");
-    }
     if (r->own != NULL) {
         return r->own(a, c, err);
     }

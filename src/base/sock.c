@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -135,6 +136,12 @@ ot_rc ot_sock_listen(const ot_addr *a, int backlog, int *fd_out, ot_error *err)
     }
     *fd_out = fd;
     return OT_OK;
+}
+
+bool ot_sock_pending(int fd)
+{
+    int n = 0;
+    return ioctl(fd, FIONREAD, &n) == 0 && n > 0;
 }
 
 uint16_t ot_sock_port(int fd)

@@ -26,6 +26,7 @@ bool ot_addr_is_loopback(const ot_addr *a); /* true for unix too */
 
 /* A listening socket; port 0 picks one, see ot_sock_port. A stale Unix socket file is replaced. */
 ot_rc ot_sock_listen(const ot_addr *a, int backlog, int *fd_out, ot_error *err) OT_CHECKED;
+bool ot_sock_pending(int fd); /* bytes have come that nobody has read */
 uint16_t ot_sock_port(int fd);
 /* Blocking connect with a time limit; the socket stays blocking. */
 ot_rc ot_sock_connect(const ot_addr *a, int64_t timeout_us, int *fd_out, ot_error *err) OT_CHECKED;

@@ -28,6 +28,7 @@ struct child {
     uint64_t started_ns;
     uint64_t start_at_ns; /* when to start it again */
     int64_t pause_us;     /* before the next start but one */
+    bool asked;           /* we told it to end, to start it anew */
 };
 
 struct supervisor {
@@ -103,6 +104,11 @@ static void child_ended(struct supervisor *s, struct child *c, int status)
         c->pause_us = 0;
     }
     c->start_at_ns = now + (uint64_t)c->pause_us * 1000;
+    if (c->asked) {
+        ot_info("up", "%s ended with %s, as it was told to; starting it anew", c->spec->name, how);
+        c->asked = false;
+        return;
+    }
     ot_warn("up", "%s ended with %s; starting it again %s%s", c->spec->name, how,
             c->pause_us == 0 ? "now" : "in ",
             c->pause_us == 0 ? "" : ot_format_duration(c->pause_us, pause));
@@ -135,6 +141,7 @@ static void read_signals(struct supervisor *s)
             for (size_t i = 0; i < s->n; i++) {
                 if (s->children[i].pid > 0) {
                     s->children[i].pause_us = 0;
+                    s->children[i].asked = true;
                     (void)kill(s->children[i].pid, SIGTERM);
                 }
             }

@@ -266,7 +266,9 @@ static void sweep_one(http_conn *c, uint64_t now)
 {
     const ot_http_server *s = c->server;
     bool idle = c->state == HTTP_READ && !c->started && !sends(c);
-    if (s->draining && (now >= s->drain_limit_ns || (idle && now >= s->drain_grace_ns))) {
+    /* What a client has sent already is still answered: closing over it would be a reset. */
+    bool unwanted = s->draining && idle && now >= s->drain_grace_ns && !ot_sock_pending(c->req.fd);
+    if (unwanted || (s->draining && now >= s->drain_limit_ns)) {
         http_conn_close(c);
     } else if (c->write_due_ns != 0 && now >= c->write_due_ns) {
         write_expired(c, now);

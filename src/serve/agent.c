@@ -73,8 +73,8 @@ void ot_agent_pump(ot_agent *a)
                 ot_frame_send(a->conn, FRAME_PUSH, p.json, p.json_len, p.bin, p.bin_len, &err);
             ot_str_done(&p.bytes);
             if (rc != OT_OK) {
-                ot_warn("agent", "push: %s", err.msg);
-                return; /* it is sent again on the next connection */
+                ot_info("agent", "push: %s; it is sent again on the next connection", err.msg);
+                return;
             }
         }
     }
