@@ -19,6 +19,7 @@
 #define MEMORY_MAX (96u << 20)
 #define CACHE_KIB 256
 #define DRAIN_MS 5000
+#define DRAIN_GRACE_MS 500 /* who has just connected is about to ask */
 #define TICK_MAX_US 60000000
 #define TICK_MIN_US 1000
 
@@ -173,7 +174,7 @@ static void on_signal(void *arg)
     a->stopping = true;
     ot_info("control", "draining");
     api_streams_close(a);
-    ot_http_server_drain(a->http, 0, DRAIN_MS, on_drained, a);
+    ot_http_server_drain(a->http, DRAIN_GRACE_MS, DRAIN_MS, on_drained, a);
 }
 
 /* ------------------------------------------------------------------ the start */
@@ -184,6 +185,10 @@ static ot_rc open_agents(api *a, ot_error *err)
     ot_addr addr;
     snprintf(text, sizeof text, "unix:%s/agent.sock", a->opt->data_dir);
     OT_TRY(ot_addr_parse(text, &addr, err));
+    /* The data directory is ours: whoever still answers there is a child of a control plane that
+     * was killed, on its way to another program. */
+    ot_disk *d = ot_disk_posix();
+    (void)d->ops->unlink(d, addr.host, NULL);
     mode_t old = umask(0177); /* before other threads are here: it is the process's */
     ot_rc rc = ot_sock_listen(&addr, AGENT_BACKLOG, &a->agent_fd, err);
     umask(old);
@@ -253,6 +258,7 @@ static ot_rc start(api *a, ot_error *err)
     OT_TRY(ot_loop_signal(a->loop, SIGINT, on_signal, a, err));
     OT_TRY(open_agents(a, err));
     OT_TRY(open_store(a, err));
+    OT_TRY(ot_log_head_open(a->store, a->opt->data_dir, &a->log_head, err));
     OT_TRY(open_pipeline(a, err));
     OT_TRY(api_streams_create(a, err));
     OT_TRY(open_http(a, err));
@@ -286,6 +292,7 @@ static void finish(api *a)
     ot_aside_destroy(a->aside);
     ot_http_server_destroy(a->http);
     ot_alerts_destroy(a->alerts);
+    ot_log_head_close(a->log_head);
     ot_store_close(a->store);
     ot_loop_destroy(a->loop);
     ot_fd_close(&a->agent_fd);

@@ -146,7 +146,14 @@ static void verify_done(void *arg, ot_rc rc, const ot_error *err)
         ot_free(v);
         return;
     }
-    const ot_events_verdict *d = &v->verdict;
+    ot_events_verdict *d = &v->verdict;
+    uint64_t changed;
+    const char *fault = ot_log_head_fault(v->a->log_head, &changed);
+    if (fault != NULL && (!v->bad || changed < d->bad_seq)) {
+        v->bad = true;
+        d->bad_seq = changed;
+        snprintf(d->what, sizeof d->what, "%s", fault);
+    }
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
     ot_str_addf(&out,
                 "{\"ok\":%s,\"rows\":%" PRIu64 ",\"erased\":%" PRIu64 ",\"bad_seq\":%" PRIu64

@@ -6,6 +6,7 @@
 #include "api/aside.h"
 #include "api/auth.h"
 #include "api/control.h"
+#include "api/head.h"
 #include "api/query.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -26,6 +27,7 @@ typedef struct api {
     ot_loop *loop;
     ot_store *store;
     ot_aside *aside;
+    ot_log_head *log_head;
     ot_alerts *alerts;
     ot_pipeline *pipeline;
     ot_hub *hub;
