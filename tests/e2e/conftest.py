@@ -56,8 +56,8 @@ def up(tmp_path):
     ended well, with no warning in its log that the test did not expect."""
     running = []
 
-    def start(*args, name="data"):
-        running.append(Up(tmp_path / name, *args))
+    def start(*args, name="data", **how):
+        running.append(Up(tmp_path / name, *args, **how))
         return running[-1]
     yield start
     try:

@@ -30,7 +30,7 @@ APP = "planes"
 TARGETS = {"control": 4, "serve": 3, "shim": 2, "program": 2, "supervisor": 2}  # how often each, as weights
 PHASES = ("run.started", "run.finished", "version.registered", "gate.passed", "stage.entered", "version.promoted",
           "labels.received", "trigger.fired")
-FATES = (r"(control|serve) ended with signal 9", r"the control plane is gone", r"the agent connection is closed")
+FATES = (r"(control|serve) ended with signal 9", r"the control plane is gone", r"the control plane is ending; tried again soon")
 
 # Class means, without an import that takes long: a training is over in well under a second.
 PROGRAM = '''
@@ -73,7 +73,7 @@ class Clients:
 
     def __init__(self, up, app, rng):
         self.up, self.app, self.rng = up, app, rng
-        self.done = threading.Event()
+        self.done, self.calm = threading.Event(), threading.Event()
         self.problems = []            # what must never be: ends the campaign
         self.answers = []             # (opened, ended, wall us, version, x, y)
         self.broken = []              # (opened, ended, "inference" or "control", what)
@@ -100,6 +100,7 @@ class Clients:
         return self
 
     def __exit__(self, *_):
+        self.calm.set()
         self.done.set()
         for t in self.threads:
             t.join(PATIENCE)
@@ -189,7 +190,7 @@ class Clients:
             batch = []
 
     def act(self):
-        while not self.done.wait(self.rng.uniform(0.1, 0.9)):
+        while not self.calm.wait(self.rng.uniform(0.1, 0.9)):
             try:
                 self.rng.choice((self.train, self.train, self.push, self.apply, self.brake, self.back))()
             except ApiError as e:
@@ -476,6 +477,8 @@ class Campaign:
     def settle(self):
         """Nobody kills any more: what is under way comes to its end."""
         c = self.clients
+        c.calm.set()
+        c.threads[3].join(PATIENCE)
         wait_for("an answer after the last death", lambda: c.answers and c.answers[-1][0] > self.kills[-1][3])
         def idle():
             try:

@@ -108,8 +108,9 @@ class Api:
 class Up:
     """A running `overtake up`."""
 
-    def __init__(self, data, *args):
-        self.data = pathlib.Path(data)
+    def __init__(self, data, *args, within=(), exe=OVERTAKE):
+        """`within`: a command that runs another in surroundings of its own, as `unshare` does."""
+        self.data, self.within, self.exe = pathlib.Path(data), list(within), exe
         self.data.mkdir(parents=True, exist_ok=True)
         self.log_path = self.data.with_name(self.data.name + ".log")
         self.expected = []  # regular expressions of WARN and ERROR lines that may be there
@@ -120,7 +121,7 @@ class Up:
         listen, control = (self.inference, self.control) if same_ports else ("127.0.0.1:0", "127.0.0.1:0")
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [str(OVERTAKE), "up", "--data", str(self.data), "--listen", listen,
+                [*self.within, str(self.exe), "up", "--data", str(self.data), "--listen", listen,
                  "--control", control, "--output", "json", *map(str, args)],
                 stdout=subprocess.PIPE, stderr=log, cwd=ROOT)
         line = self.process.stdout.readline()
@@ -129,9 +130,13 @@ class Up:
             self.process.wait()
             raise RuntimeError(said.get("error", self.log()))
         self.inference, self.control = said["inference"], said["control"]
-        self.api = Api(self.control, (self.data / "token").read_text().strip())
+        self.api = Api(self.control, self.seen("token").read_text().strip())
         wait_for("control plane", self.answers)
         return self
+
+    def seen(self, name):
+        """A file of the data directory as the process sees it."""
+        return pathlib.Path(f"/proc/{self.process.pid}/root{self.data / name}")
 
     def answers(self):
         try:
