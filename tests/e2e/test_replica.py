@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import replica as r
-from test_serve import ROWS, W, Load, expected
+from linear_model import ROWS, W, Load, expected
 
 NAMES = ["a", "b", "c", "d"]
 
