@@ -101,7 +101,7 @@ typedef struct pl_app {
     int64_t watching;         /* the run whose end will be reported; 0: none */
     int64_t again_us;         /* what stands is not looked at before */
     bool compares;            /* quality watches what the current step asks for */
-    uint64_t last_event;      /* of the last change */
+    uint64_t act_event;       /* of the first change since a person's act began; 0: none yet */
     char candidate_state[16]; /* as replicas report it */
     int64_t unservable;       /* the champion that a replica could not load, once it was told */
 } pl_app;

@@ -319,11 +319,11 @@ ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out
     }
     for (size_t i = 0; i < OT_COUNT(acts); i++) {
         if (strcmp(act->verb, acts[i].verb) == 0) {
+            a->act_event = 0; /* what follows from the act has events of its own */
             OT_TRY(acts[i].fn(a, act, err));
-            uint64_t event = a->last_event; /* what follows from it has events of its own */
             ot_pipeline_tick(p);
             ot_str_addf(json_out, "{\"app\":\"%s\",\"verb\":\"%s\",\"event\":%" PRIu64 "}",
-                        a->app->app, act->verb, event);
+                        a->app->app, act->verb, a->act_event);
             return OT_OK;
         }
     }

@@ -411,7 +411,9 @@ ot_rc pl_commit(pl_change *c, ot_error *err)
     ot_rc rc = ot_store_write(c->app->p->store, commit_txn, c, err);
     if (rc == OT_OK) {
         c->app->st = c->next;
-        c->app->last_event = c->n_events > 0 ? c->seqs[c->n_events - 1] : c->app->last_event;
+        if (c->app->act_event == 0 && c->n_events > 0) {
+            c->app->act_event = c->seqs[c->n_events - 1];
+        }
         for (size_t i = 0; i < c->n_events; i++) {
             if (c->events[i].alert) {
                 send_alert(c, i);
