@@ -165,10 +165,13 @@ demo:
 
 # --- long tests, benchmarks, installation -------------------------------------------------------
 FUZZ_SECONDS ?= 300
+KILLS        ?= 200
 .PHONY: cross-test
 test-long: deps deps-tools
 	@$(MAKE) --no-print-directory -j2 V=fuzz CC=clang-14 fuzz-live
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz.sh build/fuzz
+	@$(MAKE) --no-print-directory -j2 all
+	@BUILD=$(BUILD) $(PYTHON) tests/e2e/kill_campaign.py --kills $(KILLS)
 	@$(MAKE) --no-print-directory cross-test
 
 # aarch64: built by a cross compiler against the libraries in .deps/aarch64, its C tests under qemu-user.

@@ -82,7 +82,7 @@ replay
 [ "$part" = all ] && conformance
 echo "unit, corpus, conformance: $passed passed, $failed failed, $skipped skipped"
 if [ "$part" = all ] && ls tests/e2e/test_*.py >/dev/null 2>&1; then
-    BUILD=$build timeout 1200 "${PYTHON:-.deps/venv/bin/python}" -m pytest -q -rs tests/e2e || status=1
+    BUILD=$build timeout 1800 "${PYTHON:-.deps/venv/bin/python}" -m pytest -q -rs tests/e2e || status=1
 fi
 if [ "$part" = all ]; then
     # The small path: it trains in seconds also where other things run beside the tests.

@@ -354,6 +354,8 @@ class Campaign:
         self.moment()
         who = self.rng.choices(list(self.targets), list(self.targets.values()))[0]
         pids = self.find(who)
+        if not pids and self.clients.wait_news("run.started", 1.0):
+            pids = self.find(who)
         if not pids:
             who, pids = "control", self.find("control")
         before = time.monotonic()
