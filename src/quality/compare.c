@@ -130,22 +130,11 @@ struct accuracy {
     int64_t n;
 };
 
-static ot_rc keep_outcome(void *arg, const ot_outcome_row *row, ot_error *err)
-{
-    struct accuracy *a = arg;
-    (void)err;
-    if (row->right >= 0 && a->n < ACCURACY_ROWS_MAX) {
-        a->wrong[a->n++] = row->right == 0;
-    }
-    return OT_OK;
-}
-
 static ot_rc read_outcomes(ot_txn *txn, void *arg, ot_error *err)
 {
     struct accuracy *a = arg;
-    a->n = 0;
-    return ot_outcomes_of_version(txn, a->q->cfg.deployment, a->version, a->from_us, a->to_us,
-                                  ACCURACY_ROWS_MAX, keep_outcome, a, err);
+    return ot_outcomes_wrong(txn, a->q->cfg.deployment, a->version, a->from_us, a->to_us,
+                             ACCURACY_ROWS_MAX, a->wrong, &a->n, err);
 }
 
 static ot_rc sum_up(const struct accuracy *a, ot_accuracy *out, ot_error *err)
@@ -217,17 +206,21 @@ static ot_rc read_summary(ot_txn *txn, void *arg, ot_error *err)
     return ot_segments_oldest(txn, s->q->cfg.deployment, &s->oldest_us, err);
 }
 
-static json_t *accuracy_json(ot_quality *q, const struct summary *s, size_t i)
+static ot_rc add_accuracy(ot_quality *q, const struct summary *s, json_t *list, ot_error *err)
 {
-    ot_accuracy a = {0};
-    int64_t now = ot_clock_wall_us();
-    if (ot_quality_accuracy(q, s->versions[i], now - SUMMARY_US, INT64_MAX, &a, NULL) != OT_OK) {
-        return NULL;
+    int64_t from = ot_clock_wall_us() - SUMMARY_US;
+    for (size_t i = 0; i < s->n; i++) {
+        ot_accuracy a = {0};
+        OT_TRY(ot_quality_accuracy(q, s->versions[i], from, INT64_MAX, &a, err));
+        json_t *one = json_pack(
+            "{s:I,s:s,s:I,s:I,s:f,s:f,s:f}", "version", (json_int_t)s->versions[i], "role",
+            s->shadow[i] ? "shadow" : "live", "labelled", (json_int_t)a.labelled, "right",
+            (json_int_t)a.right, "estimate", a.estimate, "lower", a.lower, "upper", a.upper);
+        if (json_array_append_new(list, one) != 0) {
+            return ot_fail(err, OT_EXHAUSTED, "labels of %s: no memory", q->cfg.deployment);
+        }
     }
-    return json_pack("{s:I,s:s,s:I,s:I,s:f,s:f,s:f}", "version", (json_int_t)s->versions[i], "role",
-                     s->shadow[i] ? "shadow" : "live", "labelled", (json_int_t)a.labelled, "right",
-                     (json_int_t)a.right, "estimate", a.estimate, "lower", a.lower, "upper",
-                     a.upper);
+    return OT_OK;
 }
 
 static json_t *labels_json(const ot_quality *q, const struct summary *s)
@@ -255,18 +248,16 @@ ot_rc q_labels_summary(ot_quality *q, json_t *into, ot_error *err)
     struct summary s = {.q = q};
     OT_TRY(q_labels_fresh(q, err));
     OT_TRY(ot_store_read(q->store, read_summary, &s, err));
-    json_t *list = json_array();
-    for (size_t i = 0; i < s.n; i++) {
-        json_array_append_new(list, accuracy_json(q, &s, i));
-    }
     const q_labels_state *st = &q->labels->st;
+    json_t *list = json_array();
     json_t *samples = json_pack("{s:I,s:I,s:I,s:I}", "segments", (json_int_t)st->segments, "bytes",
                                 (json_int_t)st->bytes, "oldest_us", (json_int_t)s.oldest_us,
                                 "dropped_rows", (json_int_t)st->dropped_rows);
-    if (json_object_set_new(into, "labels", labels_json(q, &s)) != 0 ||
-        json_object_set_new(into, "samples", samples) != 0 ||
-        json_object_set_new(into, "accuracy", list) != 0) {
+    bool set = json_object_set_new(into, "labels", labels_json(q, &s)) == 0;
+    set = json_object_set_new(into, "samples", samples) == 0 && set;
+    set = json_object_set_new(into, "accuracy", list) == 0 && set; /* it is `into`'s from here */
+    if (!set) {
         return ot_fail(err, OT_EXHAUSTED, "labels of %s: no memory", q->cfg.deployment);
     }
-    return OT_OK;
+    return add_accuracy(q, &s, list, err);
 }

@@ -45,19 +45,6 @@ static void describe(const q_side *s, const ot_edetect_moved *m, ot_str *out)
     ot_str_addf(out, " %s %.2g points", way, 100 * size);
 }
 
-/* " since 14:02 UTC", with the date when that is another day than the block's. */
-static void add_since(int64_t since_us, int64_t block_us, ot_str *out)
-{
-    char since[32], block[32];
-    ot_format_time(since_us, since);
-    ot_format_time(block_us, block);
-    ot_str_adds(out, " since ");
-    if (strncmp(since, block, 10) != 0) {
-        ot_str_addf(out, "%.10s ", since);
-    }
-    ot_str_addf(out, "%.5s UTC", since + 11);
-}
-
 /* What was cleared by an alarm and passes `pick`. */
 typedef struct alarm {
     const ot_quality *q;
@@ -92,7 +79,9 @@ static void alarm_text(const alarm *a, char *out, size_t n)
     if (named == 0) {
         ot_str_addf(&text, "many %s moved a little", a->s->name);
     } else {
-        add_since(since * block, a->b->index * block, &text);
+        char words[32];
+        q_time_text(since * block, a->b->index * block, words);
+        ot_str_addf(&text, " since %s", words);
     }
     snprintf(out, n, "%s", text.data);
 }

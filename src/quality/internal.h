@@ -41,12 +41,14 @@ typedef struct q_push {
  * *fresh_out is false when it was counted before: then nothing else is to be written. */
 ot_rc q_push_note(ot_txn *txn, const ot_quality *q, const q_push *p, bool *fresh_out,
                   ot_error *err) OT_CHECKED;
-/* Appends an event about deployment/NAME (payload is stolen; may be NULL). Not for alerts'
- * delivery: that is the pipeline's. */
+/* Appends an event about deployment/NAME. The payload is stolen; OT_EXHAUSTED when it is NULL, so
+ * that none is left without its numbers. Not for alerts' delivery: that is the pipeline's. */
 ot_rc q_event(ot_txn *txn, const ot_quality *q, const char *type, const char *actor,
               json_t *payload, uint64_t *seq_out, ot_error *err) OT_CHECKED;
 void q_find(const ot_quality *q, ot_finding_kind kind, uint64_t event_seq, int64_t labels_new,
             const char *text);
+/* "14:02 UTC", with the date before it when that is another day than `now_us`. */
+void q_time_text(int64_t us, int64_t now_us, char out[32]);
 /* A field of a push. OT_INVALID names the field and what it must be. */
 ot_rc q_get_int(const json_t *o, const char *key, int64_t min, int64_t max, int64_t *out,
                 ot_error *err) OT_CHECKED;

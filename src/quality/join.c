@@ -28,42 +28,21 @@ static bool is_convenience(const char *source)
 
 /* ---- the label test */
 
-struct nth {
-    int64_t time_us;
-};
-
-static ot_rc keep_time(void *arg, const ot_outcome_row *row, ot_error *err)
+/* When the change seems to have begun: with the champion's last so many outcomes. */
+static ot_rc since_text(const q_join *j, uint64_t labels, char out[32], ot_error *err)
 {
-    (void)err;
-    ((struct nth *)arg)->time_us = row->time_us;
+    int64_t us = 0;
+    OT_TRY(
+        ot_outcome_nth(j->txn, j->q->cfg.deployment, j->next.champion, (int64_t)labels, &us, err));
+    q_time_text(us, j->now_us, out);
     return OT_OK;
 }
 
-/* "14:02", or with its date when that is not today: when the change seems to have begun. */
-static void since_text(q_join *j, uint64_t labels, char out[32])
-{
-    struct nth n = {.time_us = j->now_us};
-    int64_t limit = (int64_t)OT_MIN(OT_MAX(labels, UINT64_C(1)), UINT64_C(100000));
-    ot_error ignored;
-    if (ot_outcomes_of_version(j->txn, j->q->cfg.deployment, j->next.champion, 0, INT64_MAX, limit,
-                               keep_time, &n, &ignored) != OT_OK) {
-        n.time_us = j->now_us;
-    }
-    char time[32];
-    ot_format_time(n.time_us, time); /* 2026-11-23T10:15:00.123456Z */
-    bool today = n.time_us / 86400000000 == j->now_us / 86400000000;
-    if (today) {
-        snprintf(out, 32, "%.8sZ", time + 11);
-    } else {
-        snprintf(out, 32, "%.16sZ", time);
-    }
-}
-
-static json_t *numbers(const q_join *j, const ot_degrade *d, double accuracy)
+static json_t *numbers(const q_join *j, const ot_degrade *d, double accuracy, double evidence)
 {
     return json_pack("{s:s,s:f,s:f,s:I,s:f,s:f,s:I}", "text", j->text, "accuracy", accuracy,
                      "at_least", j->q->cfg.accuracy_at_least, "labels", (json_int_t)d->since,
-                     "evidence", ot_degrade_evidence(d), "threshold", d->threshold, "version",
+                     "evidence", evidence, "threshold", d->threshold, "version",
                      (json_int_t)j->next.champion);
 }
 
@@ -72,47 +51,45 @@ static ot_rc degraded(q_join *j, double evidence, ot_error *err)
     const ot_degrade *d = &j->next.degrade;
     char since[32];
     double accuracy = 1 - ot_degrade_mean_since(d);
-    since_text(j, d->since, since);
+    OT_TRY(since_text(j, d->since, since, err));
     snprintf(j->text, sizeof j->text,
              "accuracy %.2f on %" PRIu64 " labels since %s; the objective is %.4g", accuracy,
              d->since, since, j->q->cfg.accuracy_at_least);
-    json_t *payload = numbers(j, d, accuracy);
-    json_object_set_new(payload, "evidence", json_real(evidence));
-    OT_TRY(q_event(j->txn, j->q, "quality.degraded", NULL, payload, &j->degraded_seq, err));
+    OT_TRY(q_event(j->txn, j->q, "quality.degraded", NULL, numbers(j, d, accuracy, evidence),
+                   &j->degraded_seq, err));
     j->next.degraded = true;
     /* With an objective of 1 nothing would be left to bet on. */
     double at_least = fmin(j->q->cfg.accuracy_at_least, RECOVER_MAX);
     return ot_degrade_init(&j->next.recover, at_least, 1, d->threshold, err);
 }
 
-static ot_rc recovered(q_join *j, ot_error *err)
+static ot_rc recovered(q_join *j, double evidence, ot_error *err)
 {
     const ot_degrade *d = &j->next.recover;
     double accuracy = ot_degrade_mean_since(d);
     snprintf(j->text, sizeof j->text,
              "accuracy %.2f on %" PRIu64 " labels; the objective of %.4g is met again", accuracy,
              d->since, j->q->cfg.accuracy_at_least);
-    OT_TRY(q_event(j->txn, j->q, "quality.recovered", NULL, numbers(j, d, accuracy),
+    OT_TRY(q_event(j->txn, j->q, "quality.recovered", NULL, numbers(j, d, accuracy, evidence),
                    &j->recovered_seq, err));
-    j->next.degraded = false;
     return q_labels_restart(j->txn, j->q, &j->next, err);
 }
 
 /* While the fall stands proven, the opposite is tested: it does not alarm again for each label. */
 static ot_rc test_label(q_join *j, double loss, ot_error *err)
 {
+    bool fell = j->next.degraded;
+    ot_degrade *d = fell ? &j->next.recover : &j->next.degrade, unbounded = *d;
+    double z = fell ? 1 - loss : loss;
     j->next.tested_us = j->now_us;
-    if (!j->next.degraded) {
-        double before = ot_degrade_evidence(&j->next.degrade);
-        if (ot_degrade_add_weighted(&j->next.degrade, loss, j->weight)) {
-            return degraded(j, OT_MAX(before, j->next.degrade.threshold), err);
-        }
+    if (!ot_degrade_add_weighted(d, z, j->weight)) {
         return OT_OK;
     }
-    if (ot_degrade_add_weighted(&j->next.recover, 1 - loss, j->weight)) {
-        return recovered(j, err);
-    }
-    return OT_OK;
+    /* An alarm takes its evidence with it; this is how much it was. */
+    unbounded.threshold = INFINITY;
+    (void)ot_degrade_add_weighted(&unbounded, z, j->weight);
+    double evidence = ot_degrade_evidence(&unbounded);
+    return fell ? recovered(j, evidence, err) : degraded(j, evidence, err);
 }
 
 /* ---- the watched comparison */

@@ -6,10 +6,9 @@
 #include "store/blob.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define SEGMENT_BYTES_MAX (64u << 20)
 
 typedef struct wanted {
     uint64_t incarnation, seq;
@@ -164,9 +163,22 @@ static ot_rc read_segment(void *arg, const ot_segment_row *seg, ot_error *err)
     if (!any_wanted(g, seg)) {
         return OT_OK;
     }
-    OT_TRY(ot_blob_read(g->store, &seg->blob, SEGMENT_BYTES_MAX, &bytes, err));
+    ot_error e = {0};
+    ot_rc rc = ot_blob_read(g->store, &seg->blob, Q_SEGMENT_BYTES_MAX, &bytes, &e);
+    if (rc == OT_NOT_FOUND || rc == OT_DATA_LOSS) {
+        ot_warn("quality", "deployment %s: the rows of segment %" PRId64 " are left out: %s",
+                g->q->cfg.deployment, seg->id, e.msg);
+        return OT_OK;
+    }
+    if (rc != OT_OK) {
+        return ot_fail(err, rc, "labelled rows: %s", e.msg);
+    }
     json_t *meta = json_loads(seg->meta, 0, NULL);
-    ot_rc rc = q_segment_parse(meta, (const uint8_t *)bytes.data, bytes.len, &s, err);
+    if (meta == NULL) {
+        return ot_fail(err, OT_EXHAUSTED,
+                       "labelled rows: no memory for what segment %" PRId64 " holds", seg->id);
+    }
+    rc = q_segment_parse(meta, (const uint8_t *)bytes.data, bytes.len, &s, err);
     if (rc == OT_OK && match_inputs(g, &s, in)) {
         copy_rows(g, seg, &s, in);
     } else if (rc == OT_OK) {
@@ -193,12 +205,24 @@ static ot_rc read_rows(ot_txn *txn, gather *g, ot_error *err)
     return OT_OK;
 }
 
-/* Rows whose segment is gone, or whose inputs are others, leave no gap. */
+static bool is_classes(const gather *g)
+{
+    return g->kind == OT_PREDICTION_SCORES || g->kind == OT_PREDICTION_LABEL;
+}
+
+/* Labels are numbers of any kind until a model says that they name classes. */
+static bool is_class(double label)
+{
+    return label == floor(label) && fabs(label) <= 9007199254740992.0; /* 2^53 */
+}
+
+/* Rows whose segment is gone, whose inputs are others, or whose label names no class, leave no
+ * gap. */
 static void close_gaps(gather *g)
 {
     size_t n = 0;
     for (size_t i = 0; i < g->n; i++) {
-        if (!g->rows[i].found) {
+        if (!g->rows[i].found || (is_classes(g) && !is_class(g->rows[i].label))) {
             continue;
         }
         for (size_t t = 0; t < g->sig.n_inputs; t++) {
@@ -230,7 +254,7 @@ static ot_rc gather_rows(ot_txn *txn, void *arg, ot_error *err)
 
 static ot_rc add_labels(gather *g, ot_table *t, ot_error *err)
 {
-    bool classes = g->kind == OT_PREDICTION_SCORES || g->kind == OT_PREDICTION_LABEL;
+    bool classes = is_classes(g);
     ot_tensor c = {.dtype = classes ? OT_DT_INT64 : OT_DT_FP64,
                    .rank = 1,
                    .dims = {(int64_t)g->n},
@@ -240,7 +264,7 @@ static ot_rc add_labels(gather *g, ot_table *t, ot_error *err)
         return ot_fail(err, OT_EXHAUSTED, "labelled rows: no memory");
     }
     for (size_t i = 0; i < g->n; i++) {
-        int64_t whole = (int64_t)g->rows[i].label;
+        int64_t whole = classes ? (int64_t)g->rows[i].label : 0;
         memcpy(data + i * 8, classes ? (const void *)&whole : (const void *)&g->rows[i].label, 8);
     }
     c.data = data;

@@ -102,6 +102,20 @@ static int by_row(const void *a, const void *b)
     return x->at < y->at ? -1 : 1;
 }
 
+/* Cut where a character ends: it goes into JSON. */
+static void name_unknown(ot_label_report *r, const char *id)
+{
+    size_t n = strlen(id), most = sizeof r->first_unknown - 1;
+    if (n > most) {
+        n = most;
+        while (n > 0 && ((unsigned char)id[n] & 0xc0) == 0x80) {
+            n--;
+        }
+    }
+    memcpy(r->first_unknown, id, n);
+    r->first_unknown[n] = 0;
+}
+
 static ot_rc resolve(intake *in, ot_error *err)
 {
     for (size_t i = 0; i < in->n; i++) {
@@ -117,7 +131,7 @@ static ot_rc resolve(intake *in, ot_error *err)
         if (found) {
             in->n_v++;
         } else if (in->report.unknown++ == 0) {
-            snprintf(in->report.first_unknown, sizeof in->report.first_unknown, "%s", l->id);
+            name_unknown(&in->report, l->id);
         }
     }
     qsort(in->v, in->n_v, sizeof *in->v, by_row);

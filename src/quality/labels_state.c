@@ -267,12 +267,11 @@ ot_rc q_labels_promoted(ot_quality *q, ot_txn *txn, int64_t version, ot_error *e
     if (q->labels->stale) {
         OT_TRY(load(txn, q, err));
     }
+    q->labels->stale = true; /* what follows may be undone */
     q_labels_state next = q->labels->st;
     next.champion = version;
     OT_TRY(q_labels_restart(txn, q, &next, err));
-    OT_TRY(q_labels_save(txn, q, &next, err));
-    q->labels->stale = true;
-    return OT_OK;
+    return q_labels_save(txn, q, &next, err);
 }
 
 /* ---- versions */

@@ -261,9 +261,8 @@ ot_rc q_event(ot_txn *txn, const ot_quality *q, const char *type, const char *ac
 {
     char object[96];
     char *text = payload == NULL ? NULL : json_dumps(payload, JSON_COMPACT);
-    bool lost = payload != NULL && text == NULL;
     json_decref(payload);
-    if (lost) {
+    if (text == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "event %s of %s: no memory", type, q->cfg.deployment);
     }
     snprintf(object, sizeof object, "deployment/%s", q->cfg.deployment);
@@ -276,6 +275,18 @@ ot_rc q_event(ot_txn *txn, const ot_quality *q, const char *type, const char *ac
     ot_rc rc = ot_event_append(txn, &in, seq_out, err);
     free(text);
     return rc;
+}
+
+void q_time_text(int64_t us, int64_t now_us, char out[32])
+{
+    char then[32], now[32]; /* 2026-11-23T10:15:00.123456Z */
+    ot_format_time(us, then);
+    ot_format_time(now_us, now);
+    if (strncmp(then, now, 10) == 0) {
+        snprintf(out, 32, "%.5s UTC", then + 11);
+    } else {
+        snprintf(out, 32, "%.10s %.5s UTC", then, then + 11);
+    }
 }
 
 void q_find(const ot_quality *q, ot_finding_kind kind, uint64_t event_seq, int64_t labels_new,

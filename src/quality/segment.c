@@ -110,6 +110,10 @@ ot_rc q_segment_parse(const json_t *meta, const uint8_t *bin, size_t n, q_segmen
     cursor c = {.p = bin, .left = n};
     const char *role = "";
     int64_t rows = 0;
+    if (n > Q_SEGMENT_BYTES_MAX) {
+        return ot_fail(err, OT_INVALID, "push: %zu bytes of rows; at most %u", n,
+                       Q_SEGMENT_BYTES_MAX);
+    }
     OT_TRY(q_get_int(meta, "version", 1, INT64_MAX, &s.version, err));
     OT_TRY(q_get_text(meta, "role", &role, err));
     if (strcmp(role, "live") != 0 && strcmp(role, "shadow") != 0) {

@@ -14,6 +14,7 @@
 
 #define Q_SEGMENT_TENSORS_MAX 64
 #define Q_SEGMENT_ROWS_MAX 1000000
+#define Q_SEGMENT_BYTES_MAX (64u << 20) /* of the binary part */
 
 typedef struct q_segment {
     int64_t version;

@@ -263,6 +263,51 @@ ot_rc ot_outcomes_of_version(ot_txn *txn, const char *deployment, int64_t versio
     return each_outcome(s, fn, arg, err);
 }
 
+ot_rc ot_outcomes_wrong(ot_txn *txn, const char *deployment, int64_t version, int64_t from_us,
+                        int64_t to_us, int64_t limit, uint8_t *wrong_out, int64_t *n_out,
+                        ot_error *err)
+{
+    OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+    int64_t n = 0;
+    OT_TRY(ot_stmt_get(txn,
+                       "SELECT right FROM outcome WHERE deployment = ?1 AND version = ?2 AND"
+                       " time_us >= ?3 AND time_us < ?4 AND right IS NOT NULL"
+                       " ORDER BY time_us DESC, incarnation DESC, seq DESC LIMIT ?5",
+                       &s, err));
+    OT_TRY(ot_bind_text(s, 1, deployment, err));
+    OT_TRY(ot_bind_i64(s, 2, version, err));
+    OT_TRY(ot_bind_i64(s, 3, from_us, err));
+    OT_TRY(ot_bind_i64(s, 4, to_us, err));
+    OT_TRY(ot_bind_i64(s, 5, limit, err));
+    while (n < limit) {
+        bool row;
+        OT_TRY(ot_stmt_step(s, "read answers that were judged", &row, err));
+        if (!row) {
+            break;
+        }
+        wrong_out[n++] = ot_col_i64(s, 0) == 0;
+    }
+    *n_out = n;
+    return OT_OK;
+}
+
+ot_rc ot_outcome_nth(ot_txn *txn, const char *deployment, int64_t version, int64_t nth,
+                     int64_t *us_out, ot_error *err)
+{
+    OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+    bool row;
+    OT_TRY(ot_stmt_get(txn,
+                       "SELECT min(time_us) FROM (SELECT time_us FROM outcome WHERE"
+                       " deployment = ?1 AND version = ?2 ORDER BY time_us DESC LIMIT ?3)",
+                       &s, err));
+    OT_TRY(ot_bind_text(s, 1, deployment, err));
+    OT_TRY(ot_bind_i64(s, 2, version, err));
+    OT_TRY(ot_bind_i64(s, 3, nth, err));
+    OT_TRY(ot_stmt_step(s, "find when outcomes began", &row, err));
+    *us_out = row ? ot_col_i64(s, 0) : 0; /* NULL is 0 */
+    return OT_OK;
+}
+
 ot_rc ot_outcomes_live(ot_txn *txn, const char *deployment, int64_t from_us, int64_t limit,
                        ot_outcome_fn *fn, void *arg, ot_error *err)
 {
@@ -277,13 +322,20 @@ ot_rc ot_outcomes_live(ot_txn *txn, const char *deployment, int64_t from_us, int
     return each_outcome(s, fn, arg, err);
 }
 
+/* One step in the index from each version to the next: grouping would read every outcome. */
 ot_rc ot_outcome_versions(ot_txn *txn, const char *deployment, int64_t from_us,
                           ot_outcome_version_fn *fn, void *arg, ot_error *err)
 {
     OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
     OT_TRY(ot_stmt_get(txn,
-                       "SELECT version, min(shadow) FROM outcome WHERE deployment = ?1 AND"
-                       " time_us >= ?2 GROUP BY version ORDER BY version",
+                       "WITH RECURSIVE v (x) AS (SELECT min(version) FROM outcome WHERE"
+                       " deployment = ?1 UNION ALL SELECT (SELECT min(version) FROM outcome WHERE"
+                       " deployment = ?1 AND version > v.x) FROM v WHERE v.x IS NOT NULL)"
+                       " SELECT x, NOT EXISTS (SELECT 1 FROM outcome INDEXED BY outcome_version"
+                       " WHERE deployment = ?1 AND version = x AND time_us >= ?2 AND shadow = 0)"
+                       " FROM v WHERE x IS NOT NULL AND EXISTS (SELECT 1 FROM outcome INDEXED BY"
+                       " outcome_version WHERE deployment = ?1 AND version = x AND time_us >= ?2)"
+                       " ORDER BY x",
                        &s, err));
     OT_TRY(ot_bind_text(s, 1, deployment, err));
     OT_TRY(ot_bind_i64(s, 2, from_us, err));

@@ -72,10 +72,19 @@ typedef ot_rc ot_outcome_fn(void *arg, const ot_outcome_row *row, ot_error *err)
 ot_rc ot_outcomes_of_version(ot_txn *txn, const char *deployment, int64_t version, int64_t from_us,
                              int64_t to_us, int64_t limit, ot_outcome_fn *fn, void *arg,
                              ot_error *err) OT_CHECKED;
+/* Whether each judged answer of a version with its time in [from_us, to_us) was wrong: the newest
+ * `limit`, newest first, rows of one time by number. `wrong_out` has room for them. */
+ot_rc ot_outcomes_wrong(ot_txn *txn, const char *deployment, int64_t version, int64_t from_us,
+                        int64_t to_us, int64_t limit, uint8_t *wrong_out, int64_t *n_out,
+                        ot_error *err) OT_CHECKED;
+/* When the nth newest outcome of a version was predicted, or the oldest where there are fewer; 0:
+ * there is none. */
+ot_rc ot_outcome_nth(ot_txn *txn, const char *deployment, int64_t version, int64_t nth,
+                     int64_t *us_out, ot_error *err) OT_CHECKED;
 /* Live outcomes of all versions since from_us: the newest `limit`, newest first. */
 ot_rc ot_outcomes_live(ot_txn *txn, const char *deployment, int64_t from_us, int64_t limit,
                        ot_outcome_fn *fn, void *arg, ot_error *err) OT_CHECKED;
-/* Versions with outcomes since from_us. */
+/* Versions with outcomes since from_us; shadow: none of these was live. */
 typedef ot_rc ot_outcome_version_fn(void *arg, int64_t version, bool shadow, ot_error *err);
 ot_rc ot_outcome_versions(ot_txn *txn, const char *deployment, int64_t from_us,
                           ot_outcome_version_fn *fn, void *arg, ot_error *err) OT_CHECKED;

@@ -2,7 +2,10 @@
 #include "store/internal.h"
 
 /* A segment's rows are found by number through its spans: runs of numbers at most OT_SPAN_MAX wide,
- * so that a row's segments lie in a bounded range of the index. */
+ * so that a row's segments lie in a bounded range of the index.
+ *
+ * outcome_version has all that an accuracy is made of, so that a look at a hundred thousand
+ * outcomes reads the index and no row. */
 const char ot_schema_samples[] =
     "CREATE TABLE segment ("
     " id INTEGER PRIMARY KEY AUTOINCREMENT,"
@@ -48,6 +51,7 @@ const char ot_schema_samples[] =
     " joined INTEGER NOT NULL,"
     " PRIMARY KEY (deployment, incarnation, seq)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX label_received ON label (deployment, received_us);"
+    "CREATE INDEX label_waiting ON label (deployment, received_us) WHERE joined = 0;"
     "CREATE TABLE outcome ("
     " deployment TEXT NOT NULL,"
     " incarnation INTEGER NOT NULL,"
@@ -60,5 +64,6 @@ const char ot_schema_samples[] =
     " time_us INTEGER NOT NULL,"
     " probability REAL NOT NULL,"
     " PRIMARY KEY (deployment, incarnation, seq, version)) STRICT, WITHOUT ROWID;"
-    "CREATE INDEX outcome_version ON outcome (deployment, version, time_us);"
+    "CREATE INDEX outcome_version ON outcome (deployment, version, time_us, incarnation, seq,"
+    " right, shadow);"
     "CREATE INDEX outcome_time ON outcome (deployment, shadow, time_us);";

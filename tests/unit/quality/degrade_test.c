@@ -86,14 +86,18 @@ static void test_alarm(int64_t v)
            t.text[at] == 0,
        "told in a line: %s", t.text);
     is_near(accuracy, 0.6, 0.06, "with the accuracy since then");
+    char when[32];
+    q_time_text(now_us - (labels - 1) / 20 * BLOCK, now_us, when);
+    is_str(since, when, "and when that was");
     ok(labels > 10 && labels <= 20 * blocks + 20, "over as many labels (%d)", labels);
     is_near(objective, AT_LEAST, 1e-9, "beside the objective");
     is_int(events_of("alarm", "quality.degraded", &event), 1, "one event");
     json_t *j = json_loads(event.data, 0, NULL);
     is_str(json_string_value(json_object_get(j, "text")), t.text, "that says the same");
-    ok(json_number_value(json_object_get(j, "evidence")) >=
-           json_number_value(json_object_get(j, "threshold")),
-       "with the evidence and what it had to reach");
+    double evidence = json_number_value(json_object_get(j, "evidence"));
+    double threshold = json_number_value(json_object_get(j, "threshold"));
+    ok(evidence > threshold && evidence < 100 * threshold,
+       "with the evidence, %g, and what it had to reach, %g", evidence, threshold);
     is_int(json_integer_value(json_object_get(j, "version")), v, "about the champion");
     json_decref(j);
     ok(t.seq > 0, "the finding names the event");

@@ -245,6 +245,64 @@ static void test_values(void)
     ot_quality_destroy(q);
 }
 
+/* A label is a number; whether it names a class is known when rows are asked for. */
+static void test_no_class(int64_t v)
+{
+    told t = {0};
+    ot_quality_config cfg = labels_config("odd", &t);
+    ot_quality *q = open_quality(&cfg);
+    OT_AUTO(ot_table_done) ot_table rows = {0};
+    ot_label_report r;
+    sample_of s = {.deployment = "odd", .version = v, .rows = 6, .time_us = T0};
+    is_int(push_sample(q, &s), OT_OK, "rows");
+    label_run l = {.n = 6, .each = (double[]){1, 0.5, 1e300, -1e300, 9007199254740994.0, -1}};
+    is_int(label_rows(q, &l, &r), OT_OK, "labels of all sorts");
+    is_int(labelled(q, 0, 100, &rows), OT_OK, "labelled");
+    is_int(rows.rows, 2, "those that are whole numbers");
+    const ot_tensor *y = ot_table_column(&rows, "y"), *x = ot_table_column(&rows, "x");
+    ok(ot_tensor_f64_at(y, 0) == 1 && ot_tensor_f64_at(y, 1) == -1 && ot_tensor_f64_at(x, 0) == 0 &&
+           ot_tensor_f64_at(x, 2) == 5,
+       "with their own inputs");
+    ot_quality_destroy(q);
+}
+
+static int left_out;
+static void count_left_out(void *self, ot_log_level level, const char *component, const char *msg)
+{
+    (void)self;
+    (void)component;
+    left_out += level == OT_LOG_WARN && strstr(msg, "left out") != NULL;
+}
+
+/* One segment that the disk lost does not keep the others from training. */
+static void test_lost_bytes(int64_t v)
+{
+    told t = {0};
+    ot_quality_config cfg = labels_config("lost", &t);
+    ot_quality *q = open_quality(&cfg);
+    OT_AUTO(ot_table_done) ot_table rows = {0};
+    OT_AUTO(ot_str_done) ot_str event = OT_STR_INIT;
+    sample_of s = {.deployment = "lost", .version = v, .rows = 20, .time_us = T0};
+    is_int(push_sample(q, &s), OT_OK, "rows");
+    is_int(events_of("lost", "samples.received", &event), 1, "told");
+    s.first = 20;
+    is_int(push_sample(q, &s), OT_OK, "more");
+    label_each(q, 0, 40, by_three);
+    json_t *j = json_loads(event.data, 0, NULL);
+    const char *hex = json_string_value(json_object_get(j, "last"));
+    char path[128];
+    snprintf(path, sizeof path, "store/blobs/%.2s/%s", hex, hex);
+    json_decref(j);
+    is_int(unlink(at(path)), 0, "the bytes of the first are gone");
+    ot_log_sink_set(count_left_out, NULL);
+    is_int(labelled(q, 0, 100, &rows), OT_OK, "labelled");
+    ot_log_sink_set(NULL, NULL);
+    is_int(rows_right(&rows, 20, 40, by_three, 1), 20, "the second is there");
+    is_int(rows.rows, 20, "alone");
+    is_int(left_out, 1, "a line says so");
+    ot_quality_destroy(q);
+}
+
 static void test_memory(int64_t v)
 {
     told t = {0};
@@ -282,6 +340,8 @@ int main(void)
     test_processes(v);
     test_other_inputs();
     test_values();
+    test_no_class(v);
+    test_lost_bytes(v);
     test_memory(v);
     fixture_end();
     return tap_done();

@@ -99,6 +99,13 @@ static void test_unknown(int64_t v)
     is_int(ot_quality_labels(q, mixed, 3, NULL, &r, &e), OT_OK, "some are known");
     ok(r.accepted == 1 && r.joined == 1 && r.unknown == 2, "the others are counted");
     is_str(r.first_unknown, "nobody", "and the first is named");
+    char wide[3 * 60 + 1] = ""; /* 60 characters of three bytes */
+    for (int i = 0; i < 60; i++) {
+        memcpy(wide + 3 * i, "\xe2\x82\xac", 3);
+    }
+    mixed[0].id = wide;
+    is_int(ot_quality_labels(q, mixed, 3, NULL, &r, &e), OT_OK, "a long name");
+    is_int(strlen(r.first_unknown), 126, "is cut where a character ends");
     ot_quality_destroy(q);
 }
 
@@ -439,7 +446,7 @@ static void test_memory(int64_t v)
 
 static void test_many(int64_t v)
 {
-    enum { SEGMENTS = 20, ROWS = 500 };
+    enum { SEGMENTS = 100, ROWS = 100 };
     told t = {0};
     ot_quality_config cfg = labels_config("many", &t);
     ot_quality *q = open_quality(&cfg);

@@ -131,6 +131,12 @@ static ot_rc event_txn(ot_txn *txn, void *arg, ot_error *err)
 {
     shared *s = arg;
     OT_TRY(q_event(txn, s->q, "labels.received", "anna", json_pack("{s:i}", "n", 3), NULL, err));
+    return q_event(txn, s->q, "drift.restarted", NULL, json_object(), &s->seq, err);
+}
+
+static ot_rc no_numbers_txn(ot_txn *txn, void *arg, ot_error *err)
+{
+    shared *s = arg;
     return q_event(txn, s->q, "drift.restarted", NULL, NULL, &s->seq, err);
 }
 
@@ -167,6 +173,13 @@ static void test_shared(void)
            "anna person app labels.received deployment/shared {\"n\":3};"
            "overtake automation app drift.restarted deployment/shared {};",
            "with all that they hold");
+    is_int(ot_store_write(store, no_numbers_txn, &s, &e), OT_EXHAUSTED,
+           "one whose numbers memory did not hold is none: %s", e.msg);
+    char words[32];
+    q_time_text(BEGIN, BEGIN + 3600 * SECOND, words);
+    is_str(words, "22:13 UTC", "a time of the same day");
+    q_time_text(BEGIN, BEGIN + 7200 * SECOND, words);
+    is_str(words, "2023-11-14 22:13 UTC", "a time of another");
     q_find(q, OT_FINDING_LABELS, 0, 12, "twelve");
     ok(h.other == 1 && strcmp(h.last, "twelve") == 0, "a finding is heard");
     cfg.on_finding = NULL;
