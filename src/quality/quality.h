@@ -82,13 +82,16 @@ typedef struct ot_label_in {
 } ot_label_in;
 
 typedef struct ot_label_report {
-    int64_t accepted;  /* stored now */
-    int64_t joined;    /* of these, with a prediction that is here */
-    int64_t waiting;   /* of these, whose prediction has not arrived yet */
-    int64_t repeated;  /* known before, unchanged */
-    int64_t corrected; /* known before with another value; the newest counts from now on */
-    int64_t unknown;   /* refused: ids that no prediction can have had */
-    char first_unknown[128];
+    int64_t accepted; /* rows that had no label, stored now */
+    int64_t joined;   /* of these, with some version's answer here */
+    int64_t waiting;  /* the others of these: the answer is on its way, or too old to be kept */
+    int64_t repeated; /* known before, also in this call, unchanged */
+    int64_t
+        corrected; /* known before, also in this call, with another value; the last one counts */
+    /* Refused: no id of a sampled row; of a process that never pushed for this deployment; with
+     * join_on_key a key that no row here carried (its row may be on its way: send it again). */
+    int64_t unknown;
+    char first_unknown[128]; /* cut where a character ends */
 } ot_label_report;
 
 /* At most OT_LABELS_MAX a call. With all ids unknown: OT_INVALID and the text of DESIGN.md
@@ -129,7 +132,9 @@ typedef struct ot_pair_state {
 
 ot_rc ot_quality_watch(ot_quality *q, const ot_pair_watch *w, ot_error *err) OT_CHECKED;
 void ot_quality_unwatch(ot_quality *q);
-bool ot_quality_pair(const ot_quality *q, ot_pair_state *out); /* false: no watch */
+/* False: no watch, or a promotion changed the state and no call has read it again yet (any but
+ * this and ot_quality_labels_joined does). */
+bool ot_quality_pair(const ot_quality *q, ot_pair_state *out);
 
 /* A version became the champion: the accepted baseline is learnt anew from its traffic, the label
  * test starts anew. Part of the caller's transaction. */

@@ -6,6 +6,7 @@
 #include "model/prediction.h"
 #include "quality/segment.h"
 #include "store/blob.h"
+#include "store/windows.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -27,6 +28,7 @@ typedef struct intake {
     ot_answer *answers;
     char *meta;
     ot_segment_row row;
+    bool noted; /* counted before */
     bool fresh;
     waiting wait;
     q_join join;
@@ -34,10 +36,13 @@ typedef struct intake {
 
 /* ---- what was answered */
 
-static ot_rc read_kind(ot_txn *txn, void *arg, ot_error *err)
+static ot_rc look_first(ot_txn *txn, void *arg, ot_error *err)
 {
     intake *in = arg;
-    return q_version_kind(txn, in->q, in->seg.version, &in->kind, err);
+    const q_push *p = in->push;
+    OT_TRY(ot_push_noted(txn, in->q->cfg.deployment, p->incarnation_n, p->stream, p->seq,
+                         &in->noted, err));
+    return in->noted ? OT_OK : q_version_kind(txn, in->q, in->seg.version, &in->kind, err);
 }
 
 /* Predictions of all rows; without a named output there are none. The output is copied: pushed
@@ -101,12 +106,15 @@ static ot_rc make_answers(intake *in, ot_error *err)
 
 static ot_rc prepare(intake *in, ot_error *err)
 {
-    ot_rc rc = ot_store_read(in->q->store, read_kind, in, err);
+    ot_rc rc = ot_store_read(in->q->store, look_first, in, err);
     if (rc == OT_NOT_FOUND) {
         return ot_fail(err, OT_INVALID, "push: %s v%" PRId64 " is not known here", in->q->cfg.model,
                        in->seg.version);
     }
     OT_TRY(rc);
+    if (in->noted) {
+        return OT_OK; /* its bytes may have gone with age: nothing would refer to new ones */
+    }
     OT_TRY(make_answers(in, err));
     in->meta = json_dumps(in->push->json, JSON_COMPACT);
     if (in->meta == NULL) {
@@ -246,6 +254,14 @@ static ot_rc tell_samples(intake *in, ot_error *err)
     return q_event(in->join.txn, in->q, "samples.received", NULL, payload, &seq, err);
 }
 
+/* That the collector was quicker is no fault of the push. */
+static ot_rc insert(intake *in, ot_txn *txn, ot_error *err)
+{
+    ot_error e = {0};
+    ot_rc rc = ot_segment_insert(txn, &in->row, &in->row.id, &e);
+    return rc == OT_OK ? OT_OK : ot_fail(err, rc == OT_NOT_FOUND ? OT_ABORTED : rc, "%s", e.msg);
+}
+
 static ot_rc take_in(ot_txn *txn, void *arg, ot_error *err)
 {
     intake *in = arg;
@@ -257,7 +273,7 @@ static ot_rc take_in(ot_txn *txn, void *arg, ot_error *err)
     OT_TRY(collect_waiting(in, txn, &in->wait, err));
     in->join = q_join_begin(in->q, txn, in->wait.n);
     q_labels_state *st = &in->join.next;
-    OT_TRY(ot_segment_insert(txn, &in->row, &in->row.id, err));
+    OT_TRY(insert(in, txn, err));
     st->segments++;
     st->bytes += in->row.size_bytes;
     st->dropped_rows += OT_MIN(in->seg.dropped_rows, INT64_MAX - st->dropped_rows);
@@ -278,7 +294,7 @@ ot_rc q_labels_push(ot_quality *q, const q_push *p, ot_error *err)
     OT_TRY(q_labels_fresh(q, err));
     OT_TRY(q_segment_parse(p->json, p->bin, p->bin_len, &in.seg, err));
     ot_rc rc = prepare(&in, err);
-    if (rc == OT_OK) {
+    if (rc == OT_OK && !in.noted) {
         rc = ot_store_write(q->store, take_in, &in, err);
     }
     free(in.meta);

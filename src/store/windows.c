@@ -48,6 +48,23 @@ ot_rc ot_push_note(ot_txn *txn, const char *deployment, uint64_t incarnation, co
     return OT_OK;
 }
 
+ot_rc ot_push_noted(ot_txn *txn, const char *deployment, uint64_t incarnation, const char *stream,
+                    uint64_t seq, bool *noted_out, ot_error *err)
+{
+    OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+    bool row;
+    OT_TRY(ot_stmt_get(txn,
+                       "SELECT seq FROM push_note WHERE deployment = ?1 AND incarnation = ?2"
+                       " AND stream = ?3",
+                       &s, err));
+    OT_TRY(ot_bind_text(s, 1, deployment, err));
+    OT_TRY(ot_bind_i64(s, 2, (int64_t)incarnation, err));
+    OT_TRY(ot_bind_text(s, 3, stream, err));
+    OT_TRY(ot_stmt_step(s, "find the note of a push", &row, err));
+    *noted_out = row && (uint64_t)ot_col_i64(s, 0) >= seq;
+    return OT_OK;
+}
+
 /* --- windows -------------------------------------------------------------------------------- */
 
 static ot_rc check(const ot_window_row *r, ot_error *err)

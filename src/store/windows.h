@@ -25,6 +25,10 @@
  * last one tells: *fresh_out is false, and nothing changes, when seq is not above it. */
 ot_rc ot_push_note(ot_txn *txn, const char *deployment, uint64_t incarnation, const char *stream,
                    uint64_t seq, bool *fresh_out, ot_error *err) OT_CHECKED;
+/* Whether ot_push_note would say that it is not fresh: before work that a transaction does not
+ * hold. */
+ot_rc ot_push_noted(ot_txn *txn, const char *deployment, uint64_t incarnation, const char *stream,
+                    uint64_t seq, bool *noted_out, ot_error *err) OT_CHECKED;
 
 /* --- windows -------------------------------------------------------------------------------- */
 

@@ -181,6 +181,37 @@ static void test_processes(int64_t v)
     ot_quality_destroy(q);
 }
 
+/* Rows of several workers come in one segment as they were answered: each worker has a range of
+ * numbers of its own, and they are in no order. */
+static void test_workers(int64_t v)
+{
+    enum { ROWS = 12, WORKERS = 3 };
+    told t = {0};
+    ot_quality_config cfg = labels_config("workers", &t);
+    ot_quality *q = open_quality(&cfg);
+    OT_AUTO(ot_table_done) ot_table rows = {0};
+    made_push m;
+    sample_of s = {.deployment = "workers", .version = v, .seq = 1, .rows = ROWS, .time_us = T0};
+    uint64_t number[ROWS];
+    ot_label_in in[ROWS];
+    char ids[ROWS][64];
+    ot_label_report r;
+    make_sample(&s, &m); /* row i has the inputs (i, i + 0.5) */
+    for (size_t i = 0; i < ROWS; i++) {
+        number[i] = (uint64_t)((i * 7) % WORKERS) << 40 | (100 - i);
+        snprintf(ids[i], sizeof ids[i], "%s", id_of(FIRST_INCARNATION, number[i], v));
+        in[i] = (ot_label_in){.id = ids[i], .value = (double)(i % 3)};
+    }
+    memcpy(m.bin.data, number, sizeof number);
+    is_int(push_made(q, &m, &last), OT_OK, "a segment of three workers");
+    made_push_done(&m);
+    is_int(ot_quality_labels(q, in, ROWS, NULL, &r, &last), OT_OK, "its labels");
+    is_int(r.joined, ROWS, "all join");
+    is_int(labelled(q, 0, 100, &rows), OT_OK, "labelled");
+    is_int(rows_right(&rows, 0, ROWS, by_three, 1), ROWS, "each row with its own label");
+    ot_quality_destroy(q);
+}
+
 #define WIDE_SIGNATURE                                                                             \
     "{\"format\": \"null\","                                                                       \
     " \"inputs\": [{\"name\": \"x\", \"datatype\": \"FP32\", \"shape\": [-1, 3]}],"                \
@@ -338,6 +369,7 @@ int main(void)
     int64_t v = add_version("digits", false), w = add_version("digits", false);
     test_round_trip(v, w);
     test_processes(v);
+    test_workers(v);
     test_other_inputs();
     test_values();
     test_no_class(v);

@@ -363,6 +363,16 @@ static void test_retention(int64_t v)
     is_int(label_rows(q, &(label_run){.first = 0, .n = 1, .value = 1}, &r), OT_OK, "a label again");
     ok(r.accepted == 1 && r.waiting == 1, "is not known any more");
     is_int(ot_quality_labels_joined(q), 50, "what was joined was joined");
+    is_int(collected(), 2, "the bytes of two went");
+    before = blobs();
+    sample_of again = {.deployment = "old",
+                       .version = v,
+                       .rows = 10,
+                       .time_us = T0 + BLOCK,
+                       .first = 10,
+                       .seq = 1};
+    is_int(push_sample(q, &again), OT_OK, "the second of all comes again");
+    is_int(blobs(), before, "its bytes are not kept: nothing would refer to them");
     cfg.sample_keep_us = 0;
     cfg.sample_max_bytes = 0;
     ok(ot_quality_configure(q, &cfg, &last) == OT_OK, "no limits");

@@ -34,6 +34,19 @@ static bool note(const char *deployment, uint64_t incarnation, const char *strea
     return a.fresh;
 }
 
+static ot_rc noted_fn(ot_txn *txn, void *arg, ot_error *err)
+{
+    ask *a = arg;
+    return ot_push_noted(txn, a->deployment, a->incarnation, a->stream, a->seq, &a->fresh, err);
+}
+
+static bool noted(const char *deployment, uint64_t incarnation, const char *stream, uint64_t seq)
+{
+    ask a = {.deployment = deployment, .incarnation = incarnation, .stream = stream, .seq = seq};
+    ot_error err = {0};
+    return ot_store_read(store, noted_fn, &a, &err) == OT_OK && a.fresh;
+}
+
 static void test_notes(void)
 {
     ot_error err = {0};
@@ -46,6 +59,11 @@ static void test_notes(void)
     ok(note("e", 1, "window", 3), "and deployments");
     ok(note("d", UINT64_MAX, "window", 3), "and processes");
     ok(note("d", 2, "window", INT64_MAX) && !note("d", 2, "window", INT64_MAX), "the largest");
+    ok(noted("d", 1, "window", 9) && noted("d", 1, "window", 4), "that can be asked before");
+    ok(!noted("d", 1, "window", 10) && !noted("d", 1, "sample", 4) && !noted("f", 1, "window", 1) &&
+           !noted("d", 7, "window", 1),
+       "also what was not");
+    ok(note("d", 1, "window", 10), "asking notes nothing");
     ask a = {.deployment = "d", .stream = "window", .seq = 0};
     is_int(ot_store_write(store, note_fn, &a, &err), OT_INVALID, "zero: %s", err.msg);
     a.seq = (uint64_t)INT64_MAX + 1;
