@@ -28,50 +28,45 @@ static bool is_convenience(const char *source)
 
 /* ---- the label test */
 
-/* When the change seems to have begun: with the champion's last so many outcomes. */
-static ot_rc since_text(const q_join *j, uint64_t labels, char out[32], ot_error *err)
-{
-    int64_t us = 0;
-    OT_TRY(
-        ot_outcome_nth(j->txn, j->q->cfg.deployment, j->next.champion, (int64_t)labels, &us, err));
-    q_time_text(us, j->now_us, out);
-    return OT_OK;
-}
+/* What an alarm says in numbers. */
+typedef struct proof {
+    double accuracy, evidence;
+    int64_t since_us; /* when the change seems to have begun: with the champion's last so many
+                       * outcomes */
+} proof;
 
-static json_t *numbers(const q_join *j, const ot_degrade *d, double accuracy, double evidence)
+static json_t *numbers(const q_join *j, const ot_degrade *d, const proof *p)
 {
-    return json_pack("{s:s,s:f,s:f,s:I,s:f,s:f,s:I}", "text", j->text, "accuracy", accuracy,
+    return json_pack("{s:s,s:f,s:f,s:I,s:I,s:f,s:f,s:I}", "text", j->text, "accuracy", p->accuracy,
                      "at_least", j->q->cfg.accuracy_at_least, "labels", (json_int_t)d->since,
-                     "evidence", evidence, "threshold", d->threshold, "version",
-                     (json_int_t)j->next.champion);
+                     "since_us", (json_int_t)p->since_us, "evidence", p->evidence, "threshold",
+                     d->threshold, "version", (json_int_t)j->next.champion);
 }
 
-static ot_rc degraded(q_join *j, double evidence, ot_error *err)
+static ot_rc degraded(q_join *j, const proof *p, ot_error *err)
 {
     const ot_degrade *d = &j->next.degrade;
     char since[32];
-    double accuracy = 1 - ot_degrade_mean_since(d);
-    OT_TRY(since_text(j, d->since, since, err));
+    q_time_text(p->since_us, j->now_us, since);
     snprintf(j->text, sizeof j->text,
-             "accuracy %.2f on %" PRIu64 " labels since %s; the objective is %.4g", accuracy,
+             "accuracy %.2f on %" PRIu64 " labels since %s; the objective is %.4g", p->accuracy,
              d->since, since, j->q->cfg.accuracy_at_least);
-    OT_TRY(q_event(j->txn, j->q, "quality.degraded", NULL, numbers(j, d, accuracy, evidence),
-                   &j->degraded_seq, err));
+    OT_TRY(
+        q_event(j->txn, j->q, "quality.degraded", NULL, numbers(j, d, p), &j->degraded_seq, err));
     j->next.degraded = true;
     /* With an objective of 1 nothing would be left to bet on. */
     double at_least = fmin(j->q->cfg.accuracy_at_least, RECOVER_MAX);
     return ot_degrade_init(&j->next.recover, at_least, 1, d->threshold, err);
 }
 
-static ot_rc recovered(q_join *j, double evidence, ot_error *err)
+static ot_rc recovered(q_join *j, const proof *p, ot_error *err)
 {
     const ot_degrade *d = &j->next.recover;
-    double accuracy = ot_degrade_mean_since(d);
     snprintf(j->text, sizeof j->text,
-             "accuracy %.2f on %" PRIu64 " labels; the objective of %.4g is met again", accuracy,
+             "accuracy %.2f on %" PRIu64 " labels; the objective of %.4g is met again", p->accuracy,
              d->since, j->q->cfg.accuracy_at_least);
-    OT_TRY(q_event(j->txn, j->q, "quality.recovered", NULL, numbers(j, d, accuracy, evidence),
-                   &j->recovered_seq, err));
+    OT_TRY(
+        q_event(j->txn, j->q, "quality.recovered", NULL, numbers(j, d, p), &j->recovered_seq, err));
     return q_labels_restart(j->txn, j->q, &j->next, err);
 }
 
@@ -88,8 +83,11 @@ static ot_rc test_label(q_join *j, double loss, ot_error *err)
     /* An alarm takes its evidence with it; this is how much it was. */
     unbounded.threshold = INFINITY;
     (void)ot_degrade_add_weighted(&unbounded, z, j->weight);
-    double evidence = ot_degrade_evidence(&unbounded);
-    return fell ? recovered(j, evidence, err) : degraded(j, evidence, err);
+    double mean = ot_degrade_mean_since(d);
+    proof p = {.accuracy = fell ? mean : 1 - mean, .evidence = ot_degrade_evidence(&unbounded)};
+    OT_TRY(ot_outcome_nth(j->txn, j->q->cfg.deployment, j->next.champion, (int64_t)d->since,
+                          &p.since_us, err));
+    return fell ? recovered(j, &p, err) : degraded(j, &p, err);
 }
 
 /* ---- the watched comparison */

@@ -94,6 +94,11 @@ static void test_alarm(int64_t v)
     is_int(events_of("alarm", "quality.degraded", &event), 1, "one event");
     json_t *j = json_loads(event.data, 0, NULL);
     is_str(json_string_value(json_object_get(j, "text")), t.text, "that says the same");
+    int64_t since_us = json_integer_value(json_object_get(j, "since_us"));
+    ot_accuracy a = {0};
+    ok(ot_quality_accuracy(q, v, since_us, INT64_MAX, &a, NULL) == OT_OK && a.labelled >= labels &&
+           a.labelled < labels + 20,
+       "since when, in so many words: %d labels and the rest of its call", (int)a.labelled);
     double evidence = json_number_value(json_object_get(j, "evidence"));
     double threshold = json_number_value(json_object_get(j, "threshold"));
     ok(evidence > threshold && evidence < 100 * threshold,
