@@ -299,7 +299,7 @@ static void on_loaded(void *arg)
     memcpy(key.model, load->model, sizeof key.model);
     memcpy(key.bundle, load->bundle, sizeof key.bundle);
     ot_entry *e = find_entry(c, load->deployment, &key);
-    if (e == NULL) {
+    if (e == NULL || c->draining) { /* nobody wants it any more */
         ot_variant_unref(load->variant);
         ot_load_free(load);
         return;

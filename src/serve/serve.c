@@ -192,6 +192,7 @@ ot_rc ot_serve_run(ot_serve *s, ot_error *err)
         rc = ot_fail(err, s->control->open_err.rc, "%s", s->control->open_err.msg);
     }
     stop_threads(s);
+    ot_loader_stop(s->control->loader);
     ot_rc ignored = ot_loop_turn(s->loop, 0, NULL); /* what the threads had still to tell */
     (void)ignored;
     return rc;
