@@ -92,40 +92,43 @@ static ot_rc test_label(q_join *j, double loss, ot_error *err)
 
 /* ---- the watched comparison */
 
-static void count_pair(ot_pair_counts *c, bool candidate, bool champion)
+static void count_pair(ot_pair_counts *c, bool candidate, bool champion, int sign)
 {
-    c->n++;
-    c->candidate_right += candidate;
-    c->champion_right += champion;
-    c->only_candidate += candidate && !champion;
-    c->only_champion += champion && !candidate;
+    c->n += sign;
+    c->candidate_right += candidate ? sign : 0;
+    c->champion_right += champion ? sign : 0;
+    c->only_candidate += candidate && !champion ? sign : 0;
+    c->only_champion += champion && !candidate ? sign : 0;
 }
 
-static ot_rc pair_up(q_join *j, const ot_outcome_row *o, ot_error *err)
+static ot_rc find_outcome(const q_join *j, uint64_t incarnation, uint64_t seq, int64_t version,
+                          ot_outcome_row *out, bool *found, ot_error *err)
+{
+    ot_error e = {0};
+    ot_rc rc = ot_outcome_get(j->txn, j->q->cfg.deployment, incarnation, seq, version, out, &e);
+    *found = rc == OT_OK;
+    return rc == OT_OK || rc == OT_NOT_FOUND ? OT_OK : ot_fail(err, rc, "%s", e.msg);
+}
+
+ot_rc q_join_count(q_join *j, uint64_t incarnation, uint64_t seq, int sign, ot_error *err)
 {
     const ot_pair_watch *w = &j->next.watch;
-    if (!j->next.watching || (o->version != w->candidate && o->version != w->champion)) {
+    ot_outcome_row candidate, champion;
+    bool found = false;
+    if (!j->next.watching) {
         return OT_OK;
     }
-    bool is_candidate = o->version == w->candidate;
-    ot_outcome_row other;
-    ot_error e = {0};
-    ot_rc rc = ot_outcome_get(j->txn, j->q->cfg.deployment, o->incarnation, o->seq,
-                              is_candidate ? w->champion : w->candidate, &other, &e);
-    if (rc == OT_NOT_FOUND) {
+    OT_TRY(find_outcome(j, incarnation, seq, w->candidate, &candidate, &found, err));
+    if (!found || candidate.time_us < w->since_us || candidate.right < 0) {
         return OT_OK;
     }
-    if (rc != OT_OK) {
-        return ot_fail(err, rc, "%s", e.msg);
-    }
-    const ot_outcome_row *candidate = is_candidate ? o : &other;
-    const ot_outcome_row *champion = is_candidate ? &other : o;
-    if (candidate->time_us < w->since_us || candidate->right < 0 || champion->right < 0) {
+    OT_TRY(find_outcome(j, incarnation, seq, w->champion, &champion, &found, err));
+    if (!found || champion.right < 0) {
         return OT_OK;
     }
-    count_pair(&j->next.all, candidate->right != 0, champion->right != 0);
-    if (!candidate->shadow) {
-        count_pair(&j->next.arm, candidate->right != 0, champion->right != 0);
+    count_pair(&j->next.all, candidate.right != 0, champion.right != 0, sign);
+    if (!candidate.shadow) {
+        count_pair(&j->next.arm, candidate.right != 0, champion.right != 0, sign);
     }
     j->pairs++;
     return OT_OK;
@@ -170,7 +173,8 @@ ot_rc q_join_answer(q_join *j, const ot_segment_row *seg, const ot_answer *a, ot
         !is_convenience(label->source)) {
         OT_TRY(test_label(j, o.right == 0, err));
     }
-    return pair_up(j, &o, err);
+    bool watched = o.version == j->next.watch.candidate || o.version == j->next.watch.champion;
+    return watched ? q_join_count(j, o.incarnation, o.seq, 1, err) : OT_OK;
 }
 
 void q_join_tell(const q_join *j)

@@ -166,9 +166,17 @@ static ot_rc none_known(const intake *in, ot_error *err)
 
 /* ---- storing */
 
+/* Only this row is counted anew: counting all pairs would take as long as there are labels. */
+static ot_rc correct(intake *in, const ot_label_row *row, ot_error *err)
+{
+    OT_TRY(q_join_count(&in->join, row->incarnation, row->seq, -1, err));
+    OT_TRY(ot_outcomes_relabel(in->join.txn, in->q->cfg.deployment, row->incarnation, row->seq,
+                               row->value, err));
+    return q_join_count(&in->join, row->incarnation, row->seq, 1, err);
+}
+
 static ot_rc put_all(intake *in, ot_error *err)
 {
-    bool recount = false;
     entry *first = in->v; /* of the row; only that one can be new */
     for (size_t i = 0; i < in->n_v; i++) {
         entry *e = &in->v[i];
@@ -181,16 +189,8 @@ static ot_rc put_all(intake *in, ot_error *err)
         in->report.corrected += e->put == OT_LABEL_CORRECTED;
         if (e->put == OT_LABEL_CORRECTED) {
             first->row = e->row; /* corrected in the same call, it joins with what counts */
-            OT_TRY(ot_outcomes_relabel(in->join.txn, in->q->cfg.deployment, e->row.incarnation,
-                                       e->row.seq, e->row.value, err));
-            recount = true;
+            OT_TRY(correct(in, &e->row, err));
         }
-    }
-    q_labels_state *st = &in->join.next;
-    if (recount && st->watching) {
-        in->join.pairs++;
-        return ot_outcomes_pairs(in->join.txn, in->q->cfg.deployment, st->watch.candidate,
-                                 st->watch.champion, st->watch.since_us, &st->all, &st->arm, err);
     }
     return OT_OK;
 }

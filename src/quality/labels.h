@@ -82,6 +82,10 @@ q_join q_join_begin(ot_quality *q, ot_txn *txn, size_t labels);
 /* One version's answer to a labelled row. `label->joined` is set. */
 ot_rc q_join_answer(q_join *j, const ot_segment_row *seg, const ot_answer *a, ot_label_row *label,
                     ot_error *err) OT_CHECKED;
+/* Counts a row in the watched comparison if both versions' answers to it were judged: 1 adds it, -1
+ * takes it away (before its label is corrected). */
+ot_rc q_join_count(q_join *j, uint64_t incarnation, uint64_t seq, int sign,
+                   ot_error *err) OT_CHECKED;
 /* Tells what was found; after the transaction is durable and the state in place. */
 void q_join_tell(const q_join *j);
 

@@ -105,6 +105,19 @@ static void test_orders(int64_t champion, int64_t candidate)
            after.only_candidate_right == 6 && after.only_champion_right == 11,
        "are counted: %d, %d, %d, %d, %d", (int)after.compared, (int)after.candidate_right,
        (int)after.champion_right, (int)after.only_candidate_right, (int)after.only_champion_right);
+    is_int(
+        label_rows(q, &(label_run){.first = 100, .n = 40, .each = (double[40]){2, 2, 0, 1, 2}}, &r),
+        OT_OK, "rows of which some have no pair, or no label yet");
+    before = pair_of(q);
+    w.margin = 0.3;
+    watch(q, &w);
+    after = pair_of(q);
+    ok(before.compared == after.compared && before.candidate_right == after.candidate_right &&
+           before.champion_right == after.champion_right &&
+           before.only_candidate_right == after.only_candidate_right &&
+           before.only_champion_right == after.only_champion_right && after.candidate_right != 27,
+       "one by one is as all together (%d and %d right)", (int)after.candidate_right,
+       (int)after.champion_right);
     w.since_us = T0 + 301;
     watch(q, &w);
     after = pair_of(q);
@@ -210,6 +223,12 @@ static void test_canary_counts(int64_t champion, int64_t candidate)
            s.champion_right == 400,
        "its own 400 of 800 rows: verdict %d on %d rows, %d and %d right", (int)s.verdict,
        (int)s.compared, (int)s.candidate_right, (int)s.champion_right);
+    is_int(label_rows(q, &(label_run){.first = 1, .n = 8, .value = 0}, &r), OT_OK, "corrections");
+    s = pair_of(q);
+    ok(s.verdict == OT_PAIR_NOT_WORSE && s.compared == 400 && s.candidate_right == 392 &&
+           s.champion_right == 392,
+       "reach its own rows too: %d compared, %d and %d right", (int)s.compared,
+       (int)s.candidate_right, (int)s.champion_right);
     ot_quality_destroy(q);
 }
 
