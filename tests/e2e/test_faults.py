@@ -183,9 +183,6 @@ def test_pushes_are_counted_once(loop):
     assert joined(u, more) == (20, 0, 0) and joined(u, own) == (10, 0, 0) and joined(u, labels) == (0, 0, 30)
     accuracy = u.api.get("/deployments/planes/accuracy", version=1)
     assert (accuracy["labelled"], accuracy["right"]) == (60, 60)
-    rows = [e["payload"] for e in u.api.events("samples.received") if e["payload"].get("incarnation", "")[-2:] in ("a1", "a2")
-            or "replica-9" in json.dumps(e["payload"])]
-    assert len(rows) in (0, 4), rows  # one event a segment that counted
 
 
 # ---- clients
