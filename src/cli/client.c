@@ -89,6 +89,25 @@ static ot_rc add_token(const ot_args *args, ot_str *headers, ot_error *err)
     return OT_OK;
 }
 
+ot_rc ot_cli_client_page(const ot_cli_client *c, ot_str *out, ot_error *err)
+{
+    static const char scheme[] = "Bearer ";
+    const char *token = strstr(c->headers.data, scheme);
+    if (c->addr.is_unix) {
+        return ot_fail(err, OT_INVALID,
+                       "the control plane is at %s, where no browser can ask; start it with "
+                       "--control 127.0.0.1:9000",
+                       c->address);
+    }
+    ot_str_addf(out, "http://%s/", c->address);
+    if (token != NULL) {
+        token += sizeof scheme - 1;
+        ot_str_adds(out, "#token=");
+        ot_str_add(out, token, strcspn(token, "\r\n"));
+    }
+    return OT_OK;
+}
+
 /* UTF-8, whole characters; what a header can't carry becomes '?'. */
 static void add_actor(ot_str *headers)
 {

@@ -31,6 +31,10 @@ void ot_cli_client_close(ot_cli_client *c);
 /* From now on waits for as long as it takes: for what is followed, and for large uploads. */
 ot_rc ot_cli_client_patient(ot_cli_client *c, ot_error *err) OT_CHECKED;
 
+/* Appends the address of the page in a browser, with the token in the fragment, which no server
+ * gets to see. */
+ot_rc ot_cli_client_page(const ot_cli_client *c, ot_str *out, ot_error *err) OT_CHECKED;
+
 /* Sends `body` (may be NULL; borrowed) and waits for the JSON answer (NULL when it is empty; the
  * caller drops it). A status of 400 or more is an error with the server's own text. */
 ot_rc ot_cli_client_call(ot_cli_client *c, const char *method, const char *target, json_t *body,

@@ -21,6 +21,7 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_models_command,
     &ot_cli_accuracy_command,
     &ot_cli_replicas_command,
+    &ot_cli_page_command,
     /* Act */
     &ot_cli_train_command,
     &ot_cli_push_command,

@@ -73,7 +73,9 @@ static int announce(const struct up *u)
         ot_str_add_json(&out, u->data, strlen(u->data));
         ot_str_adds(&out, "\"}\n");
     } else {
-        ot_str_addf(&out, "inference  http://%s\ncontrol    http://%s\ndata       %s\n",
+        ot_str_addf(&out,
+                    "inference  http://%s\ncontrol    http://%s (in a browser: the page; its "
+                    "address with the token: overtake page)\ndata       %s\n",
                     u->inference_addr, u->control_addr, u->data);
     }
     return ot_cli_print(&out);

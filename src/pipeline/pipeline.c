@@ -409,6 +409,13 @@ ot_rc ot_pipeline_labels(ot_pipeline *p, const char *deployment, const ot_label_
     return rc;
 }
 
+ot_rc ot_pipeline_serves(ot_pipeline *p, const char *deployment, ot_error *err)
+{
+    return pl_app_of_deployment(p, deployment) != NULL
+               ? OT_OK
+               : ot_fail(err, OT_NOT_FOUND, "deployment '%.64s': no app serves it", deployment);
+}
+
 ot_rc ot_pipeline_accuracy(ot_pipeline *p, const char *deployment, int64_t version, int64_t from_us,
                            int64_t to_us, ot_accuracy *out, ot_error *err)
 {

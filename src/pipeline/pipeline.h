@@ -95,6 +95,8 @@ ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out
 /* Stops a run that is under way; its cycle ends. OT_PRECONDITION when it has ended or is still
  * being laid out. */
 ot_rc ot_pipeline_cancel(ot_pipeline *p, int64_t run, const char *actor, ot_error *err) OT_CHECKED;
+/* OT_NOT_FOUND: no app serves that deployment. */
+ot_rc ot_pipeline_serves(ot_pipeline *p, const char *deployment, ot_error *err) OT_CHECKED;
 /* Accuracy of a version on rows of [from, to) whose label is known. */
 ot_rc ot_pipeline_accuracy(ot_pipeline *p, const char *deployment, int64_t version, int64_t from_us,
                            int64_t to_us, ot_accuracy *out, ot_error *err) OT_CHECKED;

@@ -125,6 +125,35 @@ static json_t *cycle_json(const pl_app *a)
     return j;
 }
 
+static json_t *names_json(const ot_conf_strs *names)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < names->n; i++) {
+        json_array_append_new(list, json_string(names->v[i]));
+    }
+    return list;
+}
+
+/* What the app file says the loop is made of. */
+static json_t *plan_json(const pl_app *a)
+{
+    json_t *stages = json_array(), *j = json_object();
+    for (size_t i = 0; i < a->app->release.n; i++) {
+        const ot_app_stage *s = &a->app->release.v[i];
+        json_t *stage = json_object(), *shares = json_array();
+        for (size_t k = 0; k < s->n_shares; k++) {
+            json_array_append_new(shares, json_real(s->shares[k]));
+        }
+        json_object_set_new(stage, "stage", json_string(ot_stage_name(s->kind)));
+        json_object_set_new(stage, "shares", shares);
+        json_array_append_new(stages, stage);
+    }
+    json_object_set_new(j, "data", names_json(&a->app->train.data));
+    json_object_set_new(j, "retrain_when", names_json(&a->app->retrain.when));
+    json_object_set_new(j, "stages", stages);
+    return j;
+}
+
 static json_t *app_json(pl_app *a, bool deep)
 {
     const pl_state *s = &a->st;
@@ -153,6 +182,7 @@ static json_t *app_json(pl_app *a, bool deep)
     if (deep) {
         json_object_set_new(j, "objectives", objectives_json(a));
         json_object_set_new(j, "quality", quality_json(a));
+        json_object_set_new(j, "plan", plan_json(a));
     }
     return j;
 }

@@ -1,0 +1,301 @@
+"""The page in a real Chromium, read and used as a person would: what is written on it, clicks, keys."""
+
+import gzip
+import hashlib
+import json
+import re
+
+import pytest
+
+import browser
+from browser import Browser
+from replica import wait_for
+from test_loop_closed import RECENT, TURN, Traffic, closed_app
+from up import two_classes
+
+if browser.find() is None:
+    pytest.skip("no Chromium here; on Debian: make deps", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    b = Browser(tmp_path_factory.mktemp("browser") / "profile")
+    yield b
+    b.close()
+
+
+@pytest.fixture
+def page(chromium):
+    """A tab; what it complained of, or asked another machine for, fails the test."""
+    p = chromium.page()
+    yield p
+    assert not p.complaints(), p.complaints()
+    foreign = [u for u in p.requests if not re.match(r"http://127\.0\.0\.1:\d+/|about:", u)]
+    assert not foreign, foreign
+
+
+def open_page(p, u, path="/"):
+    p.goto(f"http://{u.control}/#token={u.api.token}")
+    p.wait_text("live", "[data-link]")
+    if path != "/":
+        p.js(f"location.hash = {json.dumps('#' + path)}")
+
+
+def state_of(p, node):
+    return p.js(f"document.querySelector('[data-node={node}]')?.dataset.state")
+
+
+def press(p, verb, reason=None, button=None):
+    """Clicks a button of the app, writes a reason, confirms."""
+    p.click(f"[data-verb={verb}]")
+    p.wait("the dialog", "!!document.querySelector('dialog[open]')")
+    if reason:
+        p.click("#ask-reason")
+        p.type(reason)
+    p.click("dialog .primary")
+    p.wait("the dialog to close", "!document.querySelector('dialog[open]')")
+
+
+# ---- files
+
+
+def test_files_need_no_token_and_are_guarded(up):
+    api = up().api
+    status, headers, body = api.raw("GET", "/")
+    assert status == 200 and b"<title>Overtake</title>" in body
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    policy = dict(d.strip().split(" ", 1) for d in headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'none'" and policy["frame-ancestors"] == "'none'"
+    assert policy["script-src"] == policy["connect-src"] == policy["style-src"] == "'self'"
+    assert headers["X-Content-Type-Options"] == "nosniff" and "Content-Encoding" not in headers
+    tag = headers["ETag"]
+    assert tag == f'"{hashlib.sha256(body).hexdigest()}"'
+    status, headers, packed = api.raw("GET", "/", None, {"Accept-Encoding": "br, gzip"})
+    assert headers["Content-Encoding"] == "gzip" and gzip.decompress(packed) == body and headers["ETag"] != tag
+    for value in (tag, headers["ETag"], f'W/{tag}, "x"'):
+        assert api.raw("GET", "/", None, {"If-None-Match": value})[::2] == (304, b""), value
+    assert api.raw("GET", "/", None, {"If-None-Match": '"x"'})[0] == 200
+    for accept in ("gzip;q=0", "br", "x-gzip"):
+        assert "Content-Encoding" not in api.raw("GET", "/", None, {"Accept-Encoding": accept})[1], accept
+    status, headers, body = api.raw("HEAD", "/app.js")
+    assert status == 200 and body == b"" and int(headers["Content-Length"]) > 100
+    assert api.raw("GET", "/app.js?x=1")[0] == 200
+
+
+@pytest.mark.parametrize("method, path, change, status", [
+    ("GET", "/", {"Host": "evil.example"}, 403), ("GET", "/app.js", {"Origin": "http://evil.example"}, 403),
+    ("POST", "/", {}, 405), ("GET", "/index.html", {}, 401), ("GET", "/app.j", {}, 401), ("GET", "/app.js/", {}, 401),
+    ("GET", "/app.jsx", {}, 401), ("GET", "//", {}, 401), ("GET", "/vendor", {}, 401), ("GET", "/%61pp.js", {}, 401),
+    ("GET", "/app.js%00", {}, 401), ("GET", "/../token", {}, 401)])
+def test_what_is_no_file_of_the_page(plane, method, path, change, status):
+    assert plane.api.raw(method, path, None, change)[0] == status
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory):
+    from up import Up
+    u = Up(tmp_path_factory.mktemp("plane") / "data")
+    yield u
+    u.stop()
+
+
+def test_every_module_that_the_first_paint_needs_is_named_in_the_page(plane):
+    text = plane.api.raw("GET", "/")[2].decode()
+    named, todo, seen = set(re.findall(r'modulepreload" href="([^"]+)"', text)), ["/app.js"], set()
+    while todo:
+        path = todo.pop()
+        seen.add(path)
+        source = plane.api.raw("GET", path)[2].decode()
+        todo += [m for m in re.findall(r"^import .*?from '([^']+)'", source, re.M | re.S) if m not in seen]
+    assert seen - {"/app.js"} == named
+
+
+# ---- a person at the page
+
+
+def test_login_and_an_empty_control_plane(plane, page):
+    page.expected += ["401", "404 (Not Found)"]
+    page.goto(f"http://{plane.control}/")
+    page.wait_text("Token of this control plane")
+    page.wait("focus", "document.activeElement.id === 'token'")
+    page.type("wrong-token-wrong-token")
+    page.key("Enter")
+    page.wait_text("not this data directory's", "[role=alert]")
+    page.js("document.getElementById('token').select()")
+    page.type(plane.api.token)
+    page.key("Enter")
+    page.wait_text("No app yet")
+    page.wait_text("overtake apply app.yaml")
+    # The token stays in the tab: not in the address, not where other tabs would find it.
+    assert plane.api.token not in page.js("location.href + document.cookie + JSON.stringify(localStorage)")
+    page.call("Page.reload")
+    page.wait_text("No app yet")
+    page.js("location.hash = '#/apps/absent'")
+    page.wait_text("app 'absent' is not here")
+    page.click("header button")
+    page.wait_text("Token of this control plane")
+
+
+def test_a_token_in_the_address_is_taken_out_of_it(plane, page):
+    open_page(page, plane)
+    assert page.js("location.hash") == "#/" and page.js("history.length") <= 2
+    page.wait_text("No app yet")
+
+
+@pytest.fixture
+def world(up, app):
+    """(up, app, traffic): version 1 serves under traffic with labels."""
+    u, a = up(), app()
+    a.program(RECENT)
+    a.apply(u.api, closed_app(a))
+    u.api.wait_event("version.promoted", f"model/{a.name}@1")
+    u.wait_serves(a.name, 1, two_classes(1, 99)[0])
+    t = Traffic(u, a.name, rate=80)
+    t.start()
+    yield u, a, t
+    t.end()
+
+
+def test_the_story_of_an_app(world, page):
+    u, a, t = world
+    open_page(page, u)
+    page.wait_text(a.name, "[data-app]")
+    page.click(f"[data-app={a.name}]")
+    page.wait("v1", "document.querySelector('[data-champion]')?.dataset.champion === '1'")
+    assert page.wait("the graph", "!!document.querySelector('[data-node=serving]')") and state_of(page, "serving") == "good"
+    page.wait_text("version.promoted", ".timeline")
+    page.wait_text("v1 champion", "figure")
+    page.wait_text("Accuracy, by labels")
+    page.wait("labels in the chart", "[...document.querySelectorAll('figure')].some(f => /^v1\\s+\\d+\\.\\d%/m.test(f.innerText))")
+
+    # Held and let go, with the reason in the log.
+    press(page, "pause", reason="looking at something")
+    page.wait("paused", "document.querySelector('[data-loop]')?.dataset.loop === 'paused'")
+    page.wait_text("looking at something")
+    assert u.api.app(a.name)["loop"] == "paused" and u.api.app(a.name)["held_reason"] == "looking at something"
+    press(page, "resume")
+    page.wait("running", "document.querySelector('[data-loop]')?.dataset.loop === 'running'")
+    page.wait_text("loop.resumed", ".timeline")
+
+    # The world turns: alarm, training, stages, another version, without a hand on it.
+    t.turn = TURN
+    page.wait("a stage", "['shadow', 'canary', 'probation'].includes(document.querySelector('[data-stage]')?.dataset.stage)", 120)
+    page.wait_text("quality.degraded", ".timeline")
+    page.wait("another version", "+document.querySelector('[data-champion]')?.dataset.champion > 1", 120)
+    new = u.api.app(a.name)["champion"]
+    page.wait("its row", f"!!document.querySelector('[data-version=\"{new}\"][data-status=champion]')")
+    page.wait("idle", "document.querySelector('[data-cycle]')?.dataset.cycle === 'idle'", 120)
+
+    # Back to the version before, by hand: a reason is needed.
+    serves = u.api.app(a.name)["champion"]
+    page.click("[data-verb=rollback]")
+    page.wait("the dialog", "!!document.querySelector('dialog[open]')")
+    assert page.js("document.querySelector('dialog .primary').disabled")
+    page.click("#ask-reason")
+    page.type("rather the old one")
+    page.click("dialog .primary")
+    page.wait("the version before", f"+document.querySelector('[data-champion]')?.dataset.champion !== {serves}", 120)
+    page.wait_text("rather the old one", ".timeline")
+    assert not t.end(), t.faults
+
+
+def test_a_run_is_read_while_it_runs(up, app, page, tmp_path):
+    u, a = up(), app()
+    go = tmp_path / "go"
+    a.program(f"""
+        import pathlib, time
+        print("begun", flush=True)
+        while not pathlib.Path({str(go)!r}).exists():
+            time.sleep(0.01)
+        print("going on", flush=True)
+        raise SystemExit("no model today")
+    """)
+    a.apply(u.api)
+    run = u.api.wait_event("run.started")["object"].split("/")[1]
+    open_page(page, u, f"/apps/{a.name}")
+    page.wait("training", "document.querySelector('[data-cycle]')?.dataset.cycle === 'training'")
+    assert state_of(page, "train") == "active" and state_of(page, "serving") == "todo"
+    page.wait_text("nothing serves yet")
+    page.wait_text("No traffic in this span")
+    page.click(f"a[href='#/runs/{run}']")
+    page.wait_text("begun", ".log")
+    page.wait_text("follows live")
+    go.touch()
+    page.wait_text("no model today", ".log")
+    page.wait_text("failed", ".badge.bad")
+    page.js("history.back()")
+    page.wait("the graph", "!!document.querySelector('[data-node=train]')")
+    page.wait("the failure", "document.querySelector('[data-node=train]').dataset.state === 'bad'")
+    page.wait_text("cycle.failed", ".event.bad")
+
+
+def test_the_control_plane_goes_and_comes_back(up, page):
+    u = up()
+    page.expected += ["net::ERR", "Failed to fetch"]
+    u.expect_log("the control plane is gone", "control ended with signal 9")
+    open_page(page, u)
+    last = u.api.head()
+    page.js("window.__same = true")
+    u.kill_child("control")
+    page.wait_text("away", "[data-link]")
+    page.wait_text("What serves goes on serving", "[role=alert]")
+    page.wait_text("live", "[data-link]")
+    assert not page.js("!!document.querySelector('.away')") and page.js("window.__same")
+    page.js("location.hash = '#/events'")
+    # What happened meanwhile is there, once.
+    wait_for("events after it came back", lambda: u.api.head() > last)
+    head = u.api.head()
+    page.wait("the newest", f"!!document.querySelector('[data-seq=\"{head}\"]')")
+    assert page.js("new Set([...document.querySelectorAll('.event')].map(e => e.dataset.seq)).size"
+                   " === document.querySelectorAll('.event').length")
+
+
+def test_the_keyboard_reaches_everything(up, app, page):
+    u, a = up(), app()
+    a.apply(u.api)
+    u.api.wait_event("version.promoted", f"model/{a.name}@1")
+    open_page(page, u, f"/apps/{a.name}")
+    page.wait_text("version.promoted", ".timeline")
+    page.wait_text("champion", "[data-version]")
+    reach = """[...document.querySelectorAll('a, button, select, input, [tabindex="0"]')]
+        .filter(e => e.tabIndex >= 0 && !e.disabled && e.offsetParent !== null)"""
+    want = page.js(f"{reach}.length")
+    page.js("document.activeElement.blur(); window.__reached = new Set()")
+    for _ in range(want + 5):
+        page.key("Tab")
+        seen = page.js("""(() => { const e = document.activeElement; if (e === document.body) return null;
+            window.__reached.add(e); const s = getComputedStyle(e);
+            return [e.outerHTML.slice(0, 90), s.outlineStyle, parseFloat(s.outlineWidth)]; })()""")
+        assert seen is None or (seen[1] == "solid" and seen[2] >= 2), f"no visible focus on {seen}"
+    missed = page.js(f"{reach}.filter(e => !window.__reached.has(e)).map(e => e.outerHTML.slice(0, 90))")
+    assert not missed, missed
+    # Names for who can't see.
+    nameless = page.js("""[...document.querySelectorAll('button, a, select, input, textarea, [role=img]')].filter(e =>
+        !(e.innerText?.trim() || e.getAttribute('aria-label') || e.labels?.length)).map(e => e.outerHTML.slice(0, 90))""")
+    assert not nameless, nameless
+    # The timeline by arrows; a dialog by keys, and away with Escape.
+    page.js("document.querySelector('.scroll').focus()")
+    page.key("ArrowDown")
+    page.key("ArrowDown")
+    page.key("Enter")
+    page.wait("the details", "!!document.querySelector('.details dl')")
+    page.key("Escape")
+    page.wait("no details", "!document.querySelector('.details')")
+    page.js("document.querySelector('[data-verb=freeze]').focus()")
+    page.key("Enter")
+    page.wait("the dialog", "!!document.querySelector('dialog[open]')")
+    page.key("Escape")
+    page.wait("no dialog", "!document.querySelector('dialog')")
+    assert page.js("document.activeElement.dataset.verb") == "freeze" and u.api.app(a.name)["loop"] == "running"
+
+
+@pytest.mark.parametrize("width", [360, 760, 1440])
+def test_nothing_sticks_out(world, page, width):
+    u, a, t = world
+    page.look(width, 900, dark=width == 760, still=True)
+    for path in ("/", f"/apps/{a.name}", "/events", "/runs/1"):
+        open_page(page, u, path)
+        page.wait("it", "!!document.querySelector('main h1')")
+        page.wait("no sideways scrolling", "document.documentElement.scrollWidth <= innerWidth")
+    assert page.js("getComputedStyle(document.documentElement).getPropertyValue('--bg').trim()") == \
+        ("#11141a" if width == 760 else "#f5f6f8")
