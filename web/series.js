@@ -2,7 +2,7 @@
 
 const roleOrder = { champion: 0, live: 0, canary: 1, shadow: 2 };
 
-// [{start_us, version, role, ...}] in time order -> {x: seconds, variants: [{name, version, role, rows: [row|null]}]}
+// [{start_us, version, role, ...}] -> {x: seconds, variants: [{name, version, role, rows: [row|null]}]}
 export function columns(points, bucketUs) {
   const at = new Map(), variants = new Map();
   for (const p of points) at.set(p.start_us, null);

@@ -11,11 +11,13 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #define HOUR_US INT64_C(3600000000)
 #define POINTS_MAX 1000
 #define POINTS_DEFAULT 240
 #define VARIANTS_MAX 256 /* versions and roles in one bucket */
+#define VERSIONS_MAX 64  /* with labels; the newest */
 #define SERIES_MAX 8     /* asked for at a time */
 
 typedef struct variant {
@@ -37,6 +39,10 @@ typedef struct series {
     int64_t at;
     variant *variants;
     size_t n_variants;
+    /* Outcomes are read version by version. */
+    int64_t versions[VERSIONS_MAX];
+    size_t n_versions;
+    int64_t version; /* the one that is read */
 } series;
 
 static void begin_point(series *s, int64_t bucket, int64_t version, const char *role)
@@ -119,10 +125,35 @@ static ot_rc add_outcomes(void *arg, const ot_outcome_bucket *b, ot_error *err)
     double lower, upper;
     (void)err;
     wilson((double)b->right, (double)b->labelled, &lower, &upper);
-    begin_point(s, b->bucket, b->version, b->shadow ? "shadow" : "live");
+    begin_point(s, b->bucket, s->version, b->shadow ? "shadow" : "live");
     ot_str_addf(&s->out,
                 ",\"labelled\":%" PRId64 ",\"right\":%" PRId64 ",\"lower\":%.4f,\"upper\":%.4f}",
                 b->labelled, b->right, lower, upper);
+    return OT_OK;
+}
+
+static ot_rc keep_version(void *arg, int64_t version, bool shadow, ot_error *err)
+{
+    series *s = arg;
+    (void)shadow;
+    (void)err;
+    if (s->n_versions == VERSIONS_MAX) {
+        memmove(s->versions, s->versions + 1, (VERSIONS_MAX - 1) * sizeof s->versions[0]);
+        s->n_versions--;
+    }
+    s->versions[s->n_versions++] = version;
+    return OT_OK;
+}
+
+static ot_rc outcomes_txn(ot_txn *txn, series *s, ot_error *err)
+{
+    s->n_versions = 0;
+    OT_TRY(ot_outcome_versions(txn, s->deployment, s->from_us, keep_version, s, err));
+    for (size_t i = 0; i < s->n_versions; i++) {
+        s->version = s->versions[i];
+        OT_TRY(ot_outcome_buckets(txn, s->deployment, s->version, s->from_us, s->to_us,
+                                  s->bucket_us, add_outcomes, s, err));
+    }
     return OT_OK;
 }
 
@@ -130,8 +161,7 @@ static ot_rc series_txn(ot_txn *txn, void *arg, ot_error *err)
 {
     series *s = arg;
     if (!s->windows) {
-        return ot_outcome_buckets(txn, s->deployment, s->from_us, s->to_us, s->bucket_us,
-                                  add_outcomes, s, err);
+        return outcomes_txn(txn, s, err);
     }
     OT_TRY(ot_windows_ended(txn, s->deployment, s->from_us, s->to_us, add_window, s, err));
     flush(s);

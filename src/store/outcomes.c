@@ -322,23 +322,25 @@ ot_rc ot_outcomes_live(ot_txn *txn, const char *deployment, int64_t from_us, int
     return each_outcome(s, fn, arg, err);
 }
 
-/* Both values of `shadow` are named, so that the index by time serves. */
-ot_rc ot_outcome_buckets(ot_txn *txn, const char *deployment, int64_t from_us, int64_t to_us,
-                         int64_t bucket_us, ot_outcome_bucket_fn *fn, void *arg, ot_error *err)
+ot_rc ot_outcome_buckets(ot_txn *txn, const char *deployment, int64_t version, int64_t from_us,
+                         int64_t to_us, int64_t bucket_us, ot_outcome_bucket_fn *fn, void *arg,
+                         ot_error *err)
 {
     OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
     if (bucket_us < 1) {
         return ot_fail(err, OT_INVALID, "outcomes: buckets of %" PRId64 " us", bucket_us);
     }
     OT_TRY(ot_stmt_get(txn,
-                       "SELECT (time_us - ?2) / ?4, version, shadow, count(*), sum(right)"
-                       " FROM outcome WHERE deployment = ?1 AND shadow IN (0, 1) AND time_us >= ?2"
-                       " AND time_us < ?3 AND right IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+                       "SELECT (time_us - ?2) / ?4, shadow, count(*), sum(right)"
+                       " FROM outcome INDEXED BY outcome_version WHERE deployment = ?1"
+                       " AND version = ?5 AND time_us >= ?2 AND time_us < ?3"
+                       " AND right IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2",
                        &s, err));
     OT_TRY(ot_bind_text(s, 1, deployment, err));
     OT_TRY(ot_bind_i64(s, 2, from_us, err));
     OT_TRY(ot_bind_i64(s, 3, to_us, err));
     OT_TRY(ot_bind_i64(s, 4, bucket_us, err));
+    OT_TRY(ot_bind_i64(s, 5, version, err));
     for (;;) {
         bool row;
         OT_TRY(ot_stmt_step(s, "count outcomes", &row, err));
@@ -346,10 +348,9 @@ ot_rc ot_outcome_buckets(ot_txn *txn, const char *deployment, int64_t from_us, i
             return OT_OK;
         }
         ot_outcome_bucket b = {.bucket = ot_col_i64(s, 0),
-                               .version = ot_col_i64(s, 1),
-                               .shadow = ot_col_i64(s, 2) != 0,
-                               .labelled = ot_col_i64(s, 3),
-                               .right = ot_col_i64(s, 4)};
+                               .shadow = ot_col_i64(s, 1) != 0,
+                               .labelled = ot_col_i64(s, 2),
+                               .right = ot_col_i64(s, 3)};
         OT_TRY(fn(arg, &b, err));
     }
 }

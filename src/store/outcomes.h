@@ -84,17 +84,16 @@ ot_rc ot_outcome_nth(ot_txn *txn, const char *deployment, int64_t version, int64
 /* Live outcomes of all versions since from_us: the newest `limit`, newest first. */
 ot_rc ot_outcomes_live(ot_txn *txn, const char *deployment, int64_t from_us, int64_t limit,
                        ot_outcome_fn *fn, void *arg, ot_error *err) OT_CHECKED;
-/* Right and wrong answers of [from_us, to_us), counted over buckets of bucket_us from from_us on,
- * in their order. */
+/* Right and wrong answers of one version in [from_us, to_us), counted over buckets of bucket_us
+ * from from_us on, in their order. */
 typedef struct ot_outcome_bucket {
     int64_t bucket; /* 0: the first */
-    int64_t version;
     bool shadow;
     int64_t labelled, right;
 } ot_outcome_bucket;
 typedef ot_rc ot_outcome_bucket_fn(void *arg, const ot_outcome_bucket *b, ot_error *err);
-ot_rc ot_outcome_buckets(ot_txn *txn, const char *deployment, int64_t from_us, int64_t to_us,
-                         int64_t bucket_us, ot_outcome_bucket_fn *fn, void *arg,
+ot_rc ot_outcome_buckets(ot_txn *txn, const char *deployment, int64_t version, int64_t from_us,
+                         int64_t to_us, int64_t bucket_us, ot_outcome_bucket_fn *fn, void *arg,
                          ot_error *err) OT_CHECKED;
 /* Versions with outcomes since from_us; shadow: none of these was live. */
 typedef ot_rc ot_outcome_version_fn(void *arg, int64_t version, bool shadow, ot_error *err);
