@@ -18,6 +18,8 @@ echo "# serve"
 BUILD=$build "$python" bench/serve_bench.py
 echo "# retrain"
 BUILD=$build "$python" bench/retrain_bench.py
+echo "# page"
+BUILD=$build "$python" bench/page_bench.py
 echo "# up"
 BUILD=$build "$python" bench/up_bench.py
 echo "# detector: 20 simulated years of each null (about 12 minutes of processor time), then delays"

@@ -6,11 +6,15 @@ import uPlot from '/vendor/uplot.js';
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const dark = matchMedia('(prefers-color-scheme: dark)');
 
-// Variants keep their look over all charts; dashes carry what colour alone would not.
+// For lines that are no versions; dashes carry what colour alone would not.
 export const LOOKS = [
   { colour: '--c1', dash: [] }, { colour: '--c2', dash: [6, 3] }, { colour: '--c3', dash: [2, 3] },
   { colour: '--c4', dash: [10, 3, 2, 3] }, { colour: '--c5', dash: [1, 2] },
 ];
+const DASHES = { champion: [], live: [], canary: [7, 3], shadow: [2, 3] };
+
+// A version's colour is the same in every chart and stays; its role is the dash.
+export const lookOf = (version, role) => ({ colour: `--c${1 + (version - 1) % 4}`, dash: DASHES[role] ?? [1, 2] });
 
 const two = (n) => String(n).padStart(2, '0');
 
@@ -30,12 +34,12 @@ function optionsOf(spec, width) {
     scales: { x: { time: true }, y: { range: spec.range } },
     axes: [{ ...axis, space: 80, size: 30, values: (u, list, at, space, incr) => list.map((s) => tick(s, incr)) }, { ...axis, size: 58, values: (u, list) => list.map(spec.format) }],
     series: [{}, ...spec.series.map((s) => ({
-      label: s.label, scale: 'y', stroke: css(s.colour), dash: s.dash, width: s.width ?? 1.6, spanGaps: false,
+      label: s.label, ot_colour: s.colour, scale: 'y', stroke: css(s.colour), dash: s.dash, width: s.width ?? 1.6, spanGaps: false,
       fill: s.fill ? css(s.fill) : undefined, points: { show: s.points ?? false, size: 5, fill: css(s.colour) },
       paths: s.bars ? uPlot.paths.bars({ size: [0.9] }) : undefined,
     }))],
     bands: spec.bands?.map(([top, bottom, fill]) => ({ series: [top, bottom], fill: css(fill) })),
-    hooks: spec.draw ? { draw: [(u) => spec.draw(u, css)] } : {},
+    hooks: { draw: drawing(spec) },
   };
 }
 
@@ -54,10 +58,34 @@ export function markLine(y, colour, label) {
     c.lineTo(u.bbox.left + u.bbox.width, top);
     c.stroke();
     c.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
-    c.textAlign = 'right';
-    c.fillText(label, u.bbox.left + u.bbox.width - 4, top - 4 * devicePixelRatio);
+    c.textAlign = 'left';
+    c.fillText(label, u.bbox.left + 4, top - 4 * devicePixelRatio);
     c.restore();
   };
+}
+
+// The short name at the end of each line: which one it is must not hang on its colour.
+function drawTags(u, tags, css_) {
+  const c = u.ctx, px = devicePixelRatio;
+  c.save();
+  c.font = `600 ${11 * px}px system-ui, sans-serif`;
+  c.textAlign = 'right';
+  tags.forEach((tag, i) => {
+    const values = u.data[i + 1];
+    let k = values.length - 1;
+    while (k >= 0 && values[k] == null) k--;
+    if (!tag || k < 0) return;
+    c.fillStyle = css_(u.series[i + 1].ot_colour);
+    c.fillText(tag, u.valToPos(u.data[0][k], 'x', true), u.valToPos(values[k], 'y', true) - 5 * px);
+  });
+  c.restore();
+}
+
+function drawing(spec) {
+  return [(u) => {
+    drawTags(u, spec.series.map((s) => s.tag), css);
+    if (spec.draw) spec.draw(u, css);
+  }];
 }
 
 export function Chart({ label, spec, data }) {
@@ -86,7 +114,7 @@ export function Chart({ label, spec, data }) {
   useEffect(() => {
     const u = plot.current;
     if (!u) return;
-    if (spec.draw) u.hooks.draw = [(v) => spec.draw(v, css)];
+    u.hooks.draw = drawing(spec);
     u.setData(data);
   }, [data]);
   const said = spec.series.filter((s) => s.label).map((s) => `${s.label}: ${s.said ?? ''}`).join('; ');

@@ -2,7 +2,7 @@
 
 import { html, useMemo, useState } from '/vendor/preact.js';
 import { get } from '/api.js';
-import { Chart, LOOKS, markLine } from '/chart.js';
+import { Chart, LOOKS, lookOf, markLine } from '/chart.js';
 import * as f from '/format.js';
 import { Card, Empty, useAsk } from '/parts.js';
 import { column, columns, last, shares } from '/series.js';
@@ -13,20 +13,21 @@ const POINTS = 240;
 const zeroUp = (u, lo, hi) => [0, hi > 0 ? hi * 1.1 : 1];
 const unit = () => [0, 1.05];
 
-function useSeries(what, deployment, spanUs, beat) {
+function useSeries(what, deployment, spanUs, points, beat) {
   return useAsk(async (signal) => {
     const to = Date.now() * 1000;
     return get(`/deployments/${encodeURIComponent(deployment)}/${what}`,
-      { from_us: Math.round(to - spanUs), to_us: Math.round(to), points: POINTS }, signal);
-  }, [what, deployment, spanUs, beat]);
+      { from_us: Math.round(to - spanUs), to_us: Math.round(to), points }, signal);
+  }, [what, deployment, spanUs, points, beat]);
 }
 
 // What is the same for every chart of variants: look and last value.
 function lines(variants, value, format, more = {}) {
-  return variants.map((v, i) => {
+  return variants.map((v) => {
     const values = value(v);
     const now = last(values);
-    return { label: v.name, values, said: now == null ? '' : format(now), ...LOOKS[i % LOOKS.length], ...more };
+    return { label: v.name, values, said: now == null ? '' : format(now), tag: `v${v.version}`,
+      points: values.length < 60, ...lookOf(v.version, v.role), ...more };
   });
 }
 
@@ -38,15 +39,14 @@ function Lines({ label, x, list, format, range, draw }) {
 
 function Traffic({ got, target }) {
   const { x, variants } = useMemo(() => columns(got.points, got.bucket_us), [got]);
-  const bucketS = got.bucket_us / 1e6;
   const perS = (n) => `${f.short(n)}/s`;
-  const rate = useMemo(() => lines(variants, (v) => column(v, (p) => p.requests / bucketS), perS), [got]);
+  const rate = useMemo(() => lines(variants, (v) => column(v, (p) => (p.covered_us ? 1e6 * p.requests / p.covered_us : 0)), perS), [got]);
   const failed = variants.reduce((n, v) => n + v.rows.reduce((m, p) => m + (p?.failed ?? 0), 0), 0);
   const answered = useMemo(() => variants.filter((v) => v.role !== 'shadow'), [got]);
   const p99 = useMemo(() => lines(answered, (v) => column(v, (p) => p.p99_us), f.latency)
     .map((l) => ({ ...l, label: `${l.label} p99` })), [got]);
-  const p50 = useMemo(() => lines(answered.slice(0, 1), (v) => column(v, (p) => p.p50_us), f.latency, { width: 1 })
-    .map((l) => ({ ...l, label: `${l.label} p50`, ...LOOKS[4] })), [got]);
+  const p50 = useMemo(() => lines(answered.slice(0, 1), (v) => column(v, (p) => p.p50_us), f.latency, { width: 1, points: false })
+    .map((l) => ({ ...l, label: `${l.label} p50`, tag: '', ...LOOKS[4] })), [got]);
   const share = useMemo(() => lines(shares(variants), (v) => v.share, (s) => f.percent(s, 0)), [got]);
   return html`
     <${Card} title="Requests" id="h-rate" extra=${html`<span class=${failed ? 'error' : 'dim'}>${failed ? '▲ ' : ''}${
@@ -65,8 +65,8 @@ function Accuracy({ got, atLeast }) {
   const spec = useMemo(() => {
     const series = [], bands = [], data = [x];
     variants.slice(0, 4).forEach((v, i) => {
-      const look = LOOKS[i], value = column(v, (p) => p.right / p.labelled), now = last(value);
-      series.push({ label: v.role === 'shadow' ? `v${v.version} in shadow` : `v${v.version}`, ...look,
+      const look = lookOf(v.version, v.role), value = column(v, (p) => p.right / p.labelled), now = last(value);
+      series.push({ tag: `v${v.version}`, label: v.role === 'shadow' ? `v${v.version} in shadow` : `v${v.version}`, ...look,
         said: now == null ? '' : f.percent(now), points: x.length < 60 });
       data.push(value);
       if (i > 1) return;
@@ -89,8 +89,10 @@ const numberIn = (text) => Number(/[\d.]+/.exec(text ?? '')?.[0]) || null;
 
 export function Charts({ app, beat }) {
   const [span, setSpan] = useState(9e8);
-  const windows = useSeries('windows', app.deployment, span, beat);
-  const outcomes = useSeries('outcomes', app.deployment, span, beat);
+  // A bucket shorter than a window would be empty or too full.
+  const points = Math.max(1, Math.min(POINTS, Math.floor(span / (app.plan?.window_us ?? 6e7))));
+  const windows = useSeries('windows', app.deployment, span, points, beat);
+  const outcomes = useSeries('outcomes', app.deployment, span, points, beat);
   const promised = app.objectives?.find((o) => o.objective === 'accuracy');
   const none = windows.data && !windows.data.points.length;
   return html`<div class="row spans" role="group" aria-label="Span of the charts">

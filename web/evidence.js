@@ -1,8 +1,13 @@
 // Evidence against its threshold, and the features that moved.
 
-import { html } from '/vendor/preact.js';
+import { html, useMemo } from '/vendor/preact.js';
+import { get } from '/api.js';
+import { Chart, LOOKS, markLine } from '/chart.js';
 import * as f from '/format.js';
-import { Badge, Card, Empty } from '/parts.js';
+import { Badge, Card, Empty, useAsk } from '/parts.js';
+
+const BLOCKS = 300;
+const MOVED = 12; // shown
 
 // Evidence grows by factors: the bar is in decades.
 function Bar({ name, evidence, threshold }) {
@@ -27,18 +32,39 @@ const sized = (m) => (m.unit === 'share' ? `${m.effect >= 0 ? '+' : '−'}${(100
   : `${m.effect >= 0 ? '+' : '−'}${f.short(Math.abs(m.effect))} σ`);
 
 function Moved({ list }) {
-  const most = Math.max(...list.map((m) => Math.abs(m.effect)), 1e-9);
+  // Sigmas and shares are different things: each kind of bar has a scale of its own.
+  const most = {};
+  for (const m of list) most[m.unit] = Math.max(most[m.unit] ?? 1e-9, Math.abs(m.effect));
   return html`<table><caption class="hidden">Features that moved</caption>
-    <thead><tr><th>Moved</th><th class="wide-col">By</th><th>Effect</th><th>Since</th></tr></thead>
-    <tbody>${list.slice(0, 40).map((m) => {
-      const w = 50 * Math.abs(m.effect) / most;
+    <thead><tr><th>Moved</th><th>By</th><th>Effect</th><th>Since</th></tr></thead>
+    <tbody>${list.slice(0, MOVED).map((m) => {
+      const w = 50 * Math.abs(m.effect) / most[m.unit];
       return html`<tr key=${m.name + m.kind} title=${m.text}><td>${m.name} <span class="dim">${m.kind}</span></td>
         <td><svg class="effect" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
           <line x1="50" x2="50" y1="0" y2="10" class="zero" />
           <rect x=${m.effect >= 0 ? 50 : 50 - w} width=${w} y="1" height="8" /></svg></td>
         <td class="figure">${sized(m)}</td><td>${f.time(m.since_us)}</td></tr>`;
     })}</tbody></table>
-    ${list.length > 40 && html`<p class="dim">and ${list.length - 40} more: overtake status</p>`}`;
+    ${list.length > MOVED && html`<p class="dim">and ${f.count(list.length - MOVED)} that moved less</p>`}`;
+}
+
+// Blocks newest first -> columns of the evidence, in decades: [x, inputs, outputs].
+export function decades(events) {
+  const rows = events.map((e) => e.payload).filter((p) => p && 'inputs_before' in p).reverse();
+  const log = (v) => (v == null ? null : Math.log10(Math.max(1, v)));
+  return [rows.map((p) => p.block_us / 1e6), rows.map((p) => log(p.inputs_before)), rows.map((p) => log(p.outputs_before))];
+}
+
+function OverTime({ app, threshold }) {
+  const { data } = useAsk((signal) => get('/events', { type: 'windows.received', object: `deployment/${app.deployment}`,
+    newest: 1, limit: BLOCKS }, signal), [app.deployment, app.quality?.drift?.last_block_us]);
+  const columns = useMemo(() => decades(data?.events ?? []), [data]);
+  if (columns[0].length < 2 || !columns.slice(1).some((c) => c.some((v) => v != null))) return null;
+  const top = Math.log10(threshold);
+  const series = ['Inputs', 'Outputs'].map((label, i) => ({ label, ...LOOKS[i] }));
+  return html`<${Chart} label="Evidence by block, in powers of ten" data=${columns} spec=${{ series, height: 130,
+    range: () => [0, top * 1.15], format: (y) => (Number.isInteger(y) ? `10${[...String(y)].map((c) => '⁰¹²³⁴⁵⁶⁷⁸⁹'[c]).join('')}` : ''),
+    draw: markLine(top, '--bad', `alarm at ${f.short(threshold)}`) }} />`;
 }
 
 export function EvidenceCard({ app }) {
@@ -50,6 +76,7 @@ export function EvidenceCard({ app }) {
     ${!d && html`<${Empty}>No windows yet: evidence begins with the first traffic.<//>`}
     ${d && html`<${Side} name="Inputs" side=${d} />`}
     ${d?.outputs && html`<${Side} name="Outputs" side=${d.outputs} />`}
+    ${d?.threshold > 0 && html`<${OverTime} app=${app} threshold=${d.threshold} />`}
     ${l?.threshold > 0 && html`<${Bar} name=${l.degraded ? 'Labels: recovered' : 'Labels: accuracy fell'}
       evidence=${l.evidence} threshold=${l.threshold} />`}
     ${l && html`<p class="dim">${f.count(l.joined)} labels joined, ${f.count(l.waiting)} wait for their row</p>`}

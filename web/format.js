@@ -31,6 +31,9 @@ export function latency(us) {
   return `${short(us / 1e6)} s`;
 }
 
+// How long something took: to the part of a second while that says something.
+export const took = (us) => (us < 1e7 ? latency(us) : span(us));
+
 // Three digits that matter.
 export function short(x) {
   if (x == null || Number.isNaN(x)) return '–';

@@ -87,7 +87,10 @@ export function graphOf(app, events) {
   });
   nodes.push({ id: 'serving', state: app.champion ? 'good' : 'todo' });
   nodes.push({ id: 'quality', state: app.degraded ? 'bad' : app.drift ? 'waits' : app.champion ? 'good' : 'todo' });
-  for (const n of nodes) Object.assign(n, { label: LABELS[n.id], detail: text[n.id] ?? '' });
+  for (const n of nodes) {
+    const silent = n.state === 'todo' || n.state === 'off';
+    Object.assign(n, { label: LABELS[n.id], detail: silent ? '' : text[n.id] ?? '' });
+  }
   const edges = nodes.slice(1).map((n, i) => [nodes[i].id, n.id]);
   edges.push(['quality', 'data']);
   return { nodes, edges };

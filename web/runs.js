@@ -17,7 +17,7 @@ export function Runs({ app, beat }) {
       <thead><tr><th>Run</th><th>Step</th><th>State</th><th>Took</th></tr></thead>
       <tbody>${data.runs.map((r) => html`<tr key=${r.run}><td><a href="#/runs/${r.run}">run ${r.run}</a></td>
         <td>${r.step}</td><td><${Badge} kind=${KINDS[r.state] ?? 'plain'}>${r.state}<//></td>
-        <td>${r.started_us ? f.span((r.ended_us ?? Date.now() * 1000) - r.started_us) : '–'}</td></tr>`)}</tbody></table>`}
+        <td>${r.started_us ? f.took((r.ended_us ?? Date.now() * 1000) - r.started_us) : '–'}</td></tr>`)}</tbody></table>`}
   <//>`;
 }
 
@@ -45,7 +45,7 @@ function Output({ run, ended }) {
   useEffect(() => {
     if (atEnd.current) box.current.scrollTop = box.current.scrollHeight;
   }, [text]);
-  return html`<p class="dim" role="status">${state === 'reading' ? '● follows live' : state === 'whole' ? 'whole' : `▲ ${state}`}${
+  return html`<p class="dim" role="status">${state === 'reading' ? '● follows live' : state === 'whole' ? 'it has ended; this is its output' : `▲ ${state}`}${
     text.length >= LOG_MAX ? `; the last part is shown, all of it: overtake logs ${run}` : ''}</p>
     <pre class="log" ref=${box} tabindex="0" aria-label="Output of run ${run}" onScroll=${() => {
       const b = box.current;
@@ -63,7 +63,7 @@ export function RunPage({ run, beat }) {
     ${error && html`<p class="error" role="alert">▲ ${error}</p>`}
     ${r && html`<p><${Badge} kind=${KINDS[r.state] ?? 'plain'}>${r.state}<//> of <a href="#/apps/${
         encodeURIComponent(r.app)}">${r.app}</a>, ${r.started_us ? `started ${f.time(r.started_us)}` : 'not started'}${
-        r.ended_us ? `, took ${f.span(r.ended_us - r.started_us)}` : ''}</p>
+        r.ended_us ? `, took ${f.took(r.ended_us - r.started_us)}` : ''}</p>
       ${r.result?.text && html`<p>${r.result.text}</p>`}
       ${r.state === 'running' && html`<p><button class="danger" onClick=${cancel}>End this run</button> ${said}</p>`}`}
     ${!error && html`<${Output} run=${run} ended=${() => setAgain((n) => n + 1)} />`}

@@ -22,7 +22,7 @@ function Evidence({ app, e }) {
   const verdict = { 'not worse': ['good', 'not worse'], worse: ['bad', 'worse'] }[e.verdict] ?? ['plain', 'undecided'];
   return html`<div class="evidence">
     <p><${Badge} kind=${verdict[0]}>${verdict[1]}<//> on ${f.count(n)} rows that both answered</p>
-    ${n > 0 && html`<p>v${app.cycle.version} right on ${f.percent(e.candidate_right / n)}, v${app.champion}
+    ${n > 0 && html`<p>v${app.cycle.version} right on ${f.percent(e.candidate_right / n)}, v${app.champion}${' '}
         on ${f.percent(e.champion_right / n)}; new minus old ${(100 * lo).toFixed(1)} to
         ${' '}${(100 * hi).toFixed(1)} points</p>
       <svg class="interval" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">

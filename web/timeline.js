@@ -11,7 +11,7 @@ const ROW = 30; // px, as in style.css
 const SPARE = 8; // rows above and below what is in sight
 
 function Row({ e, top, open, chosen, select }) {
-  return html`<li class="event ${e.kind} ${chosen ? 'chosen' : ''}" style=${{ top: `${top}px` }} data-seq=${e.seq}
+  return html`<li class="event ${e.kind} ${chosen ? 'chosen' : ''}" style=${{ transform: `translateY(${top}px)` }} data-seq=${e.seq}
       data-type=${e.type}>
     <button tabindex="-1" onClick=${() => select(e.seq)} aria-expanded=${open ? 'true' : 'false'}>
       <time>${f.time(e.time_us)}</time>

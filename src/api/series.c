@@ -24,6 +24,7 @@ typedef struct variant {
     int64_t version;
     ot_window_role role;
     int64_t requests, rows, failed;
+    int64_t covered_us, until_us; /* time that windows cover; replicas' windows lie side by side */
     ot_latency latency;
 } variant;
 
@@ -56,8 +57,10 @@ static void flush(series *s)
     for (size_t i = 0; i < s->n_variants; i++) {
         const variant *v = &s->variants[i];
         begin_point(s, s->at, v->version, ot_window_role_name(v->role));
-        ot_str_addf(&s->out, ",\"requests\":%" PRId64 ",\"rows\":%" PRId64 ",\"failed\":%" PRId64,
-                    v->requests, v->rows, v->failed);
+        ot_str_addf(&s->out,
+                    ",\"covered_us\":%" PRId64 ",\"requests\":%" PRId64 ",\"rows\":%" PRId64
+                    ",\"failed\":%" PRId64,
+                    v->covered_us, v->requests, v->rows, v->failed);
         if (v->latency.count > 0) {
             ot_str_addf(&s->out, ",\"p50_us\":%.1f,\"p99_us\":%.1f}",
                         (double)ot_latency_quantile(&v->latency, 0.5) / 1000,
@@ -100,6 +103,8 @@ static ot_rc add_window(void *arg, const ot_window_row *r, ot_error *err)
                        " s; ask for a shorter span or more points",
                        VARIANTS_MAX, s->bucket_us / 1000000);
     }
+    v->covered_us += OT_MAX(r->end_us - OT_MAX(r->start_us, v->until_us), 0);
+    v->until_us = OT_MAX(v->until_us, r->end_us);
     v->requests += r->requests;
     v->rows += r->rows;
     v->failed += r->failed;

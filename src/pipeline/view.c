@@ -151,6 +151,7 @@ static json_t *plan_json(const pl_app *a)
     json_object_set_new(j, "data", names_json(&a->app->train.data));
     json_object_set_new(j, "retrain_when", names_json(&a->app->retrain.when));
     json_object_set_new(j, "stages", stages);
+    json_object_set_new(j, "window_us", json_integer(a->app->quality.window_us));
     return j;
 }
 

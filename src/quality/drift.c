@@ -92,6 +92,16 @@ static ot_rc get_window(const ot_quality *q, const q_push *p, q_window *w, ot_er
 
 /* ---- blocks */
 
+/* What a side's evidence is before the block is added; null while it learns. */
+static json_t *evidence_before(const q_side *s)
+{
+    ot_edetect_status st = {.warming_up = true};
+    if (s->detector != NULL) {
+        ot_edetect_get_status(s->detector, &st);
+    }
+    return st.warming_up ? json_null() : json_real(st.evidence);
+}
+
 /* A block becomes one value a series of each side. */
 static ot_rc close_block(ot_txn *txn, ot_quality *q, q_block *b, q_found *found, ot_error *err)
 {
@@ -101,10 +111,11 @@ static ot_rc close_block(ot_txn *txn, ot_quality *q, q_block *b, q_found *found,
     snprintf(text, sizeof text, "%" PRId64 " rows of v%" PRId64 " in %" PRId64 " window%s", b->rows,
              d->champion, b->windows, b->windows == 1 ? "" : "s");
     json_t *payload =
-        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "text", text, "version",
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "text", text, "version",
                   (json_int_t)d->champion, "block_us", (json_int_t)(b->index * q->cfg.block_us),
                   "length_us", (json_int_t)q->cfg.block_us, "windows", (json_int_t)b->windows,
-                  "rows", (json_int_t)b->rows);
+                  "rows", (json_int_t)b->rows, "inputs_before", evidence_before(&d->side[Q_INPUTS]),
+                  "outputs_before", evidence_before(&d->side[Q_OUTPUTS]));
     if (payload == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "evidence of %s: no memory", q->cfg.deployment);
     }

@@ -4,12 +4,13 @@ import gzip
 import hashlib
 import json
 import re
+import subprocess
 
 import pytest
 
 import browser
 from browser import Browser
-from replica import wait_for
+from replica import OVERTAKE, wait_for
 from test_loop_closed import RECENT, TURN, Traffic, closed_app
 from up import two_classes
 
@@ -299,3 +300,85 @@ def test_nothing_sticks_out(world, page, width):
         page.wait("no sideways scrolling", "document.documentElement.scrollWidth <= innerWidth")
     assert page.js("getComputedStyle(document.documentElement).getPropertyValue('--bg').trim()") == \
         ("#11141a" if width == 760 else "#f5f6f8")
+
+
+MANY = """(() => {
+    const real = window.fetch, json = (x) => new Response(JSON.stringify(x));
+    window.fetch = async (path, init) => {
+        const r = await real(path, init), u = new URL(path, location.href).pathname.split('/').slice(3);
+        if (u[0] === 'apps' && u.length === 1) {
+            const [a] = (await r.json()).apps;
+            return json({ apps: Array.from({ length: 10000 }, (_, i) => ({ ...a, app: i ? `a-long-name-of-an-app-${i}` : a.app,
+                degraded: i % 50 === 49 })) });
+        }
+        if (u[0] === 'apps' && u.length === 2) {
+            const a = await r.json();
+            Object.assign(a.quality.drift, { learning: false, evidence: 9000, threshold: 7200, reason: undefined,
+                moved: Array.from({ length: 10000 }, (_, i) => ({ name: `pixel_${i}`, kind: 'location', effect: (i % 2 ? 3 : -3) / (i + 1),
+                    unit: 'sigma', since_us: 1, evidence: 1, latched: false, text: '' })) });
+            return json({ ...a, drift: true });
+        }
+        if (u[0] === 'models' && u.length === 2) {
+            const m = await r.json();
+            return json({ ...m, list: Array.from({ length: 10000 }, (_, i) => ({ ...m.list[0], version: 10000 - i })) });
+        }
+        return r;
+    };
+})()"""
+
+
+def test_ten_thousand_of_everything(up, app, page):
+    u, a = up(), app()
+    a.apply(u.api)
+    u.api.wait_event("version.promoted", f"model/{a.name}@1")
+    page.call("Page.addScriptToEvaluateOnNewDocument", source=MANY)
+    open_page(page, u)
+    page.wait_text("9,800 more")
+    first = page.js("document.querySelector('[data-app] .badge').innerText")
+    assert "degraded" in first  # what is not well comes first
+    page.click("#find")
+    page.type("app-4242")
+    page.wait("the one", "document.querySelectorAll('[data-app]').length === 1")
+    page.js(f"location.hash = '#/apps/{a.name}'")
+    page.wait_text("pixel_0", "table")
+    page.wait_text("and 9,988 that moved less")
+    page.wait("versions", "!!document.querySelector('[data-version=\"10000\"]')")
+    page.wait_text("10,000", "[aria-labelledby=h-versions] header")
+    nodes = page.js("document.getElementsByTagName('*').length")
+    assert nodes < 2500, nodes
+    page.look(360, 800, dark=True)
+    page.wait("no sideways scrolling", "document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_what_an_event_holds_is_text(up, app, page):
+    """Names and reasons of people go through the page as text, whatever they look like."""
+    u, a = up(), app()
+    a.apply(u.api)
+    u.api.wait_event("version.promoted", f"model/{a.name}@1")
+    open_page(page, u, f"/apps/{a.name}")
+    bad = "<img src=x onerror=window.__bad=1><script>window.__bad=1</script>"
+    u.api.act(a.name, "pause", reason=bad)
+    page.wait_text(bad, ".timeline")
+    page.wait_text(bad, "[aria-label='The loop']")
+    assert page.js("window.__bad === undefined && !document.querySelector('main img')")
+    # The name that a person gives is the actor in the log, also outside ASCII.
+    page.click("[data-verb=resume]")
+    page.click("#ask-who")
+    page.type("Zoë")
+    page.click("dialog .primary")
+    page.wait_text("resumed by Zoë", ".timeline")
+    assert u.api.events("loop.resumed")[-1]["actor"] == "Zoë"
+
+
+def test_overtake_page_prints_the_way_in(up, page):
+    u = up()
+
+    def overtake(*args):
+        done = subprocess.run([str(OVERTAKE), "page", "--data", str(u.data), *args], capture_output=True, text=True)
+        return done.returncode, done.stdout
+    code, out = overtake()
+    assert code == 0 and out.startswith(f"http://{u.control}/#token=")
+    assert json.loads(overtake("--output", "json")[1]) == {"page": out.strip()}
+    page.goto(out.strip())
+    page.wait_text("No app yet")
+    assert u.api.token not in page.js("location.href")

@@ -41,6 +41,7 @@ def test_windows_and_outcomes_add_up(served):
     assert (whole["version"], whole["role"], whole["failed"]) == (1, "champion", 0)
     assert whole["requests"] == asked and whole["rows"] == t.answered * t.rows + 1
     assert whole["start_us"] == span["from_us"] and 0 < whole["p50_us"] <= whole["p99_us"]
+    assert whole["covered_us"] == sum(p["covered_us"] for p in fine["points"]) and whole["covered_us"] % 500_000 == 0
     starts = [p["start_us"] for p in fine["points"]]
     assert len(starts) > 1 and starts == sorted(set(starts))
     assert all((s - span["from_us"]) % fine["bucket_us"] == 0 for s in starts)
@@ -71,7 +72,8 @@ def test_where_a_version_came_from(served):
     assert {k: v[k] for k in listed} == listed
     lineage = v["lineage"]
     assert lineage["run"] == v["run"] and lineage["parent"] is None and len(lineage["data"]["base"]) == 64
-    assert v["metrics"] and api.app(a.name)["plan"]["data"] == ["base"]
+    assert v["metrics"] and api.app(a.name)["plan"] == {
+        "data": ["base"], "retrain_when": [], "window_us": 500_000, "stages": []}
 
 
 @pytest.mark.parametrize("path, status, text", [

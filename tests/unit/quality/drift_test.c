@@ -52,6 +52,7 @@ static void test_close(int64_t version)
     is_int(events_of("close", "windows.received", &last), 1, "then it closes, with one event");
     ok(strstr(last.data, "\"windows\":5") != NULL && strstr(last.data, "\"rows\":1000") != NULL,
        "of what both replicas sent: %s", last.data);
+    ok(strstr(last.data, "\"inputs_before\":null") != NULL, "without evidence as yet");
     is_int(drift_int(q, "last_block_us"), BEGIN, "the summary names it");
     is_int(drift_int(q, "blocks_seen"), 1, "and counts it");
     is_int(drift_int(q, "blocks_needed"), WARM, "of those needed");
@@ -152,6 +153,10 @@ static void test_shift(int64_t version)
     promote(q, version);
     is_int(push_blocks(q, &r, 0, 60), 0, "60 blocks without a shift");
     is_int(drift_int(q, "learning"), 0, "the baseline is learnt");
+    ok(events_of("shift", "windows.received", &last) > 0 &&
+           strstr(last.data, "\"inputs_before\":null") == NULL &&
+           strstr(last.data, "\"outputs_before\":") != NULL,
+       "and the event of a block tells the evidence before it: %s", last.data);
     is_int(h.drift + h.at_risk + h.other, 0, "nothing was found");
     r.w.law.shift_1 = 0.6;
     int64_t k = 60;
