@@ -151,7 +151,7 @@ def world(up, app):
     a.apply(u.api, closed_app(a))
     u.api.wait_event("version.promoted", f"model/{a.name}@1")
     u.wait_serves(a.name, 1, two_classes(1, 99)[0])
-    t = Traffic(u, a.name, rate=80)
+    t = Traffic(u, a.name)
     t.start()
     yield u, a, t
     t.end()
@@ -180,8 +180,8 @@ def test_the_story_of_an_app(world, page):
 
     # The world turns: alarm, training, stages, another version, without a hand on it.
     t.turn = TURN
+    page.wait("the alarm", "!!document.querySelector('.event.bad[data-type=\"quality.degraded\"]')", 120)
     page.wait("a stage", "['shadow', 'canary', 'probation'].includes(document.querySelector('[data-stage]')?.dataset.stage)", 120)
-    page.wait_text("quality.degraded", ".timeline")
     page.wait("another version", "+document.querySelector('[data-champion]')?.dataset.champion > 1", 120)
     new = u.api.app(a.name)["champion"]
     page.wait("its row", f"!!document.querySelector('[data-version=\"{new}\"][data-status=champion]')")
