@@ -76,15 +76,15 @@ def threads_cpu(pids):
     return total
 
 
-def session(pid):
-    """Processes of the session that `pid` leads, itself included."""
-    found = []
+def tree(pid):
+    """`pid` and its descendants."""
+    parent = {}
     for p in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if int(pathlib.Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()[3]) == pid:
-                found.append(int(p))
-        except (OSError, IndexError):
-            continue
+        with contextlib.suppress(OSError, IndexError):
+            parent[int(p)] = int(pathlib.Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    found = [pid]
+    for p in found:
+        found += [child for child, of in parent.items() if of == p]
     return found
 
 
@@ -104,7 +104,9 @@ class Training:
                     "log_limit_bytes": 1 << 20, "nice": 0, "cpu_weight": 0, "background": True}
             (folder / "spec.json").write_text(json.dumps(spec))
             argv = [str(replica.OVERTAKE), "shim", str(folder)]
-        self.process = subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+        # A run is started in the session of what serves (src/launch); a person's own process has another.
+        self.process = subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log, process_group=0 if background else None,
+                                        start_new_session=not background)
         self.wait_ready()
 
     def wait_ready(self):
@@ -118,11 +120,11 @@ class Training:
             time.sleep(0.05)
 
     def cpu(self):
-        return threads_cpu(session(self.process.pid))
+        return threads_cpu(tree(self.process.pid))
 
     def pause(self, on):
         """The program and what it started, not the shim."""
-        for pid in session(self.process.pid):
+        for pid in tree(self.process.pid):
             if not self.background or pid != self.process.pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP if on else signal.SIGCONT)

@@ -34,7 +34,7 @@ ot_rc ot_launch_exit_load(const char *rundir, ot_launch_exit *out, ot_error *err
 
 /* shim.json: who runs it and how its tree is recognised after the shim's death. */
 typedef struct ot_launch_shim_record {
-    pid_t pid; /* also the session of the program */
+    pid_t pid; /* also the session of the program, unless it is background work */
     uint64_t start_time;
     char boot_id[40];
     char mark[33];

@@ -4,11 +4,13 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -209,6 +211,20 @@ uint64_t ot_launch_proc_pss(const ot_launch_proc *p)
         return p->rss_bytes;
     }
     return kb * 1024;
+}
+
+void ot_launch_part(bool background)
+{
+    if (!background) {
+        (void)setsid(); /* refused when we lead a session already: as good */
+        return;
+    }
+    (void)setpgid(0, 0);
+    int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (tty >= 0) {
+        (void)ioctl(tty, TIOCNOTTY);
+        close(tty);
+    }
 }
 
 void ot_launch_proc_background(pid_t pid)

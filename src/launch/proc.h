@@ -40,6 +40,11 @@ ot_rc ot_launch_procs_left(ot_launch_procs *s, pid_t session, uint64_t start_tim
 uint64_t ot_launch_proc_pss(const ot_launch_proc *p);
 /* A descriptor of exactly this process, or -1 when it is gone. */
 int ot_launch_proc_open(pid_t pid, uint64_t start_time);
+/* Parts the calling process from who started it: a session of its own; background work gets only a
+ * process group of its own and no terminal, and stays in the session. There the kernel's scheduler
+ * compares it with serving itself, so that SCHED_IDLE counts; between sessions it compares the
+ * sessions (sched(7), autogroup). Safe after a fork. */
+void ot_launch_part(bool background);
 /* Gives the process's whole session the least weight, where the kernel groups tasks by session
  * (sched(7), autogroup). */
 void ot_launch_proc_background(pid_t pid);

@@ -25,6 +25,7 @@ struct start {
     char log[OT_PATH_MAX]; /* shim.log */
     char lock_text[16];
     const char *exe;
+    bool background;
     int lock_fd;
     int to_parent[2], to_middle[2]; /* pid or errno up; end of file down */
 };
@@ -62,15 +63,15 @@ static void exec_shim(const struct start *s)
     _exit(127);
 }
 
-/* Starts the shim as its own session and stays until the parent has a descriptor of it, so that its
- * number can't be given to somebody else meanwhile. */
+/* Starts the shim and stays until the parent has a descriptor of it, so that its number can't be
+ * given to somebody else meanwhile. */
 static void run_middle(const struct start *s)
 {
     char byte;
-    setsid();
+    ot_launch_part(s->background);
     pid_t pid = fork();
     if (pid == 0) {
-        setsid();
+        ot_launch_part(s->background);
         exec_shim(s);
     }
     send_report(s, pid, pid < 0 ? errno : 0);
@@ -172,6 +173,7 @@ ot_rc ot_launch_start(const char *rundir, const ot_launch_spec *spec, const char
                       ot_error *err)
 {
     struct start s = {.exe = exe != NULL ? exe : "/proc/self/exe",
+                      .background = spec->background,
                       .lock_fd = -1,
                       .to_parent = {-1, -1},
                       .to_middle = {-1, -1}};

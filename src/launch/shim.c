@@ -314,7 +314,7 @@ static ot_rc take_lock(struct shim *s, ot_error *err)
 
 static ot_rc become_owner(struct shim *s, ot_error *err)
 {
-    (void)setsid(); /* refused when we lead a session already: as good */
+    ot_launch_part(s->doc.spec.background);
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
         return ot_fail_errno(err, errno, "become the reaper of the run's processes");
     }
@@ -383,7 +383,7 @@ static ot_rc launch(struct shim *s, ot_error *err)
         ot_launch_spawn(spec, s->rundir, s->record.mark, &s->cgroup, &s->child, &s->output, err));
     (void)fcntl(s->output, F_SETFL, O_NONBLOCK);
     s->usage = (ot_launch_usage){.root = getpid(),
-                                 .session = spec->background ? getpid() : 0,
+                                 .session = spec->background ? getsid(0) : 0,
                                  .memory_limit = spec->memory_limit_bytes,
                                  .disk_limit = spec->disk_limit_bytes,
                                  .disk_dir = spec->disk_dir != NULL ? spec->disk_dir : cwd};

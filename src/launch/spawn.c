@@ -114,9 +114,7 @@ static void lower_priority(const ot_launch_spec *s)
 {
     if (s->background) {
         /* SCHED_IDLE yields the CPU the moment that anything else wakes up; nice and SCHED_BATCH
-         * do not (README.md has figures). Where the kernel groups tasks by session, the group has
-         * a weight of its own, that of a normal process unless it is told otherwise. */
-        write_proc("/proc/self/autogroup", "19");
+         * do not (README.md has figures). */
         struct sched_param p = {0};
         if (sched_setscheduler(0, SCHED_IDLE, &p) != 0) {
             (void)setpriority(PRIO_PROCESS, 0, 19);

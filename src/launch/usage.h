@@ -13,7 +13,7 @@
 typedef struct ot_launch_usage {
     /* Set by the owner; limits of 0 are none. */
     pid_t root;    /* its descendants are measured */
-    pid_t session; /* of a background run: others that it opens are made background too; or 0 */
+    pid_t session; /* of a background run: others that it opens get the least weight; or 0 */
     uint64_t memory_limit, disk_limit;
     const char *disk_dir;
     /* Results. */
