@@ -216,6 +216,7 @@ static ot_rc intake_txn(ot_txn *txn, void *arg, ot_error *err)
                          .failed = w->failed,
                          .p50_us = w->p50_us,
                          .p99_us = w->p99_us,
+                         .received_us = ot_clock_wall_us(),
                          .latency = w->latency,
                          .inputs = w->part[Q_INPUTS],
                          .outputs = w->part[Q_OUTPUTS],

@@ -158,7 +158,8 @@ ot_rc q_join_answer(q_join *j, const ot_segment_row *seg, const ot_answer *a, ot
                         .prediction = a->prediction,
                         .label = label->value,
                         .time_us = a->time_us,
-                        .probability = (double)a->probability};
+                        .probability = (double)a->probability,
+                        .joined_us = j->now_us};
     OT_TRY(ot_outcome_add(j->txn, j->q->cfg.deployment, &o, &added, err));
     if (!added) {
         return OT_OK;

@@ -72,10 +72,11 @@ typedef struct ot_migration {
 } ot_migration;
 extern const ot_migration ot_schema_migrations[];
 extern const size_t ot_schema_migrations_count;
-extern const char ot_schema_core[];    /* schema_core.c */
-extern const char ot_schema_models[];  /* schema_models.c */
-extern const char ot_schema_runs[];    /* schema_runs.c */
-extern const char ot_schema_windows[]; /* schema_windows.c */
-extern const char ot_schema_samples[]; /* schema_samples.c */
+extern const char ot_schema_core[];     /* schema_core.c */
+extern const char ot_schema_models[];   /* schema_models.c */
+extern const char ot_schema_runs[];     /* schema_runs.c */
+extern const char ot_schema_windows[];  /* schema_windows.c */
+extern const char ot_schema_samples[];  /* schema_samples.c */
+extern const char ot_schema_received[]; /* schema_received.c */
 
 #endif

@@ -109,6 +109,32 @@ ot_rc ot_labels_over(ot_txn *txn, const char *deployment, uint64_t incarnation, 
     }
 }
 
+ot_rc ot_labels_received(ot_txn *txn, const char *deployment, ot_label_fn *fn, void *arg,
+                         ot_error *err)
+{
+    OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+    OT_TRY(ot_stmt_get(txn,
+                       "SELECT incarnation, seq, value, source, time_us, received_us, joined"
+                       " FROM label WHERE deployment = ?1 ORDER BY received_us, incarnation, seq",
+                       &s, err));
+    OT_TRY(ot_bind_text(s, 1, deployment, err));
+    for (;;) {
+        bool row;
+        OT_TRY(ot_stmt_step(s, "read labels", &row, err));
+        if (!row) {
+            return OT_OK;
+        }
+        ot_label_row r = {.incarnation = (uint64_t)ot_col_i64(s, 0),
+                          .seq = (uint64_t)ot_col_i64(s, 1),
+                          .value = ot_col_f64(s, 2),
+                          .source = ot_col_text(s, 3),
+                          .time_us = ot_col_i64(s, 4),
+                          .received_us = ot_col_i64(s, 5),
+                          .joined = ot_col_i64(s, 6) != 0};
+        OT_TRY(fn(arg, &r, err));
+    }
+}
+
 ot_rc ot_labels_waiting(ot_txn *txn, const char *deployment, int64_t from_us, int64_t *n_out,
                         ot_error *err)
 {
@@ -163,8 +189,8 @@ ot_rc ot_outcome_add(ot_txn *txn, const char *deployment, const ot_outcome_row *
     OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
     OT_TRY(ot_stmt_get(txn,
                        "INSERT INTO outcome (deployment, incarnation, seq, version, shadow, right,"
-                       " prediction, label, time_us, probability)"
-                       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+                       " prediction, label, time_us, probability, joined_us)"
+                       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
                        " ON CONFLICT (deployment, incarnation, seq, version) DO NOTHING",
                        &s, err));
     OT_TRY(bind_row(s, deployment, r->incarnation, r->seq, err));
@@ -175,6 +201,7 @@ ot_rc ot_outcome_add(ot_txn *txn, const char *deployment, const ot_outcome_row *
     OT_TRY(ot_bind_f64(s, 8, r->label, err));
     OT_TRY(ot_bind_i64(s, 9, r->time_us, err));
     OT_TRY(ot_bind_f64(s, 10, r->probability, err));
+    OT_TRY(ot_bind_i64(s, 11, r->joined_us, err));
     OT_TRY(ot_stmt_run(s, "add an outcome", err));
     *added_out = ot_txn_changes(txn) > 0;
     return OT_OK;
@@ -196,8 +223,8 @@ ot_rc ot_outcomes_relabel(ot_txn *txn, const char *deployment, uint64_t incarnat
 }
 
 #define OUTCOME_COLUMNS                                                                            \
-    "SELECT incarnation, seq, version, shadow, right, prediction, label, time_us, probability"     \
-    " FROM outcome "
+    "SELECT incarnation, seq, version, shadow, right, prediction, label, time_us, probability,"    \
+    " joined_us FROM outcome "
 
 static ot_outcome_row outcome_of(sqlite3_stmt *s)
 {
@@ -211,6 +238,7 @@ static ot_outcome_row outcome_of(sqlite3_stmt *s)
         .label = ot_col_f64(s, 6),
         .time_us = ot_col_i64(s, 7),
         .probability = ot_col_f64(s, 8),
+        .joined_us = ot_col_i64(s, 9),
     };
 }
 
@@ -225,6 +253,22 @@ static ot_rc each_outcome(sqlite3_stmt *s, ot_outcome_fn *fn, void *arg, ot_erro
         ot_outcome_row r = outcome_of(s);
         OT_TRY(fn(arg, &r, err));
     }
+}
+
+/* Incarnations are compared as SQLite keeps them, as signed numbers: an order like another. */
+ot_rc ot_outcomes_after(ot_txn *txn, const char *deployment, const ot_outcome_row *after,
+                        int64_t limit, ot_outcome_fn *fn, void *arg, ot_error *err)
+{
+    OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+    OT_TRY(ot_stmt_get(txn,
+                       OUTCOME_COLUMNS "WHERE deployment = ?1"
+                                       " AND (incarnation, seq, version) > (?2, ?3, ?4)"
+                                       " ORDER BY incarnation, seq, version LIMIT ?5",
+                       &s, err));
+    OT_TRY(bind_row(s, deployment, after->incarnation, after->seq, err));
+    OT_TRY(ot_bind_i64(s, 4, after->version, err));
+    OT_TRY(ot_bind_i64(s, 5, limit, err));
+    return each_outcome(s, fn, arg, err);
 }
 
 ot_rc ot_outcome_get(ot_txn *txn, const char *deployment, uint64_t incarnation, uint64_t seq,

@@ -36,6 +36,9 @@ typedef ot_rc ot_label_fn(void *arg, const ot_label_row *row, ot_error *err);
 /* Labels of rows numbered in [first, last], by number. */
 ot_rc ot_labels_over(ot_txn *txn, const char *deployment, uint64_t incarnation, uint64_t first,
                      uint64_t last, ot_label_fn *fn, void *arg, ot_error *err) OT_CHECKED;
+/* All labels, in the order in which they came. */
+ot_rc ot_labels_received(ot_txn *txn, const char *deployment, ot_label_fn *fn, void *arg,
+                         ot_error *err) OT_CHECKED;
 /* Labels whose row has not arrived, of those received at or after from_us. */
 ot_rc ot_labels_waiting(ot_txn *txn, const char *deployment, int64_t from_us, int64_t *n_out,
                         ot_error *err) OT_CHECKED;
@@ -55,6 +58,7 @@ typedef struct ot_outcome_row {
     double label;
     int64_t time_us;    /* of the prediction */
     double probability; /* of being sampled */
+    int64_t joined_us;  /* when answer and label were both here; 0: not kept then */
 } ot_outcome_row;
 
 /* *added_out is false when the version's outcome of this row is there already: nothing changes. */
@@ -63,11 +67,15 @@ ot_rc ot_outcome_add(ot_txn *txn, const char *deployment, const ot_outcome_row *
 /* A corrected label: sets label and right of all outcomes of the row. */
 ot_rc ot_outcomes_relabel(ot_txn *txn, const char *deployment, uint64_t incarnation, uint64_t seq,
                           double label, ot_error *err) OT_CHECKED;
+/* Outcomes of all versions, row by row: `limit` at most, from the first after (incarnation, seq,
+ * version) in that order. */
+typedef ot_rc ot_outcome_fn(void *arg, const ot_outcome_row *row, ot_error *err);
+ot_rc ot_outcomes_after(ot_txn *txn, const char *deployment, const ot_outcome_row *after,
+                        int64_t limit, ot_outcome_fn *fn, void *arg, ot_error *err) OT_CHECKED;
 /* OT_NOT_FOUND: the version has no outcome of this row. */
 ot_rc ot_outcome_get(ot_txn *txn, const char *deployment, uint64_t incarnation, uint64_t seq,
                      int64_t version, ot_outcome_row *out, ot_error *err) OT_CHECKED;
 
-typedef ot_rc ot_outcome_fn(void *arg, const ot_outcome_row *row, ot_error *err);
 /* Of one version with times in [from_us, to_us): the newest `limit`, newest first. */
 ot_rc ot_outcomes_of_version(ot_txn *txn, const char *deployment, int64_t version, int64_t from_us,
                              int64_t to_us, int64_t limit, ot_outcome_fn *fn, void *arg,

@@ -107,8 +107,8 @@ ot_rc ot_window_insert(ot_txn *txn, const ot_window_row *r, int64_t *id_out, ot_
     OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
     OT_TRY(ot_stmt_get(txn,
                        "INSERT INTO traffic_window (deployment, version, role, start_us, end_us,"
-                       " requests, row_count, failed, p50_us, p99_us, latency)"
-                       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                       " requests, row_count, failed, p50_us, p99_us, latency, received_us)"
+                       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                        &s, err));
     OT_TRY(ot_bind_text(s, 1, r->deployment, err));
     OT_TRY(ot_bind_i64(s, 2, r->version, err));
@@ -121,6 +121,7 @@ ot_rc ot_window_insert(ot_txn *txn, const ot_window_row *r, int64_t *id_out, ot_
     OT_TRY(ot_bind_f64(s, 9, r->p50_us, err));
     OT_TRY(ot_bind_f64(s, 10, r->p99_us, err));
     OT_TRY(bind_blob(s, 11, r->latency, r->n_latency, err));
+    OT_TRY(ot_bind_i64(s, 12, r->received_us, err));
     OT_TRY(ot_stmt_run(s, "add a window", err));
     int64_t id = ot_txn_last_id(txn);
     OT_TRY(insert_counts(txn, id, r, err));
@@ -140,7 +141,7 @@ ot_rc ot_windows_last_id(ot_txn *txn, int64_t *id_out, ot_error *err)
 
 #define WINDOW_COLUMNS                                                                             \
     "SELECT w.id, w.version, w.role, w.start_us, w.end_us, w.requests, w.row_count, w.failed,"     \
-    " w.p50_us, w.p99_us, w.latency"
+    " w.p50_us, w.p99_us, w.latency, w.received_us"
 
 static ot_window_row row_of(sqlite3_stmt *s, const char *deployment, bool counts)
 {
@@ -156,11 +157,12 @@ static ot_window_row row_of(sqlite3_stmt *s, const char *deployment, bool counts
         .failed = ot_col_i64(s, 7),
         .p50_us = ot_col_f64(s, 8),
         .p99_us = ot_col_f64(s, 9),
+        .received_us = ot_col_i64(s, 11),
     };
     r.latency = ot_col_blob(s, 10, &r.n_latency);
     if (counts) {
-        r.inputs = ot_col_blob(s, 11, &r.n_inputs);
-        r.outputs = ot_col_blob(s, 12, &r.n_outputs);
+        r.inputs = ot_col_blob(s, 12, &r.n_inputs);
+        r.outputs = ot_col_blob(s, 13, &r.n_outputs);
     }
     return r;
 }
@@ -195,6 +197,21 @@ ot_rc ot_windows_since(ot_txn *txn, const char *deployment, int64_t version, ot_
     OT_TRY(ot_bind_text(s, 2, deployment, err));
     OT_TRY(ot_bind_i64(s, 3, version, err));
     OT_TRY(ot_bind_i64(s, 4, role, err));
+    return each(s, deployment, true, fn, arg, err);
+}
+
+ot_rc ot_windows_after(ot_txn *txn, const char *deployment, int64_t after_id, int64_t limit,
+                       ot_window_fn *fn, void *arg, ot_error *err)
+{
+    OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+    OT_TRY(ot_stmt_get(txn,
+                       WINDOW_COLUMNS ", c.inputs, c.outputs FROM traffic_window w"
+                                      " JOIN traffic_counts c ON c.id = w.id WHERE w.id > ?1"
+                                      " AND +w.deployment = ?2 ORDER BY w.id LIMIT ?3",
+                       &s, err));
+    OT_TRY(ot_bind_i64(s, 1, after_id, err));
+    OT_TRY(ot_bind_text(s, 2, deployment, err));
+    OT_TRY(ot_bind_i64(s, 3, limit, err));
     return each(s, deployment, true, fn, arg, err);
 }
 

@@ -48,6 +48,7 @@ typedef struct ot_window_row {
     int64_t start_us, end_us;
     int64_t requests, rows, failed;
     double p50_us, p99_us;
+    int64_t received_us;                    /* when it came here; 0: not kept then */
     const void *latency, *inputs, *outputs; /* histograms in the form of stats; n 0: absent */
     size_t n_latency, n_inputs, n_outputs;
 } ot_window_row;
@@ -63,6 +64,10 @@ typedef ot_rc ot_window_fn(void *arg, const ot_window_row *row, ot_error *err);
 /* Windows of one version and role with id > after_id, in the order in which they came. */
 ot_rc ot_windows_since(ot_txn *txn, const char *deployment, int64_t version, ot_window_role role,
                        int64_t after_id, ot_window_fn *fn, void *arg, ot_error *err) OT_CHECKED;
+/* Windows of all versions with id > after_id, in the order in which they came: `limit` at most,
+ * with their counts. */
+ot_rc ot_windows_after(ot_txn *txn, const char *deployment, int64_t after_id, int64_t limit,
+                       ot_window_fn *fn, void *arg, ot_error *err) OT_CHECKED;
 /* Windows of all versions that ended in [from_us, to_us), by their end; without the counts of
  * inputs and outputs. */
 ot_rc ot_windows_ended(ot_txn *txn, const char *deployment, int64_t from_us, int64_t to_us,

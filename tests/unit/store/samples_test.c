@@ -304,6 +304,10 @@ static ot_rc labels(ot_txn *txn, ot_error *err)
     is_int(joined, 1, "and whether it joined");
     OT_TRY(ot_labels_over(txn, D, 1, 0, INT64_MAX, see_label, NULL, err));
     is_int(n_labels, 2, "each process has its own");
+    sources[0] = 0;
+    OT_TRY(ot_labels_received(txn, D, see_label, NULL, err));
+    is_str(sources, "3=1(d) 5=2(c) 9=1(e) ", "all, in the order in which they came");
+    n_labels -= 3;
     is_int(put_label(txn, (uint64_t)INT64_MAX + 1, 1, "", 1, &put, &last), OT_RANGE, "%s",
            last.msg);
     is_int(put_label(txn, 1, NAN, "", 1, &put, &last), OT_RANGE, "%s", last.msg);
@@ -331,7 +335,8 @@ static ot_rc outcome(ot_txn *txn, uint64_t seq, int64_t version, bool shadow, in
                         .prediction = right < 0 ? (double)NAN : right,
                         .label = 1,
                         .time_us = (int64_t)seq,
-                        .probability = 0.5};
+                        .probability = 0.5,
+                        .joined_us = (int64_t)seq + 7};
     OT_TRY(ot_outcome_add(txn, D, &r, &added, err));
     return added ? OT_OK : ot_fail(err, OT_EXISTS, "it is there");
 }
@@ -368,7 +373,8 @@ static ot_rc outcomes(ot_txn *txn, ot_error *err)
     OT_TRY(outcome(txn, 5, 2, true, 1, err));
     is_int(outcome(txn, 1, 2, false, 1, &last), OT_EXISTS, "an outcome is added once");
     OT_TRY(ot_outcome_get(txn, D, 1, 1, 2, &r, err));
-    ok(r.right == 0 && r.shadow && r.probability == 0.5 && r.label == 1, "as it first was");
+    ok(r.right == 0 && r.shadow && r.probability == 0.5 && r.label == 1 && r.joined_us == 8,
+       "as it first was");
     OT_TRY(ot_outcome_get(txn, D, 1, 5, 1, &r, err));
     ok(r.right == -1 && isnan(r.prediction), "also without right and wrong");
     is_int(ot_outcome_get(txn, D, 1, 4, 2, &r, &last), OT_NOT_FOUND, "%s", last.msg);
@@ -391,6 +397,14 @@ static ot_rc outcomes(ot_txn *txn, ot_error *err)
     ok(r.right == -1 && r.label == 3, "what is not judged stays so");
     OT_TRY(ot_outcomes_of_version(txn, D, 1, 2, 5, 2, see_outcome, NULL, err));
     ok(n_outcomes == 2 && first_time == 4, "the newest first, before the end, at most so many");
+    n_outcomes = 0;
+    OT_TRY(ot_outcomes_after(txn, D, &(ot_outcome_row){.incarnation = 1, .seq = 2, .version = 1}, 4,
+                             see_outcome, NULL, err));
+    ok(n_outcomes == 4 && first_time == 2, "row by row, from the next one, at most so many");
+    n_outcomes = 0;
+    OT_TRY(ot_outcomes_after(txn, D, &(ot_outcome_row){.incarnation = (uint64_t)INT64_MIN}, 99,
+                             see_outcome, NULL, err));
+    ok(n_outcomes == 9 && first_time == 1, "all of them");
     uint8_t wrong[4] = {9, 9, 9, 9};
     int64_t n = -1, us = -1;
     OT_TRY(ot_outcomes_wrong(txn, D, 1, 1, 6, 4, wrong, &n, err));

@@ -90,6 +90,7 @@ static int64_t insert(const char *deployment, int64_t version, ot_window_role ro
                      .failed = 1,
                      .p50_us = 1.5,
                      .p99_us = 2.5,
+                     .received_us = start + 11,
                      .latency = "lat",
                      .n_latency = 3,
                      .inputs = "in",
@@ -114,6 +115,12 @@ static ot_rc since_fn(ot_txn *txn, void *arg, ot_error *err)
 {
     ask *a = arg;
     return ot_windows_since(txn, a->deployment, a->version, a->role, a->a, take, a, err);
+}
+
+static ot_rc after_fn(ot_txn *txn, void *arg, ot_error *err)
+{
+    ask *a = arg;
+    return ot_windows_after(txn, a->deployment, a->a, a->limit, take, a, err);
 }
 
 static ot_rc ended_fn(ot_txn *txn, void *arg, ot_error *err)
@@ -151,7 +158,7 @@ static void test_windows(void)
     is_str(a.bytes.data, "lat/in/0 lat/in/0 lat/in/0 ", "with their histograms");
     ok(a.row.version == 1 && a.row.role == OT_WINDOW_CHAMPION && a.row.end_us == 130 &&
            a.row.requests == 5 && a.row.rows == 7 && a.row.failed == 1 && a.row.p50_us == 1.5 &&
-           a.row.p99_us == 2.5,
+           a.row.p99_us == 2.5 && a.row.received_us == 131,
        "and all columns");
     ot_str_clear(&a.seen);
     a.a = 4;
@@ -161,6 +168,14 @@ static void test_windows(void)
     a.a = 0;
     a.role = OT_WINDOW_SHADOW;
     ok(ot_store_read(store, since_fn, &a, &err) == OT_OK && a.seen.len == 0, "of no other role");
+
+    ot_str_clear(&a.bytes);
+    a.a = 1;
+    a.limit = 2;
+    ok(ot_store_read(store, after_fn, &a, &err) == OT_OK, "after an id");
+    is_str(a.seen.data, "2:100 4:90 ", "of all versions and roles, at most so many");
+    is_str(a.bytes.data, "lat/in/0 lat/in/0 ", "with their histograms");
+    ot_str_clear(&a.seen);
 
     a.a = 100;
     a.b = 130;
