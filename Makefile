@@ -133,7 +133,7 @@ $(foreach f,$(FUZZ_SRC:tests/fuzz/%_fuzz.c=%),$(eval $(call fuzz_rule,$(f))))
 # --- set-up ------------------------------------------------------------------------------------
 # RUNTIME=onnx: the small path, without TensorFlow.
 RUNTIME ?= tensorflow
-.PHONY: deps deps-debian deps-python deps-page deps-browser deps-tools deps-cross
+.PHONY: deps deps-debian deps-python deps-page deps-browser deps-fuzz deps-tools deps-cross
 deps: deps-debian deps-python deps-page
 deps-debian:
 	@tools/deps.sh debian
@@ -144,6 +144,8 @@ deps-page:
 # What only `make test` needs.
 deps-browser:
 	@tools/deps.sh browser
+deps-fuzz:
+	@tools/deps.sh fuzz
 # What only lint, test-long and bench need.
 deps-tools:
 	@tools/deps.sh tools
@@ -152,10 +154,15 @@ deps-cross:
 
 # --- tests -------------------------------------------------------------------------------------
 .PHONY: test test-unit test-long unit-bins fuzz-bins fuzz-live layers lint install bench
-test: deps deps-browser
+test: deps deps-browser deps-fuzz
 	@$(MAKE) --no-print-directory layers
 	@$(MAKE) --no-print-directory WERROR=1 -j2 all unit-bins fuzz-bins $(CONFORMANCE)
-	@BUILD=$(BUILD) PYTHON=$(PYTHON) tools/test.sh
+	@+$(if $(FUZZ_CC),$(MAKE_FUZZ))
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) FUZZ=$(if $(FUZZ_CC),build/fuzz) tools/test.sh
+
+# libFuzzer is clang's: where there is none, what needs it is left out, and tools/test.sh says so.
+FUZZ_CC   = $(shell command -v clang-14 2>/dev/null)
+MAKE_FUZZ = $(MAKE) --no-print-directory -j2 V=fuzz BUILD=build/fuzz CC=$(FUZZ_CC) fuzz-live
 
 unit-bins: $(UNIT_BIN)
 fuzz-bins: $(FUZZ_BIN)
@@ -183,7 +190,7 @@ FUZZ_SECONDS ?= 300
 KILLS        ?= 200
 .PHONY: cross-test
 test-long: deps deps-tools
-	@$(MAKE) --no-print-directory -j2 V=fuzz CC=clang-14 fuzz-live
+	@+$(MAKE_FUZZ)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz.sh build/fuzz
 	@$(MAKE) --no-print-directory -j2 all
 	@BUILD=$(BUILD) $(PYTHON) tests/e2e/kill_campaign.py --kills $(KILLS)

@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 debian_packages="gcc make pkg-config libc6-dev libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev \
 zlib1g-dev g++ binutils python3 python3-venv ca-certificates"
 browser_packages="chromium-headless-shell fonts-dejavu-core"
-tool_packages="clang-14 libclang-rt-14-dev clang-format-14 wrk"
+fuzz_packages="clang-14 libclang-rt-14-dev"
+tool_packages="$fuzz_packages clang-format-14 wrk"
 cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
 cross_libraries="libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev"
 
@@ -131,9 +132,11 @@ case "${1:-all}" in
     tools) if is_debian; then debian $tool_packages; else elsewhere_tools; fi ;;
     # What tests of the page drive; elsewhere they look for one, and say so when there is none.
     browser) if is_debian; then debian $browser_packages; fi ;;
+    # tools/test.sh says so where there is no clang.
+    fuzz) if is_debian; then debian $fuzz_packages; fi ;;
     python) python ;;
     page) page ;;
     cross) cross ;;
     all) "$0" debian && python && page ;;
-    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|page|browser|tools|cross|all]" >&2; exit 2 ;;
+    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|page|browser|fuzz|tools|cross|all]" >&2; exit 2 ;;
 esac

@@ -91,11 +91,24 @@ page() {
     fi
 }
 
+# Goes on from the corpora with clang's libFuzzer, under ASan and UBSan.
+fuzz() {
+    if [ -z "${FUZZ:-}" ]; then
+        echo "  fuzz: # SKIP no clang-14 here"; skipped=$((skipped + 1)); return
+    fi
+    if FUZZ_SECONDS=${FUZZ_SECONDS:-10} tools/fuzz.sh "$FUZZ"; then
+        passed=$((passed + $(wc -l <"$FUZZ/fuzz.list")))
+    else
+        failed=$((failed + 1)); status=1
+    fi
+}
+
 unit
 page
 replay
+[ "$part" = all ] && fuzz
 [ "$part" = all ] && conformance
-echo "unit, corpus, conformance: $passed passed, $failed failed, $skipped skipped"
+echo "unit, corpus, fuzz, conformance: $passed passed, $failed failed, $skipped skipped"
 if [ "$part" = all ] && ls tests/e2e/test_*.py >/dev/null 2>&1; then
     BUILD=$build timeout 1800 "${PYTHON:-.deps/venv/bin/python}" -m pytest -q -rs tests/e2e || status=1
 fi

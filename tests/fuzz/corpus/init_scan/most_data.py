@@ -1,0 +1,8 @@
+np.load("a.npz")
+np.load("b.npz")
+np.load("c.npz")
+np.load("d.npz")
+np.load("e.npz")
+np.load("f.npz")
+np.load("g.npz")
+np.load("h.npz")
