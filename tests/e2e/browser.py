@@ -74,7 +74,7 @@ class Browser:
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         p = Page(self, session)
         self.pages[session] = p
-        for domain in ("Page", "Runtime", "Network", "Log", "Performance"):
+        for domain in ("Page", "Runtime", "Network", "Log", "Performance", "DOM", "Accessibility"):
             p.call(f"{domain}.enable")
         p.look(width, height)
         return p
@@ -135,7 +135,7 @@ class Page:
             except (AssertionError, RuntimeError) as e:  # between two documents
                 value = e
             time.sleep(0.05)
-        raise AssertionError(f"waited {seconds:.0f} s for {what}: {value!r}\n{self.text()[:3000]}\n{self.said}")
+        raise AssertionError(f"waited {seconds:.0f} s for {what}: {value!r}\n{self.text()[:8000]}\n{self.said}")
 
     def text(self, selector="body"):
         return self.js(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")
@@ -151,8 +151,47 @@ class Page:
             e.scrollIntoView({{block: 'center'}});
             const r = e.getBoundingClientRect();
             return r.width > 0 && [r.x + r.width / 2, r.y + r.height / 2]; }})()""")
+        self.click_at(*box)
+
+    def click_at(self, x, y):
         for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    # ---- as assistive technology has it: by role and name
+
+    def named(self, role, name):
+        """The node of this role whose accessible name is `name`, or matches it when it is a compiled expression."""
+        fits = name.search if hasattr(name, "search") else lambda n: n == name
+
+        def find():
+            for n in self.call("Accessibility.getFullAXTree")["nodes"]:
+                if not n["ignored"] and n["role"]["value"] == role and fits(n["name"]["value"]):
+                    return n
+            return None
+        end = time.monotonic() + PATIENCE
+        while not (n := find()):
+            assert time.monotonic() < end, f"no {role} '{name}'\n{self.text()[:8000]}\n{self.said}"
+            time.sleep(0.05)
+        return n
+
+    def is_off(self, role, name):
+        return any(p["name"] == "disabled" and p["value"]["value"] for p in self.named(role, name)["properties"])
+
+    def click_named(self, role, name):
+        node = self.named(role, name)["backendDOMNodeId"]
+        self.call("DOM.scrollIntoViewIfNeeded", backendNodeId=node)
+        box = self.call("DOM.getBoxModel", backendNodeId=node)["model"]["border"]
+        self.click_at((box[0] + box[4]) / 2, (box[1] + box[5]) / 2)
+
+    def tab_to(self, role, name, most=200):
+        """Presses Tab until this node has the focus."""
+        node = self.named(role, name)["backendDOMNodeId"]
+        for _ in range(most):
+            self.key("Tab")
+            at = self.call("Runtime.evaluate", expression="document.activeElement")["result"]["objectId"]
+            if self.call("DOM.describeNode", objectId=at)["node"]["backendNodeId"] == node:
+                return
+        raise AssertionError(f"Tab does not reach {role} '{name}'")
 
     def key(self, name, shift=False):
         text = {"Enter": "\r", "Space": " "}.get(name)
@@ -173,3 +212,10 @@ class Page:
         """Bytes of live JavaScript objects, after a collection."""
         self.call("HeapProfiler.collectGarbage")
         return self.call("Runtime.getHeapUsage")["usedSize"]
+
+
+def open_page(p, u, path="/"):
+    p.goto(f"http://{u.control}/#token={u.api.token}")
+    p.wait_text("live", "[data-link]")
+    if path != "/":
+        p.js(f"location.hash = {json.dumps('#' + path)}")

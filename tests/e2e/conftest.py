@@ -1,10 +1,12 @@
 """Fixtures of the end-to-end tests. The build folder is $BUILD (build/release)."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+import browser
 from linear_model import W
 from replica import BUILD, ROOT, ControlPlane, Replica, write_raw
 from replica import linear as linear_of
@@ -82,3 +84,22 @@ def linear(tmp_path, serve):
     """A replica that serves linear_model's model as `m`."""
     write_raw(tmp_path / "models" / "m", linear_of(W))
     return serve(tmp_path / "models", "--workers", 2)
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    if browser.find() is None:
+        pytest.skip("no Chromium here; on Debian: make deps-browser")
+    b = browser.Browser(tmp_path_factory.mktemp("browser") / "profile")
+    yield b
+    b.close()
+
+
+@pytest.fixture
+def page(chromium):
+    """A tab; what it complained of, or asked another machine for, fails the test."""
+    p = chromium.page()
+    yield p
+    assert not p.complaints(), p.complaints()
+    foreign = [u for u in p.requests if not re.match(r"http://127\.0\.0\.1:\d+/|about:", u)]
+    assert not foreign, foreign

@@ -24,7 +24,7 @@ class Traffic(threading.Thread):
     def __init__(self, up, name, rate=150, seed=7):
         super().__init__(daemon=True)
         self.up, self.name, self.rate, self.seed = up, name, rate, seed
-        self.turn, self.label, self.stopping = 0.0, True, False
+        self.turn, self.shift, self.label, self.stopping = 0.0, 0.0, True, False
         self.sent = self.right = 0
         self.faults, self.by_version, self.pending = [], {}, []
 
@@ -32,6 +32,7 @@ class Traffic(threading.Thread):
         start, batch = time.monotonic(), []
         while not self.stopping:
             x, y = two_classes(1, self.seed * 1_000_003 + self.sent, self.turn)
+            x[:, 2] += self.shift  # says nothing about y
             self.sent += 1
             try:
                 status, headers, answer = self.up.infer(self.name, x)
@@ -64,6 +65,22 @@ class Traffic(threading.Thread):
         self.stopping = True
         self.join(30)
         return self.faults
+
+
+def push_inverted(u, a, folder, **more):
+    """Somebody pushes a version that says the opposite, past a gate that lets everything through."""
+    hurry = [{"gate": {"require": "candidate.base > 0.01"}},
+             {"canary": {"shares": ["20%"], "margin": 0.1, "at_most": "60s"}}]
+    a.apply(u.api, closed_app(a, release=hurry, **more))
+    x, y = two_classes(2000, 1)
+    w, *_ = np.linalg.lstsq(np.hstack([x, np.ones((2000, 1))]), np.eye(2)[1 - y], rcond=None)
+    bad = folder / "bad" / "model"
+    bad.mkdir(parents=True)
+    (bad / "null.json").write_text(json.dumps({
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
+        "op": "linear", "weights": w[:-1].tolist(), "bias": w[-1].tolist(), "softmax": True}))
+    u.api.act(a.name, "push", path=str(bad))
 
 
 def closed_app(a, **more):
@@ -166,19 +183,8 @@ def test_without_a_change_nothing_happens(world):
 def test_the_canary_catches_what_the_gate_lets_through(world, tmp_path):
     u, a, t = world
     wait_for("300 labelled rows", lambda: u.api.app(a.name)["labels_new"] >= 300)
-    hurry = [{"gate": {"require": "candidate.base > 0.01"}},
-             {"canary": {"shares": ["20%"], "margin": 0.1, "at_most": "60s"}}]
-    a.apply(u.api, closed_app(a, release=hurry))
-    x, y = two_classes(2000, 1)
-    w, *_ = np.linalg.lstsq(np.hstack([x, np.ones((2000, 1))]), np.eye(2)[1 - y], rcond=None)
-    bad = tmp_path / "bad" / "model"
-    bad.mkdir(parents=True)
-    (bad / "null.json").write_text(json.dumps({
-        "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
-        "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
-        "op": "linear", "weights": w[:-1].tolist(), "bias": w[-1].tolist(), "softmax": True}))
     after = u.api.head()
-    u.api.act(a.name, "push", path=str(bad))
+    push_inverted(u, a, tmp_path)
     back = u.api.wait_event("version.rolled_back", f"model/{a.name}@2", after,
                             unless=("cycle.failed", "version.promoted"))
     assert "worse as canary" in back["payload"]["text"] and back["payload"]["evidence"]["candidate_answered"] >= 0

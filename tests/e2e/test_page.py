@@ -8,53 +8,12 @@ import subprocess
 
 import pytest
 
-import browser
-from browser import Browser
+from browser import open_page
 from replica import OVERTAKE, wait_for
-from test_loop_closed import RECENT, TURN, Traffic, closed_app
 from up import two_classes
-
-if browser.find() is None:
-    pytest.skip("no Chromium here; on Debian: make deps", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    b = Browser(tmp_path_factory.mktemp("browser") / "profile")
-    yield b
-    b.close()
-
-
-@pytest.fixture
-def page(chromium):
-    """A tab; what it complained of, or asked another machine for, fails the test."""
-    p = chromium.page()
-    yield p
-    assert not p.complaints(), p.complaints()
-    foreign = [u for u in p.requests if not re.match(r"http://127\.0\.0\.1:\d+/|about:", u)]
-    assert not foreign, foreign
-
-
-def open_page(p, u, path="/"):
-    p.goto(f"http://{u.control}/#token={u.api.token}")
-    p.wait_text("live", "[data-link]")
-    if path != "/":
-        p.js(f"location.hash = {json.dumps('#' + path)}")
-
 
 def state_of(p, node):
     return p.js(f"document.querySelector('[data-node={node}]')?.dataset.state")
-
-
-def press(p, verb, reason=None, button=None):
-    """Clicks a button of the app, writes a reason, confirms."""
-    p.click(f"[data-verb={verb}]")
-    p.wait("the dialog", "!!document.querySelector('dialog[open]')")
-    if reason:
-        p.click("#ask-reason")
-        p.type(reason)
-    p.click("dialog .primary")
-    p.wait("the dialog to close", "!document.querySelector('dialog[open]')")
 
 
 # ---- files
@@ -141,63 +100,6 @@ def test_a_token_in_the_address_is_taken_out_of_it(plane, page):
     open_page(page, plane)
     assert page.js("location.hash") == "#/" and page.js("history.length") <= 2
     page.wait_text("No app yet")
-
-
-@pytest.fixture
-def world(up, app):
-    """(up, app, traffic): version 1 serves under traffic with labels."""
-    u, a = up(), app()
-    a.program(RECENT)
-    a.apply(u.api, closed_app(a))
-    u.api.wait_event("version.promoted", f"model/{a.name}@1")
-    u.wait_serves(a.name, 1, two_classes(1, 99)[0])
-    t = Traffic(u, a.name)
-    t.start()
-    yield u, a, t
-    t.end()
-
-
-def test_the_story_of_an_app(world, page):
-    u, a, t = world
-    open_page(page, u)
-    page.wait_text(a.name, "[data-app]")
-    page.click(f"[data-app={a.name}]")
-    page.wait("v1", "document.querySelector('[data-champion]')?.dataset.champion === '1'")
-    assert page.wait("the graph", "!!document.querySelector('[data-node=serving]')") and state_of(page, "serving") == "good"
-    page.wait_text("version.promoted", ".timeline")
-    page.wait_text("v1 champion", "figure")
-    page.wait_text("Accuracy, by labels")
-    page.wait("labels in the chart", "[...document.querySelectorAll('figure')].some(f => /^v1\\s+\\d+\\.\\d%/m.test(f.innerText))")
-
-    # Held and let go, with the reason in the log.
-    press(page, "pause", reason="looking at something")
-    page.wait("paused", "document.querySelector('[data-loop]')?.dataset.loop === 'paused'")
-    page.wait_text("looking at something")
-    assert u.api.app(a.name)["loop"] == "paused" and u.api.app(a.name)["held_reason"] == "looking at something"
-    press(page, "resume")
-    page.wait("running", "document.querySelector('[data-loop]')?.dataset.loop === 'running'")
-    page.wait_text("loop.resumed", ".timeline")
-
-    # The world turns: alarm, training, stages, another version, without a hand on it.
-    t.turn = TURN
-    page.wait("the alarm", "!!document.querySelector('.event.bad[data-type=\"quality.degraded\"]')", 120)
-    page.wait("a stage", "['shadow', 'canary', 'probation'].includes(document.querySelector('[data-stage]')?.dataset.stage)", 120)
-    page.wait("another version", "+document.querySelector('[data-champion]')?.dataset.champion > 1", 120)
-    new = u.api.app(a.name)["champion"]
-    page.wait("its row", f"!!document.querySelector('[data-version=\"{new}\"][data-status=champion]')")
-    page.wait("idle", "document.querySelector('[data-cycle]')?.dataset.cycle === 'idle'", 120)
-
-    # Back to the version before, by hand: a reason is needed.
-    serves = u.api.app(a.name)["champion"]
-    page.click("[data-verb=rollback]")
-    page.wait("the dialog", "!!document.querySelector('dialog[open]')")
-    assert page.js("document.querySelector('dialog .primary').disabled")
-    page.click("#ask-reason")
-    page.type("rather the old one")
-    page.click("dialog .primary")
-    page.wait("the version before", f"+document.querySelector('[data-champion]')?.dataset.champion !== {serves}", 120)
-    page.wait_text("rather the old one", ".timeline")
-    assert not t.end(), t.faults
 
 
 def test_a_run_is_read_while_it_runs(up, app, page, tmp_path):
