@@ -193,8 +193,10 @@ def test_the_keyboard_reaches_everything(up, app, page):
 
 
 @pytest.mark.parametrize("width", [360, 760, 1440])
-def test_nothing_sticks_out(world, page, width):
-    u, a, t = world
+def test_nothing_sticks_out(up, app, page, width):
+    u, a = up(), app()
+    a.apply(u.api)
+    u.api.wait_event("version.promoted", f"model/{a.name}@1")
     page.look(width, 900, dark=width == 760, still=True)
     for path in ("/", f"/apps/{a.name}", "/events", "/runs/1"):
         open_page(page, u, path)
