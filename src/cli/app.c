@@ -2,18 +2,42 @@
 #include "cli/appfile.h"
 #include "cli/commands.h"
 
+#include "base/mem.h"
+
+#include <string.h>
+
+/* The site of --site; NULL without one. */
+static ot_rc take_site(const ot_args *args, ot_site **out, ot_error *err)
+{
+    const char *path = ot_args_str(args, "site");
+    *out = NULL;
+    return path != NULL ? ot_cli_site_load(path, out, err) : OT_OK;
+}
+
+static int refuse(const ot_args *args, const ot_error *err)
+{
+    const char *paths[] = {ot_args_pos(args, "file"), ot_args_str(args, "site")};
+    return ot_cli_refuse(args, err, paths, OT_COUNT(paths));
+}
+
 static int run_check(const ot_args *args)
 {
     ot_app *app = NULL;
+    ot_site *site;
     ot_error err = {0};
     double rate = (double)ot_args_int(args, "rate");
-    if (ot_cli_app_check(ot_args_pos(args, "file"), rate, &app, &err) != OT_OK) {
-        return ot_cli_fail(args, &err);
+    ot_rc rc = take_site(args, &site, &err);
+    if (rc == OT_OK) {
+        rc = ot_cli_app_check(ot_args_pos(args, "file"), site, rate, &app, &err);
+    }
+    ot_site_destroy(site);
+    if (rc != OT_OK) {
+        return refuse(args, &err);
     }
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
     if (ot_args_json(args)) {
-        ot_str_addf(&out, "{\"app\": \"%s\", \"data\": %zu, \"stages\": %zu}\n", app->app,
-                    app->data.n, app->release.n);
+        ot_str_addf(&out, "{\"app\": \"%s\", \"data\": %zu, \"stages\": %zu, \"errors\": []}\n",
+                    app->app, app->data.n, app->release.n);
     } else {
         ot_str_addf(&out, "app %s: fine (%zu data sets, %zu release stages)\n", app->app,
                     app->data.n, app->release.n);
@@ -25,9 +49,15 @@ static int run_check(const ot_args *args)
 static int run_show(const ot_args *args)
 {
     ot_app *app = NULL;
+    ot_site *site;
     ot_error err = {0};
-    if (ot_cli_app_load(ot_args_pos(args, "file"), &app, &err) != OT_OK) {
-        return ot_cli_fail(args, &err);
+    ot_rc rc = take_site(args, &site, &err);
+    if (rc == OT_OK) {
+        rc = ot_cli_app_load(ot_args_pos(args, "file"), site, &app, &err);
+    }
+    ot_site_destroy(site);
+    if (rc != OT_OK) {
+        return refuse(args, &err);
     }
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
     ot_app_show(app, &out);
@@ -37,15 +67,30 @@ static int run_show(const ot_args *args)
 
 static int run_reference(const ot_args *args)
 {
-    (void)args;
+    const char *which = ot_args_pos(args, "WHICH");
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
-    ot_app_reference(&out);
+    if (which == NULL || strcmp(which, "app") == 0) {
+        ot_app_reference(&out);
+    } else if (strcmp(which, "site") == 0) {
+        ot_site_reference(&out);
+    } else {
+        return ot_cli_usage(args, "'%.40s' is neither app nor site", which);
+    }
     return ot_cli_print(&out);
 }
 
 static const ot_pos file_pos[] = {{.name = "file", .help = "an app file (YAML)"}};
+static const ot_pos which_pos[] = {
+    {.name = "WHICH", .help = "app or site [app]", .optional = true}};
 
+#define SITE_OPT                                                                                   \
+    {                                                                                              \
+        .name = "site", .type = OT_OPT_STRING, .value = "FILE",                                    \
+        .help = "the operators' file that the app is held to", .env = ""                           \
+    }
+static const ot_opt show_opts[] = {SITE_OPT};
 static const ot_opt check_opts[] = {
+    SITE_OPT,
     {.name = "rate",
      .type = OT_OPT_INT,
      .min = "1",
@@ -57,6 +102,8 @@ static const ot_opt check_opts[] = {
 const ot_command ot_cli_check_command = {
     .name = "check",
     .summary = "find what cannot work in an app file before it runs",
+    .detail = "Exit code 0: fine; 1: refused, with file, line and column; 2: the command line is "
+              "wrong. With\n--output json the errors are a list: docs/pull-requests.md.",
     OT_OPTS(check_opts),
     OT_POS(file_pos),
     .run = run_check,
@@ -64,11 +111,13 @@ const ot_command ot_cli_check_command = {
 const ot_command ot_cli_config_show_command = {
     .name = "config show",
     .summary = "print an app file with every default filled in",
+    OT_OPTS(show_opts),
     OT_POS(file_pos),
     .run = run_show,
 };
 const ot_command ot_cli_config_reference_command = {
     .name = "config reference",
-    .summary = "print what an app file may hold, as Markdown",
+    .summary = "print what an app file or a site file may hold, as Markdown",
+    OT_POS(which_pos),
     .run = run_reference,
 };

@@ -1,5 +1,6 @@
 #include "cli/appfile.h"
 
+#include "cli/commands.h"
 #include "cli/datadir.h"
 
 #include <stdio.h>
@@ -30,14 +31,32 @@ ot_rc ot_cli_absolute(const char *path, char out[OT_PATH_MAX], ot_error *err)
     return OT_OK;
 }
 
-ot_rc ot_cli_app_load(const char *path, ot_app **app_out, ot_error *err)
+ot_rc ot_cli_site_load(const char *path, ot_site **site_out, ot_error *err)
 {
     OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
     char dir[OT_PATH_MAX];
     const char *file;
     OT_TRY(ot_cli_split_path(path, dir, &file, err));
     OT_TRY(ot_disk_read_all(ot_disk_posix(), path, OT_CLI_APP_BYTES_MAX, &text, err));
-    return ot_app_parse(text.data, text.len, file, dir, app_out, err);
+    return ot_site_parse(text.data, text.len, file, site_out, err);
+}
+
+ot_rc ot_cli_app_load(const char *path, const ot_site *site, ot_app **app_out, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    char dir[OT_PATH_MAX];
+    const char *file;
+    ot_app *app;
+    OT_TRY(ot_cli_split_path(path, dir, &file, err));
+    OT_TRY(ot_disk_read_all(ot_disk_posix(), path, OT_CLI_APP_BYTES_MAX, &text, err));
+    OT_TRY(ot_app_parse(text.data, text.len, file, dir, &app, err));
+    ot_rc rc = site != NULL ? ot_site_tighten(site, app, err) : OT_OK;
+    if (rc != OT_OK) {
+        ot_app_destroy(app);
+        return rc;
+    }
+    *app_out = app;
+    return OT_OK;
 }
 
 /* Data that a run would miss only after it was started. */
@@ -59,10 +78,11 @@ static ot_rc check_paths(const ot_app *app, ot_error *err)
     return OT_OK;
 }
 
-ot_rc ot_cli_app_check(const char *path, double rate, ot_app **app_out, ot_error *err)
+ot_rc ot_cli_app_check(const char *path, const ot_site *site, double rate, ot_app **app_out,
+                       ot_error *err)
 {
     ot_app *app;
-    OT_TRY(ot_cli_app_load(path, &app, err));
+    OT_TRY(ot_cli_app_load(path, site, &app, err));
     ot_rc rc = check_paths(app, err);
     if (rc == OT_OK) {
         rc = ot_app_check_waits(app, rate, err);
@@ -73,4 +93,55 @@ ot_rc ot_cli_app_check(const char *path, double rate, ot_app **app_out, ot_error
     }
     *app_out = app;
     return OT_OK;
+}
+
+/* "FILE:LINE:COLUMN: text" and "FILE: text" for the file of that path. */
+static const char *read_place(const char *msg, const char *path, int *line, int *column)
+{
+    const char *slash = strrchr(path, '/'), *file = slash != NULL ? slash + 1 : path;
+    int used = 0;
+    *line = *column = 0;
+    if (!ot_has_prefix(msg, file) || msg[strlen(file)] != ':') {
+        return NULL;
+    }
+    const char *p = msg + strlen(file) + 1;
+    if (sscanf(p, "%d:%d:%n", line, column, &used) == 2 && used > 0) {
+        p += used;
+    } else {
+        *line = *column = 0;
+    }
+    return p + (*p == ' ');
+}
+
+static json_t *error_json(const ot_error *err, const char *const *paths, size_t n)
+{
+    const char *file = NULL, *message = err->msg;
+    int line = 0, column = 0;
+    for (size_t i = 0; i < n && file == NULL; i++) {
+        const char *rest = paths[i] != NULL ? read_place(err->msg, paths[i], &line, &column) : NULL;
+        if (rest != NULL) {
+            file = paths[i];
+            message = rest;
+        }
+    }
+    json_t *j = json_object();
+    json_object_set_new(j, "file", file != NULL ? json_string(file) : json_null());
+    json_object_set_new(j, "line", line > 0 ? json_integer(line) : json_null());
+    json_object_set_new(j, "column", column > 0 ? json_integer(column) : json_null());
+    json_object_set_new(j, "message", json_string(message));
+    return j;
+}
+
+int ot_cli_refuse(const ot_args *args, const ot_error *err, const char *const *paths,
+                  size_t n_paths)
+{
+    if (!ot_args_json(args)) {
+        return ot_cli_fail(args, err);
+    }
+    fprintf(stderr, "overtake: %s\n", err->msg);
+    json_t *j = json_pack("{s:s,s:s,s:[o]}", "error", err->msg, "code", ot_rc_name(err->rc),
+                          "errors", error_json(err, paths, n_paths));
+    (void)ot_cli_print_json(j);
+    json_decref(j);
+    return 1;
 }

@@ -35,13 +35,14 @@ static int run_apply(const ot_args *args)
     ot_app *app;
     ot_error err = {0};
     json_t *answer = NULL;
-    if (ot_cli_app_check(ot_args_pos(args, "FILE"), 0, &app, &err) != OT_OK) {
-        return ot_cli_fail(args, &err);
+    const char *path = ot_args_pos(args, "FILE");
+    if (ot_cli_app_check(path, NULL, 0, &app, &err) != OT_OK) {
+        return ot_cli_refuse(args, &err, &path, 1);
     }
     ot_rc rc = send_app(args, app, &answer, &err);
     ot_app_destroy(app);
     if (rc != OT_OK) {
-        return ot_cli_fail(args, &err);
+        return ot_cli_refuse(args, &err, &path, 1);
     }
     bool diff = ot_args_bool(args, "diff");
     int code;
@@ -72,7 +73,9 @@ const ot_command ot_cli_apply_command = {
     .detail =
         "The file is checked as `overtake check` does, then sent. The folder that it lies in is\n"
         "the program: what a run executes is the copy taken now.\n\n"
-        "With --diff: exit code 0 when nothing would change, 3 when something would.",
+        "With --diff: exit code 0 when nothing would change, 3 when something would. 1: refused; "
+        "2: the "
+        "command\nline is wrong. --output json: docs/pull-requests.md.",
     OT_OPTS(opts),
     OT_POS(pos),
     .run = run_apply,

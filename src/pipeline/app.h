@@ -12,6 +12,8 @@
 #define OT_APP_DATA_MAX 16
 #define OT_APP_STAGE_MAX 16
 #define OT_APP_SHARES_MAX 8
+#define OT_APP_RESOURCES_MAX 8 /* keys of `resources` */
+#define OT_APP_STAGE_KEYS_MAX 6
 
 typedef struct ot_app_data {
     const char *name;
@@ -26,6 +28,7 @@ typedef struct ot_app_resources {
     int64_t cpu, gpu;
     uint64_t memory, disk, log;
     int64_t time_us;
+    ot_conf_mark marks[OT_APP_RESOURCES_MAX]; /* see ot_conf_mark_of */
 } ot_app_resources;
 
 typedef struct ot_app_train {
@@ -35,7 +38,6 @@ typedef struct ot_app_train {
     ot_app_resources resources;
     int64_t retries;
     ot_conf_mark mark;
-    uint64_t set;
 } ot_app_train;
 
 typedef struct ot_app_evaluate {
@@ -126,6 +128,8 @@ typedef struct ot_app_stage {
     ot_app_margin not_worse_on[OT_APP_DATA_MAX];
     size_t n_not_worse_on;
     const char *require; /* an expression over metrics.* and champion.*, or NULL */
+    /* approval */
+    ot_conf_strs by; /* who may approve; none: anybody */
     /* waits */
     int64_t until_compared, at_most_us;
     int otherwise;
@@ -136,6 +140,7 @@ typedef struct ot_app_stage {
     int64_t for_us;
     int roll_back_if;
     ot_conf_mark margin_mark, until_mark;
+    ot_conf_mark marks[OT_APP_STAGE_KEYS_MAX]; /* see ot_conf_mark_of */
 } ot_app_stage;
 
 typedef struct ot_app_release {

@@ -175,7 +175,8 @@ void ot_conf_show_datas(const void *from, int indent, ot_str *out)
     }
 }
 
-static ot_rc parse_stage(ot_conf_ctx *ctx, const ot_node *item, ot_app_stage *st, ot_error *err)
+static ot_rc parse_stage(ot_conf_ctx *ctx, const ot_conf_section *stages, const ot_node *item,
+                         ot_app_stage *st, ot_error *err)
 {
     static const char *const names[] = {"gate", "approval", "shadow", "canary", "probation"};
     const ot_node *body = item->kind == OT_NODE_MAP ? item->first : NULL;
@@ -185,7 +186,7 @@ static ot_rc parse_stage(ot_conf_ctx *ctx, const ot_node *item, ot_app_stage *st
     }
     for (size_t k = 0; k < OT_COUNT(names); k++) {
         if (strcmp(body->key, names[k]) == 0) {
-            OT_TRY(ot_conf_fill(ctx, &ot_conf_stages[k], body->is_null ? NULL : body, st, err));
+            OT_TRY(ot_conf_fill(ctx, &stages[k], body->is_null ? NULL : body, st, err));
             st->kind = (ot_stage_kind)k;
             st->mark = body->key_mark;
             const ot_node *m = ot_node_get(body, "margin");
@@ -199,9 +200,9 @@ static ot_rc parse_stage(ot_conf_ctx *ctx, const ot_node *item, ot_app_stage *st
                         near ? near : "", near ? "'?" : "");
 }
 
-ot_rc ot_conf_parse_release(ot_conf_ctx *ctx, const ot_node *node, void *into, ot_error *err)
+ot_rc ot_conf_parse_stages(ot_conf_ctx *ctx, const ot_conf_section *stages, const ot_node *node,
+                           ot_app_release *r, ot_error *err)
 {
-    ot_app_release *r = into;
     r->mark = node->key_mark;
     if (node->kind != OT_NODE_LIST) {
         return ot_conf_fail(ctx, node->mark, err, "release: a list of stages is needed");
@@ -212,7 +213,7 @@ ot_rc ot_conf_parse_release(ot_conf_ctx *ctx, const ot_node *node, void *into, o
             return ot_conf_fail(ctx, i->mark, err, "release: more than %d stages",
                                 OT_APP_STAGE_MAX);
         }
-        OT_TRY(parse_stage(ctx, i, &r->v[r->n], err));
+        OT_TRY(parse_stage(ctx, stages, i, &r->v[r->n], err));
         int kind = (int)r->v[r->n].kind;
         if (kind < last) {
             return ot_conf_fail(ctx, r->v[r->n].mark, err,
@@ -225,6 +226,11 @@ ot_rc ot_conf_parse_release(ot_conf_ctx *ctx, const ot_node *node, void *into, o
         r->n++;
     }
     return OT_OK;
+}
+
+ot_rc ot_conf_parse_release(ot_conf_ctx *ctx, const ot_node *node, void *into, ot_error *err)
+{
+    return ot_conf_parse_stages(ctx, ot_conf_stages, node, into, err);
 }
 
 void ot_conf_show_release(const void *from, int indent, ot_str *out)

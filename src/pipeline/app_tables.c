@@ -2,20 +2,6 @@
  */
 #include "pipeline/app_tables.h"
 
-#include <stddef.h>
-
-#define F(type_, struct_, member_, key_)                                                           \
-    .key = (key_), .type = (type_), .offset = offsetof(struct_, member_)
-/* mark_, set_: offsets in the struct or NONE; short_: the key of the short form or NULL. */
-#define NONE SIZE_MAX
-#define SECTION(name_, struct_, fields_, mark_, short_, set_)                                      \
-    {                                                                                              \
-        .name = (name_), .size = sizeof(struct_), .fields = (fields_),                             \
-        .n_fields = OT_COUNT(fields_), .mark_offset = (mark_), .short_key = (short_),              \
-        .set_offset = (set_)                                                                       \
-    }
-#define SUB(struct_, member_) __typeof__(((struct_ *)0)->member_)
-
 static const ot_conf_field data_fields[] = {
     {F(OT_CONF_STR, ot_app_data, path, "path"),
      .help = "A .npz file or a directory of .npy files, relative to this file"},
@@ -44,8 +30,9 @@ static const ot_conf_field resources_fields[] = {
     {F(OT_CONF_DURATION, ot_app_resources, time_us, "time"), .def = "1h", .min = 1e6, .max = 3e13,
      .help = "Then it is stopped"},
 };
-static const ot_conf_section resources_section =
-    SECTION("resources", ot_app_resources, resources_fields, NONE, NULL, NONE);
+_Static_assert(OT_COUNT(resources_fields) <= OT_APP_RESOURCES_MAX, "a mark for each");
+const ot_conf_section ot_conf_resources = SECTION("resources", ot_app_resources, resources_fields,
+                                                  NONE, NULL, offsetof(ot_app_resources, marks));
 
 static const ot_conf_field train_fields[] = {
     {F(OT_CONF_STR, ot_app_train, run, "run"), .required = true,
@@ -55,14 +42,13 @@ static const ot_conf_field train_fields[] = {
      .help = "Data sets it is given, each at `$OVERTAKE_DATA/NAME`", .example = "[base]"},
     {F(OT_CONF_STR, ot_app_train, model, "model"), .required = true,
      .help = "Where it writes the model, relative to its work directory", .example = "out/model"},
-    {F(OT_CONF_SECTION, ot_app_train, resources, "resources"), .section = &resources_section,
+    {F(OT_CONF_SECTION, ot_app_train, resources, "resources"), .section = &ot_conf_resources,
      .help = "Limits of the program"},
     {F(OT_CONF_INT, ot_app_train, retries, "retries"), .def = "2", .min = 0, .max = 10,
      .help = "Tries again after a failure of the machine, not of the program"},
 };
 static const ot_conf_section train_section =
-    SECTION("train", ot_app_train, train_fields, offsetof(ot_app_train, mark), NULL,
-            offsetof(ot_app_train, set));
+    SECTION("train", ot_app_train, train_fields, offsetof(ot_app_train, mark), NULL, NONE);
 
 static const ot_conf_field evaluate_fields[] = {
     {F(OT_CONF_FRACTION, ot_app_evaluate, held_out, "held_out"), .def = "20%", .min = 0.01,
@@ -241,6 +227,9 @@ static const ot_conf_field gate_fields[] = {
      .help = "A condition over accuracies: `candidate.NAME` and `champion.NAME` on data set NAME"},
 };
 static const ot_conf_field approval_fields[] = {
+    {F(OT_CONF_STRS, ot_app_stage, by, "by"),
+     .help = "Who may approve, by the name that the log shows; nobody named: anybody",
+     .example = "[anna, ben]"},
     {F(OT_CONF_DURATION, ot_app_stage, at_most_us, "at_most"), .def = "7d",
      .help = "How long a person may take"},
     {F(OT_CONF_ENUM, ot_app_stage, otherwise, "otherwise"), .def = "stop",
@@ -278,12 +267,10 @@ static const ot_conf_field probation_fields[] = {
     {F(OT_CONF_FRACTION, ot_app_stage, alpha, "alpha"), .def = "0.05", .min = 1e-6, .max = 0.5,
      .help = "Chance of a wrong verdict, however often it is looked at"},
 };
-#define STAGE(name_, fields_)                                                                      \
-    SECTION(name_, ot_app_stage, fields_, offsetof(ot_app_stage, mark), NULL, NONE)
 const ot_conf_section ot_conf_stages[5] = {
-    [OT_STAGE_GATE] = STAGE("gate", gate_fields),
-    [OT_STAGE_APPROVAL] = STAGE("approval", approval_fields),
-    [OT_STAGE_SHADOW] = STAGE("shadow", shadow_fields),
-    [OT_STAGE_CANARY] = STAGE("canary", canary_fields),
-    [OT_STAGE_PROBATION] = STAGE("probation", probation_fields),
+    [OT_STAGE_GATE] = OT_CONF_STAGE("gate", gate_fields),
+    [OT_STAGE_APPROVAL] = OT_CONF_STAGE("approval", approval_fields),
+    [OT_STAGE_SHADOW] = OT_CONF_STAGE("shadow", shadow_fields),
+    [OT_STAGE_CANARY] = OT_CONF_STAGE("canary", canary_fields),
+    [OT_STAGE_PROBATION] = OT_CONF_STAGE("probation", probation_fields),
 };

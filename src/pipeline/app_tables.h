@@ -4,9 +4,31 @@
 
 #include "pipeline/app.h"
 
+#include <stddef.h>
+
+#define F(type_, struct_, member_, key_)                                                           \
+    .key = (key_), .type = (type_), .offset = offsetof(struct_, member_)
+/* mark_, marks_: offsets in the struct or NONE; short_: the key of the short form or NULL. */
+#define NONE SIZE_MAX
+#define SECTION(name_, struct_, fields_, mark_, short_, marks_)                                    \
+    {                                                                                              \
+        .name = (name_), .size = sizeof(struct_), .fields = (fields_),                             \
+        .n_fields = OT_COUNT(fields_), .mark_offset = (mark_), .short_key = (short_),              \
+        .marks_offset = (marks_)                                                                   \
+    }
+#define SUB(struct_, member_) __typeof__(((struct_ *)0)->member_)
+#define OT_CONF_STAGE(name_, fields_)                                                              \
+    SECTION(name_, ot_app_stage, fields_, offsetof(ot_app_stage, mark), NULL,                      \
+            offsetof(ot_app_stage, marks))
+
 extern const ot_conf_section ot_conf_app;
 extern const ot_conf_section ot_conf_data;
+extern const ot_conf_section ot_conf_resources;
 extern const ot_conf_section ot_conf_stages[5]; /* by ot_stage_kind */
+
+/* A list of stages in their order, each by its section of `stages`. */
+ot_rc ot_conf_parse_stages(ot_conf_ctx *ctx, const ot_conf_section *stages, const ot_node *node,
+                           ot_app_release *into, ot_error *err) OT_CHECKED;
 
 ot_conf_custom_fn ot_conf_parse_datas, ot_conf_parse_release, ot_conf_parse_failures,
     ot_conf_parse_compared, ot_conf_parse_shares, ot_conf_parse_margins;

@@ -16,15 +16,47 @@ static ot_rc wrap(ot_conf_ctx *ctx, const ot_node *node, const ot_conf_field *f,
     return ot_conf_fail(ctx, node->mark, err, "%s: %s", f->key, inner->msg);
 }
 
+/* 8GiB where it is whole, bytes where not. */
+static void show_size(uint64_t x, ot_str *out)
+{
+    static const char *const units[] = {"", "KiB", "MiB", "GiB", "TiB"};
+    size_t i = 0;
+    while (x > 0 && x % 1024 == 0 && i + 1 < OT_COUNT(units)) {
+        x /= 1024;
+        i++;
+    }
+    ot_str_addf(out, "%" PRIu64 "%s", x, units[i]);
+}
+
+/* A limit, and a number that is beyond it, in the unit that the file has them in. */
+static void show_number(ot_conf_type type, double x, ot_str *out)
+{
+    char text[32];
+    if (type == OT_CONF_DURATION) {
+        ot_str_adds(out, ot_format_duration((int64_t)x, text));
+    } else if (type == OT_CONF_SIZE) {
+        ot_format_size((uint64_t)x, text);
+        char *space = strchr(text, ' ');
+        memmove(space, space + 1, strlen(space));
+        ot_str_adds(out, text);
+    } else {
+        ot_str_addf(out, "%.10g", x);
+    }
+}
+
 static ot_rc check_range(ot_conf_ctx *ctx, const ot_conf_field *f, const ot_node *node, double x,
                          ot_error *err)
 {
     bool limited = f->min != 0 || f->max != 0;
-    if (limited && (x < f->min || x > f->max)) {
-        return ot_conf_fail(ctx, node->mark, err, "%s: %.10g is outside %.10g to %.10g", f->key, x,
-                            f->min, f->max);
+    if (!limited || (x >= f->min && x <= f->max)) {
+        return OT_OK;
     }
-    return OT_OK;
+    OT_AUTO(ot_str_done) ot_str range = OT_STR_INIT;
+    show_number(f->type, f->min, &range);
+    ot_str_adds(&range, " to ");
+    show_number(f->type, f->max, &range);
+    return ot_conf_fail(ctx, node->mark, err, "%s: %.40s is outside %s", f->key, node->text,
+                        range.data);
 }
 
 static ot_rc parse_rate(const char *s, ot_conf_rate *out, ot_error *err)
@@ -204,7 +236,7 @@ ot_rc ot_conf_value(ot_conf_ctx *ctx, const ot_conf_field *f, const ot_node *nod
     return parse_scalar_into(ctx, f, node, slot, err);
 }
 
-static const ot_conf_field *field_of(const ot_conf_section *s, const char *key)
+const ot_conf_field *ot_conf_field_of(const ot_conf_section *s, const char *key)
 {
     for (size_t i = 0; i < s->n_fields; i++) {
         if (strcmp(s->fields[i].key, key) == 0) {
@@ -212,6 +244,16 @@ static const ot_conf_field *field_of(const ot_conf_section *s, const char *key)
         }
     }
     return NULL;
+}
+
+ot_conf_mark ot_conf_mark_of(const ot_conf_section *s, const void *from, const char *key)
+{
+    const ot_conf_field *f = ot_conf_field_of(s, key);
+    if (f == NULL || s->marks_offset == SIZE_MAX) {
+        return (ot_conf_mark){0};
+    }
+    const ot_conf_mark *marks = (const void *)((const char *)from + s->marks_offset);
+    return marks[f - s->fields];
 }
 
 static ot_rc unknown_key(ot_conf_ctx *ctx, const ot_conf_section *s, const ot_node *n,
@@ -245,16 +287,23 @@ static ot_rc fill_defaults(ot_conf_ctx *ctx, const ot_conf_section *s, void *int
     return OT_OK;
 }
 
+static void note_written(const ot_conf_section *s, const ot_conf_field *f, const ot_node *node,
+                         void *into)
+{
+    if (s->marks_offset != SIZE_MAX) {
+        ot_conf_mark *marks = (void *)((char *)into + s->marks_offset);
+        marks[f - s->fields] = node->mark;
+    }
+}
+
 static ot_rc fill_short(ot_conf_ctx *ctx, const ot_conf_section *s, const ot_node *node, void *into,
                         ot_error *err)
 {
-    const ot_conf_field *f = s->short_key != NULL ? field_of(s, s->short_key) : NULL;
+    const ot_conf_field *f = s->short_key != NULL ? ot_conf_field_of(s, s->short_key) : NULL;
     if (f == NULL) {
         return ot_conf_fail(ctx, node->mark, err, "%s: a map of settings is needed here", s->name);
     }
-    if (s->set_offset != SIZE_MAX) {
-        *(uint64_t *)(void *)((char *)into + s->set_offset) |= 1ull << (f - s->fields);
-    }
+    note_written(s, f, node, into);
     return ot_conf_value(ctx, f, node, into, err);
 }
 
@@ -262,7 +311,7 @@ static ot_rc fill_map(ot_conf_ctx *ctx, const ot_conf_section *s, const ot_node 
                       ot_error *err)
 {
     for (const ot_node *n = map->first; n != NULL; n = n->next) {
-        const ot_conf_field *f = field_of(s, n->key);
+        const ot_conf_field *f = ot_conf_field_of(s, n->key);
         if (f == NULL) {
             return unknown_key(ctx, s, n, err);
         }
@@ -270,9 +319,7 @@ static ot_rc fill_map(ot_conf_ctx *ctx, const ot_conf_section *s, const ot_node 
             continue; /* `key:` alone keeps the default */
         }
         OT_TRY(ot_conf_value(ctx, f, n, into, err));
-        if (s->set_offset != SIZE_MAX) {
-            *(uint64_t *)(void *)((char *)into + s->set_offset) |= 1ull << (f - s->fields);
-        }
+        note_written(s, f, n, into);
     }
     return OT_OK;
 }
@@ -334,10 +381,10 @@ static void show_strs(const ot_conf_strs *s, ot_str *out)
     ot_str_addc(out, ']');
 }
 
-static void show_value(const ot_conf_field *f, const char *slot, ot_str *out)
+void ot_conf_show_value(const ot_conf_field *f, const void *from, ot_str *out)
 {
     char text[32];
-    const void *p = slot;
+    const void *p = (const char *)from + f->offset;
     switch (f->type) {
     case OT_CONF_STR:
     case OT_CONF_NAME: {
@@ -359,7 +406,7 @@ static void show_value(const ot_conf_field *f, const char *slot, ot_str *out)
         ot_str_adds(out, ot_format_duration(*(const int64_t *)p, text));
         break;
     case OT_CONF_SIZE:
-        ot_str_addf(out, "%" PRIu64, *(const uint64_t *)p);
+        show_size(*(const uint64_t *)p, out);
         break;
     case OT_CONF_RATE: {
         const ot_conf_rate *r = p;
@@ -390,7 +437,7 @@ void ot_conf_show(const ot_conf_section *s, const void *from, int indent, ot_str
             f->show(slot, indent + 2, out);
         } else {
             ot_str_addc(out, ' ');
-            show_value(f, slot, out);
+            ot_conf_show_value(f, from, out);
             ot_str_addc(out, '\n');
         }
     }

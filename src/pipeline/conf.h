@@ -97,9 +97,9 @@ typedef struct ot_conf_section {
     size_t mark_offset;
     /* Key that takes a bare scalar in place of a map (`serve: digits`); NULL: maps only. */
     const char *short_key;
-    /* Bit i of the uint64_t at this offset is set when field i was written in the file. SIZE_MAX:
-     * none. */
-    size_t set_offset;
+    /* Offset of an array of n_fields ot_conf_mark: where the value of each field stands, line 0
+     * while the file does not write it. SIZE_MAX: none. */
+    size_t marks_offset;
 } ot_conf_section;
 
 typedef struct ot_conf_ctx {
@@ -113,6 +113,12 @@ ot_rc ot_conf_fill(ot_conf_ctx *ctx, const ot_conf_section *section, const ot_no
 /* A single value of `field`, as custom parsers need it. */
 ot_rc ot_conf_value(ot_conf_ctx *ctx, const ot_conf_field *field, const ot_node *node, void *base,
                     ot_error *err) OT_CHECKED;
+/* NULL: no such key. */
+const ot_conf_field *ot_conf_field_of(const ot_conf_section *section, const char *key);
+/* Where the value of `key` was written; line 0: it was not, or the section keeps no marks. */
+ot_conf_mark ot_conf_mark_of(const ot_conf_section *section, const void *from, const char *key);
+/* The value of a plain field as people write it: 90s, 8GiB, 10%, never raw microseconds. */
+void ot_conf_show_value(const ot_conf_field *field, const void *from, ot_str *out);
 /* The effective configuration as YAML: what `overtake config show` prints. */
 void ot_conf_show(const ot_conf_section *section, const void *from, int indent, ot_str *out);
 /* The reference as a Markdown table a section. */
