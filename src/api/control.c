@@ -177,6 +177,16 @@ static void on_signal(void *arg)
     ot_http_server_drain(a->http, DRAIN_GRACE_MS, DRAIN_MS, on_drained, a);
 }
 
+static void on_reload(void *arg)
+{
+    api *a = arg;
+    ot_error err = {0};
+    if (ot_pipeline_site(a->pipeline, a->opt->site_path, &err) != OT_OK) {
+        ot_err("control", "the site file is not in force: %s", err.msg);
+    }
+    a->touched = true;
+}
+
 /* ------------------------------------------------------------------ the start */
 
 static ot_rc open_agents(api *a, ot_error *err)
@@ -223,6 +233,7 @@ static ot_rc open_pipeline(api *a, ot_error *err)
     OT_TRY(ot_alerts_create(a->store, &a->alerts, err));
     OT_TRY(ot_aside_create(a->loop, WORKER_QUEUE, &a->aside, err));
     OT_TRY(ot_pipeline_create(&cfg, &a->pipeline, err));
+    OT_TRY(ot_pipeline_site(a->pipeline, a->opt->site_path, err));
     return ot_hub_create(a->loop, a->agent_fd, &ops, &a->hub, err);
 }
 
@@ -256,6 +267,7 @@ static ot_rc start(api *a, ot_error *err)
     OT_TRY(ot_loop_create(POSTS_MAX, &a->loop, err));
     OT_TRY(ot_loop_signal(a->loop, SIGTERM, on_signal, a, err));
     OT_TRY(ot_loop_signal(a->loop, SIGINT, on_signal, a, err));
+    OT_TRY(ot_loop_signal(a->loop, SIGHUP, on_reload, a, err));
     OT_TRY(open_agents(a, err));
     OT_TRY(open_store(a, err));
     OT_TRY(ot_log_head_open(a->store, a->opt->data_dir, &a->log_head, err));

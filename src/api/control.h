@@ -12,7 +12,8 @@ typedef struct ot_api_options {
     const char *data_dir; /* absolute; its lock is held by the caller */
     const char *exe;      /* the overtake binary, for runs; NULL: /proc/self/exe */
     const char *version;
-    int listen_fd; /* listening, non-blocking; stays the caller's */
+    const char *site_path; /* the operators' file, read again on SIGHUP; NULL: none */
+    int listen_fd;         /* listening, non-blocking; stays the caller's */
 } ot_api_options;
 
 /* Runs until SIGTERM or SIGINT, then drains: answers what was asked, ends streams, saves what jobs

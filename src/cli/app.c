@@ -83,11 +83,7 @@ static const ot_pos file_pos[] = {{.name = "file", .help = "an app file (YAML)"}
 static const ot_pos which_pos[] = {
     {.name = "WHICH", .help = "app or site [app]", .optional = true}};
 
-#define SITE_OPT                                                                                   \
-    {                                                                                              \
-        .name = "site", .type = OT_OPT_STRING, .value = "FILE",                                    \
-        .help = "the operators' file that the app is held to", .env = ""                           \
-    }
+#define SITE_OPT OT_CLI_SITE_OPT("the operators' file that the app is held to")
 static const ot_opt show_opts[] = {SITE_OPT};
 static const ot_opt check_opts[] = {
     SITE_OPT,

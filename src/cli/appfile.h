@@ -11,6 +11,12 @@
 
 #define OT_CLI_APP_BYTES_MAX (1u << 20)
 
+/* The operators' file, as every command that takes one declares it. */
+#define OT_CLI_SITE_OPT(help_)                                                                     \
+    {                                                                                              \
+        .name = "site", .type = OT_OPT_STRING, .value = "FILE", .help = (help_), .env = ""         \
+    }
+
 /* The folder of `path` ("." when it names none) and where the file's own name begins. */
 ot_rc ot_cli_split_path(const char *path, char dir_out[OT_PATH_MAX], const char **file_out,
                         ot_error *err) OT_CHECKED;

@@ -2,6 +2,7 @@
 #include "api/control.h"
 #include "base/mem.h"
 #include "base/sock.h"
+#include "cli/appfile.h"
 #include "cli/commands.h"
 #include "cli/datadir.h"
 
@@ -13,7 +14,7 @@
 
 struct control {
     const ot_args *args;
-    char data[OT_PATH_MAX];
+    char data[OT_PATH_MAX], site[OT_PATH_MAX];
     int lock, listener;
     char address[300];
     bool own_listener;
@@ -83,11 +84,16 @@ static int run(const ot_args *args)
     if (rc == OT_OK) {
         rc = open_listener(&c, &err);
     }
+    const char *site = ot_args_str(args, "site");
+    if (rc == OT_OK && site != NULL) {
+        rc = ot_cli_absolute(site, c.site, &err);
+    }
     int code = rc == OT_OK ? announce(&c) : 0;
     if (rc == OT_OK && code == 0) {
         ot_api_options o = {.data_dir = c.data,
                             .exe = ot_args_str(args, "exe"),
                             .version = OT_VERSION,
+                            .site_path = c.site[0] != 0 ? c.site : NULL,
                             .listen_fd = c.listener};
         rc = ot_api_run(&o, &err);
     }
@@ -98,6 +104,7 @@ static int run(const ot_args *args)
 
 static const ot_opt opts[] = {
     OT_OPT_DATA_DIR,
+    OT_CLI_SITE_OPT("the operators' file: docs/site-yaml.md"),
     {.name = "listen",
      .type = OT_OPT_ADDRESS,
      .def = "127.0.0.1:9000",
@@ -125,8 +132,10 @@ const ot_command ot_cli_control_command = {
     .group = "Parts alone",
     .name = "control",
     .summary = "run the control plane alone",
-    .detail = "Takes over the data directory, answers the control API (docs/api.md) and listens "
-              "for replicas\non DIR/agent.sock: overtake serve --agent unix:DIR/agent.sock. "
-              "SIGTERM and ^C drain; programs\nof runs go on and are found again by the next one.",
+    .detail =
+        "Takes over the data directory, answers the control API (docs/api.md) and listens "
+        "for replicas\non DIR/agent.sock: overtake serve --agent unix:DIR/agent.sock. "
+        "SIGTERM and ^C drain; programs\nof runs go on and are found again by the next one. SIGHUP "
+        "reads the site file again.",
     OT_OPTS(opts),
     .run = run};

@@ -3,6 +3,7 @@
 #include "base/disk.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cli/appfile.h"
 #include "cli/commands.h"
 #include "cli/datadir.h"
 #include "cli/supervise.h"
@@ -20,6 +21,7 @@ struct up {
     char data[OT_PATH_MAX]; /* absolute */
     char exe[OT_PATH_MAX];
     char agent[OT_PATH_MAX + 8];
+    char site[OT_PATH_MAX]; /* absolute; "": none */
     char inference_fd[16], control_fd[16], lock_fd[16], workers[24];
     int lock, inference, control;
     char inference_addr[300], control_addr[300];
@@ -101,9 +103,20 @@ static ot_rc supervise(struct up *u, ot_error *err)
                                    form,
                                    ot_args_given(u->args, "workers") ? "--workers" : NULL,
                                    u->workers};
-    const char *control[ARGS_MAX] = {"overtake",    "control",     "--data",       u->data,
-                                     "--listen-fd", u->control_fd, "--lock-fd",    u->lock_fd,
-                                     "--log-level", level,         "--log-format", form};
+    const char *control[ARGS_MAX] = {"overtake",
+                                     "control",
+                                     "--data",
+                                     u->data,
+                                     "--listen-fd",
+                                     u->control_fd,
+                                     "--lock-fd",
+                                     u->lock_fd,
+                                     "--log-level",
+                                     level,
+                                     "--log-format",
+                                     form,
+                                     u->site[0] != 0 ? "--site" : NULL,
+                                     u->site};
     ot_supervise_child children[] = {
         {.name = "serve", .exe = u->exe, .argv = serve, .fds = {u->inference, u->lock}, .n_fds = 2},
         {.name = "control",
@@ -116,8 +129,24 @@ static ot_rc supervise(struct up *u, ot_error *err)
     return ot_supervise(children, OT_COUNT(children), &opt, err);
 }
 
+/* A site file with an error keeps `up` from starting, not the apps from running: see
+ * ot_pipeline_site. */
+static ot_rc take_site(struct up *u, ot_error *err)
+{
+    const char *path = ot_args_str(u->args, "site");
+    ot_site *site;
+    if (path == NULL) {
+        return OT_OK;
+    }
+    OT_TRY(ot_cli_absolute(path, u->site, err));
+    OT_TRY(ot_cli_site_load(u->site, &site, err));
+    ot_site_destroy(site);
+    return OT_OK;
+}
+
 static ot_rc set_up(struct up *u, ot_error *err)
 {
+    OT_TRY(take_site(u, err));
     OT_TRY(ot_datadir_check_control(ot_args_addr(u->args, "control"), "control", err));
     OT_TRY(find_self(u, err));
     OT_TRY(ot_datadir_take(ot_args_str(u->args, "data"), u->data, &u->lock, err));
@@ -150,6 +179,7 @@ static int run(const ot_args *args)
 
 static const ot_opt opts[] = {
     OT_OPT_DATA_DIR,
+    OT_CLI_SITE_OPT("the operators' file: docs/site-yaml.md"),
     {.name = "listen",
      .type = OT_OPT_ADDRESS,
      .def = "127.0.0.1:8000",

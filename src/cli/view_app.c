@@ -144,6 +144,17 @@ static void view_evidence(const json_t *app, const json_t *cycle, ot_str *out)
     ot_str_addc(out, '\n');
 }
 
+static void view_site(const json_t *app, ot_str *out)
+{
+    const char *forbids = ot_cli_get(json_object_get(app, "site"), "forbids");
+    if (forbids[0] != 0) {
+        ot_cli_view_name(out, "site");
+        ot_str_adds(out, "FORBIDS it: no run starts, no release moves: ");
+        ot_cli_add_clean(out, forbids);
+        ot_str_addc(out, '\n');
+    }
+}
+
 static void view_cycle(const json_t *app, int64_t now_us, ot_str *out)
 {
     const json_t *cycle = json_object_get(app, "cycle");
@@ -165,6 +176,11 @@ static void view_cycle(const json_t *app, int64_t now_us, ot_str *out)
                     ot_cli_span(end >= now_us ? end - now_us : now_us - end, span));
     }
     ot_str_addc(out, '\n');
+    if (ot_cli_get(cycle, "waits")[0] != 0) {
+        ot_cli_view_name(out, "");
+        ot_cli_add_clean(out, ot_cli_get(cycle, "waits"));
+        ot_str_addc(out, '\n');
+    }
     if (strcmp(stage, "approval") == 0) {
         ot_cli_view_name(out, "");
         ot_str_addf(out,
@@ -232,6 +248,7 @@ void ot_cli_view_app(const json_t *app, int64_t now_us, ot_str *out)
     ot_str_addc(out, '\n');
     view_champion(app, now_us, out);
     view_loop(app, out);
+    view_site(app, out);
     view_cycle(app, now_us, out);
     view_objectives(app, out);
     ot_cli_view_quality(app, out);

@@ -218,6 +218,7 @@ static ot_rc parse_into(ot_app *app, const char *yaml, size_t n, ot_error *err)
     }
     ot_app parsed;
     OT_TRY(ot_conf_fill(&ctx, &ot_conf_app, root, &parsed, err));
+    parsed.app_mark = ot_node_get(root, "app")->mark;
     parsed.arena = app->arena;
     parsed.file = saved.file;
     parsed.dir = saved.dir;

@@ -156,6 +156,7 @@ typedef struct ot_app_datas {
 
 typedef struct ot_app {
     const char *schema, *app, *owner;
+    ot_conf_mark app_mark;
     ot_app_datas data;
     ot_app_train train;
     ot_app_evaluate evaluate;

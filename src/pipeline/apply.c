@@ -71,6 +71,25 @@ static ot_rc check_deployment(ot_pipeline *p, const ot_app *app, ot_error *err)
     return OT_OK;
 }
 
+static ot_rc check_site(const ot_pipeline *p, ot_app *app, bool is_new, ot_error *err)
+{
+    const ot_site *site = p->site;
+    char place[OT_SITE_PLACE_TEXT];
+    ot_conf_ctx ctx = {.file = app->file};
+    if (site == NULL) {
+        return OT_OK;
+    }
+    if (is_new && site->quotas.apps > 0 && p->n_apps >= (size_t)site->quotas.apps) {
+        return ot_conf_fail(&ctx, app->app_mark, err,
+                            "app '%s' would be one more than the %" PRId64 " that %s allows; ask "
+                            "%s",
+                            app->app, site->quotas.apps,
+                            ot_site_place(site, ot_site_quota_mark(site, "apps"), place),
+                            ot_site_contact(site));
+    }
+    return ot_site_tighten(site, app, err);
+}
+
 /* Rows a second of the last hour's traffic, 0 when there is none to measure. */
 static double measured_rate(pl_app *a)
 {
@@ -133,6 +152,7 @@ static ot_rc put_in_force(ot_pipeline *p, pl_app *a, ot_app *app, const char *ac
         return rc;
     }
     /* In force from here, whatever happens. */
+    a->refused[0] = 0;
     rc = follow_deployment(p, a, old->serve.deployment, err);
     if (old != app) {
         ot_app_destroy(old);
@@ -141,9 +161,11 @@ static ot_rc put_in_force(ot_pipeline *p, pl_app *a, ot_app *app, const char *ac
     return rc;
 }
 
-static ot_rc answer(const char *name, json_t *changed, bool started, ot_str *out, ot_error *err)
+static ot_rc answer(const char *name, json_t *changed, json_t *diff, bool started, ot_str *out,
+                    ot_error *err)
 {
-    json_t *j = json_pack("{s:s,s:O,s:b}", "app", name, "changed", changed, "started", started);
+    json_t *j = json_pack("{s:s,s:O,s:O,s:b}", "app", name, "changed", changed, "diff", diff,
+                          "started", started);
     char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
     if (text == NULL) {
@@ -159,8 +181,9 @@ static ot_rc apply_parsed(ot_pipeline *p, ot_app *app, const char *actor, bool d
 {
     OT_TRY(check_deployment(p, app, err));
     pl_app *a = pl_app_find(p, app->app);
+    OT_TRY(check_site(p, app, a == NULL, err));
     if (a != NULL && a->busy && !diff_only) {
-        return ot_fail(err, OT_UNAVAILABLE,
+        return ot_fail(err, OT_PRECONDITION,
                        "app %s: a run is being laid out; try again in a moment", app->app);
     }
     OT_AUTO(ot_str_done) ot_str before = OT_STR_INIT;
@@ -170,10 +193,10 @@ static ot_rc apply_parsed(ot_pipeline *p, ot_app *app, const char *actor, bool d
         ot_app_show(a->app, &before);
     }
     ot_app_show(app, &after);
-    json_t *changed = diff_lines(before.data, after.data);
+    json_t *changed = diff_lines(before.data, after.data), *diff = NULL;
     bool started = false;
-    ot_rc rc = OT_OK;
-    if (!diff_only) {
+    ot_rc rc = pl_diff(before.data, after.data, &diff, err);
+    if (rc == OT_OK && !diff_only) {
         ot_digest code;
         rc = pl_code_snapshot(p->store, app, &code, err);
         bool fresh = a == NULL;
@@ -186,9 +209,10 @@ static ot_rc apply_parsed(ot_pipeline *p, ot_app *app, const char *actor, bool d
         }
     }
     if (rc == OT_OK) {
-        rc = answer(app->app, changed, started, out, err);
+        rc = answer(app->app, changed, diff, started, out, err);
     }
     json_decref(changed);
+    json_decref(diff);
     return rc;
 }
 

@@ -74,7 +74,12 @@ static ot_rc insert_run(ot_txn *txn, void *arg, pl_state *next, ot_error *err)
 
 static void begin_run(pl_app *a)
 {
+    if (!pl_site_admits_run(a)) {
+        return;
+    }
     pl_change c = pl_change_of(a);
+    c.next.cycle.waits[0] = 0;
+    c.next.cycle.queued_us = 0;
     c.extra = insert_run;
     c.arg = &c;
     if (pl_commit_logged(&c)) {
@@ -369,6 +374,7 @@ static bool tell_ended(pl_app *a, const ot_launch_exit *x, const char *dir)
     e->alert = x->state != OT_LAUNCH_SUCCEEDED;
     bool saved = pl_commit_logged(&c);
     free(result);
+    pl_site_wake(a->p);
     return saved;
 }
 
@@ -458,6 +464,11 @@ static void evaluated(pl_app *a)
                      false);
         return;
     }
+    if (pl_site_waits(a)) {
+        json_decref(verdict);
+        a->again_us = a->held_until_us;
+        return;
+    }
     pl_release_start(a, verdict);
 }
 
@@ -475,20 +486,57 @@ static ot_rc refuse_version(ot_txn *txn, void *arg, pl_state *next, ot_error *er
     return ot_registry_set_status(txn, e->model, e->version, OT_VERSION_REFUSED, NULL, NULL, err);
 }
 
+/* Adds the end of the cycle to a change that has its event. */
+static void add_end(pl_change *c, struct end_arg *e)
+{
+    *e = (struct end_arg){.model = c->app->app->app, .version = c->next.cycle.version};
+    if (e->version > 0) {
+        c->extra = refuse_version;
+        c->arg = e;
+    }
+    c->next.cycle.state = PL_IDLE;
+    c->next.cycle.run = 0;
+    c->next.cycle.waits[0] = 0;
+    c->next.cycle.queued_us = 0;
+}
+
+static void ended(pl_app *a)
+{
+    ot_quality_unwatch(a->quality);
+    pl_desired_changed(a->p);
+    pl_site_wake(a->p);
+}
+
+ot_rc pl_cycle_abandon(pl_app *a, const char *actor, const char *reason, ot_error *err)
+{
+    char object[OT_OBJECT_TEXT];
+    int64_t version = a->st.cycle.version;
+    struct end_arg e;
+    pl_change c = pl_change_of(a);
+    pl_event *ev =
+        version > 0
+            ? pl_change_event(&c, "release.stopped",
+                              ot_registry_object(object, a->app->app, version),
+                              pl_text("v%" PRId64 " stopped by %s: %s", version, actor, reason))
+            : pl_change_event(&c, "cycle.failed", pl_object_app(a, object),
+                              pl_text("cycle %" PRId64 " given up by %s: %s", a->st.cycle.number,
+                                      actor, reason));
+    ev->actor = actor;
+    add_end(&c, &e);
+    OT_TRY(pl_commit(&c, err));
+    ended(a);
+    return OT_OK;
+}
+
 void pl_cycle_end(pl_app *a, const char *type, const char *object, json_t *payload, bool failure)
 {
     char app_object[96];
-    struct end_arg e = {.model = a->app->app, .version = a->st.cycle.version};
+    struct end_arg e;
     pl_change c = pl_change_of(a);
     pl_event *ev =
         pl_change_event(&c, type, object != NULL ? object : pl_object_app(a, app_object), payload);
     ev->alert = failure;
-    if (a->st.cycle.version > 0) {
-        c.extra = refuse_version;
-        c.arg = &e;
-    }
-    c.next.cycle.state = PL_IDLE;
-    c.next.cycle.run = 0;
+    add_end(&c, &e);
     if (!a->st.cycle.pushed) {
         /* What a person brought says nothing about the loop. */
         c.next.cool_until_us = ot_clock_wall_us() + a->app->retrain.cool_down_us;
@@ -497,7 +545,6 @@ void pl_cycle_end(pl_app *a, const char *type, const char *object, json_t *paylo
         }
     }
     if (pl_commit_logged(&c)) {
-        ot_quality_unwatch(a->quality);
-        pl_desired_changed(a->p);
+        ended(a);
     }
 }

@@ -7,6 +7,7 @@
 #include "launch/run.h"
 #include "pipeline/app.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/site.h"
 #include "registry/registry.h"
 #include "rollout/rollout.h"
 #include "store/blob.h"
@@ -61,6 +62,8 @@ typedef struct pl_cycle {
     pl_data data[OT_APP_DATA_MAX];
     int64_t n_data;
     ot_rollout rollout;
+    char waits[320];        /* what the site makes it wait for, as the log says it; "": nothing */
+    int64_t queued_us;      /* since when its next run waits for a place; 0: it does not */
     int64_t watch_since_us; /* the comparison of the current step counts rows from here */
     /* When each part was reached, for the account of where the time went. */
     int64_t caused_us, trained_us, registered_us, evaluated_us, released_us, promoted_us;
@@ -86,7 +89,8 @@ typedef struct pl_state {
     int64_t labels_at_training; /* joined when the last training's data were taken */
     bool degraded, at_risk, drift;
     uint64_t degraded_seq, at_risk_seq, drift_seq;
-    bool hold_told; /* the log has said that a trigger is held back */
+    char site_refused[512]; /* as the log says it: see pl_app */
+    bool hold_told;         /* the log has said that a trigger is held back */
     int64_t cycles;
     pl_cycle cycle;
     ot_digest code; /* the program's folder as a tree in the content store */
@@ -100,6 +104,8 @@ typedef struct pl_app {
     bool busy;                /* an async job is on */
     int64_t watching;         /* the run whose end will be reported; 0: none */
     int64_t again_us;         /* what stands is not looked at before */
+    int64_t held_until_us;    /* a release that waits for the site is not looked at before */
+    char refused[512];        /* why the site does not allow this app; "": it does */
     bool compares;            /* quality watches what the current step asks for */
     uint64_t act_event;       /* of the first change since a person's act began; 0: none yet */
     char candidate_state[16]; /* as replicas report it */
@@ -110,6 +116,7 @@ struct ot_pipeline {
     ot_store *store;
     char *data_dir, *exe;
     ot_pipeline_ports ports;
+    ot_site *site; /* NULL: there is none */
     pl_app *apps[PL_APPS_MAX];
     size_t n_apps;
     int64_t revision;
@@ -177,6 +184,8 @@ void pl_state_champion(pl_state *s, int64_t version, ot_digest bundle, bool keep
 
 /* --- cycle.c: cause -> version --------------------------------------------------------------- */
 
+/* A person ends a cycle that waits for the site. */
+ot_rc pl_cycle_abandon(pl_app *a, const char *actor, const char *reason, ot_error *err) OT_CHECKED;
 /* Puts a new cycle into the change; the caller has checked that none is open, adds the event that
  * caused it, commits and calls pl_cycle_go. */
 void pl_cycle_train(pl_change *c, bool by_person);
@@ -234,6 +243,33 @@ ot_blob_live_fn pl_code_live;
 
 void pl_tidy_tick(ot_pipeline *p);
 int64_t pl_tidy_next_us(const ot_pipeline *p);
+
+/* --- diff.c ---------------------------------------------------------------------------------- */
+
+/* [{"key": "train.run", "from": text or null, "to": text or null}...] between two effective
+ * configurations as ot_app_show prints them; "" is none. */
+ot_rc pl_diff(const char *before, const char *after, json_t **list_out, ot_error *err) OT_CHECKED;
+
+/* --- site_rules.c: what the site lets happen now ---------------------------------------------- */
+
+/* Parses an app's file again and holds it to the site, or finds out why it is not allowed: such an
+ * app serves on, starts no run and releases nothing. */
+void pl_site_hold(pl_app *a);
+/* Tells of an app that is not allowed any more, or is again. */
+void pl_site_tick(pl_app *a);
+/* OT_PRECONDITION when the site does not allow the app. */
+ot_rc pl_site_allows(const pl_app *a, ot_error *err) OT_CHECKED;
+/* The next run may start now. If not, it has its place in the queue, the log says so once and
+ * a->again_us is set. */
+bool pl_site_admits_run(pl_app *a);
+/* A run ended, or a cycle: those that wait are looked at in this turn. */
+void pl_site_wake(ot_pipeline *p);
+/* Why no release of the app may move forward now, and until when at least; false: it may. */
+bool pl_site_holds_release(const pl_app *a, char why[320], int64_t *until_us);
+/* The same; if so, the log says it once and a->held_until_us is set. */
+bool pl_site_waits(pl_app *a);
+/* Who may approve the step that the release is in. */
+ot_rc pl_site_may_approve(const pl_app *a, const char *actor, ot_error *err) OT_CHECKED;
 
 /* --- gate.c ----------------------------------------------------------------------------------- */
 

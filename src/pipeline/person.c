@@ -44,6 +44,7 @@ static ot_rc need_idle(const pl_app *a, ot_error *err)
 static ot_rc act_train(pl_app *a, const ot_person_act *act, ot_error *err)
 {
     OT_TRY(need_idle(a, err));
+    OT_TRY(pl_site_allows(a, err));
     char object[96];
     pl_change c = pl_change_of(a);
     pl_event *e =
@@ -59,6 +60,7 @@ static ot_rc act_train(pl_app *a, const ot_person_act *act, ot_error *err)
 static ot_rc act_push(pl_app *a, const ot_person_act *act, ot_error *err)
 {
     OT_TRY(need_idle(a, err));
+    OT_TRY(pl_site_allows(a, err));
     if (act->path == NULL || !ot_disk_exists(ot_disk_posix(), act->path)) {
         return ot_fail(err, OT_NOT_FOUND, "push: nothing at '%.300s'",
                        act->path != NULL ? act->path : "");
@@ -160,6 +162,21 @@ static ot_rc end_release(pl_app *a, const ot_person_act *act, const char *what, 
     return pl_release_abort(a, act->actor, reason, err);
 }
 
+/* A pin is no way around the stages that the site demands: only what went through them. */
+static ot_rc may_pin(const pl_app *a, const ot_version_row *v, ot_error *err)
+{
+    const ot_site *site = a->p->site;
+    bool served = v->status == OT_VERSION_CHAMPION || v->status == OT_VERSION_RETIRED;
+    if (site == NULL || served || (site->release.n == 0 && site->windows.n == 0)) {
+        return OT_OK;
+    }
+    return ot_fail(err, OT_PRECONDITION,
+                   "app %s: v%" PRId64 " is %s, and %s lets only versions serve that went through "
+                   "a release; pin one that served, or ask %s",
+                   a->app->app, v->version, ot_version_status_name(v->status), site->file,
+                   ot_site_contact(site));
+}
+
 static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
 {
     struct switch_arg s = {.a = a, .version = act->version, .status_of_old = OT_VERSION_RETIRED};
@@ -168,6 +185,7 @@ static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
                        a->app->app);
     }
     OT_TRY(ot_store_read(a->p->store, read_version, &s, err));
+    OT_TRY(may_pin(a, &s.row, err));
     if (a->st.cycle.state == PL_RELEASING && !a->st.cycle.rollout.promoted) {
         OT_TRY(end_release(a, act, "pinned", err));
     }
@@ -263,6 +281,9 @@ static ot_rc act_rollback(pl_app *a, const ot_person_act *act, ot_error *err)
     OT_TRY(need_reason(act, err));
     if (a->st.cycle.state == PL_RELEASING) {
         return end_release(a, act, "rolled back", err);
+    }
+    if (a->st.cycle.state != PL_IDLE && a->st.cycle.waits[0] != 0) {
+        return pl_cycle_abandon(a, act->actor, reason_of(act), err);
     }
     if (a->st.cycle.state != PL_IDLE) {
         return a->st.cycle.state == PL_REGISTERING

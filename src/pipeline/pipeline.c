@@ -190,6 +190,7 @@ void ot_pipeline_destroy(ot_pipeline *p)
     for (size_t i = 0; i < p->n_apps; i++) {
         app_destroy(p->apps[i]);
     }
+    ot_site_destroy(p->site);
     ot_free(p->data_dir);
     ot_free(p->exe);
     ot_free(p);
@@ -206,6 +207,7 @@ void ot_pipeline_tick(ot_pipeline *p)
         }
         pl_release_tick(a);
         pl_trigger_tick(a);
+        pl_site_tick(a);
     }
     pl_tidy_tick(p);
     flush_desired(p);
@@ -220,7 +222,9 @@ int64_t ot_pipeline_next_us(const ot_pipeline *p)
             next = OT_MIN(next, a->again_us);
         }
         if (a->st.cycle.state == PL_RELEASING && !a->st.frozen) {
-            next = OT_MIN(next, ot_rollout_deadline(&a->st.cycle.rollout));
+            bool held = a->st.cycle.waits[0] != 0;
+            next =
+                OT_MIN(next, held ? a->held_until_us : ot_rollout_deadline(&a->st.cycle.rollout));
         }
         next = OT_MIN(next, pl_trigger_next_us(a));
     }

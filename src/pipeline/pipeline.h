@@ -52,9 +52,15 @@ ot_rc ot_pipeline_create(const ot_pipeline_config *cfg, ot_pipeline **out,
                          ot_error *err) OT_CHECKED;
 void ot_pipeline_destroy(ot_pipeline *p);
 
+/* Puts the operators' file in force, or another one in its place; NULL: none. What it said last is
+ * kept in the store: a file that cannot be read or has an error is refused with an event and the
+ * kept one stays in force; without one the error is returned. Apps that it does not allow serve on,
+ * but start no run and release nothing. Call it before the first tick and when the file changed. */
+ot_rc ot_pipeline_site(ot_pipeline *p, const char *path, ot_error *err) OT_CHECKED;
+
 /* Makes an app known or changes it. `file` names it in messages, `dir` (absolute) is where its
  * relative paths and its program lie. With `diff_only` nothing is changed. The answer is a JSON
- * object {"app", "changed": [...], "started": bool}. While nothing serves, an
+ * object {"app", "changed": [...], "diff": [...], "started": bool}. While nothing serves, an
  * apply starts a run. */
 ot_rc ot_pipeline_apply(ot_pipeline *p, const char *yaml, size_t n, const char *file,
                         const char *dir, const char *actor, bool diff_only, ot_str *json_out,

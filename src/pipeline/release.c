@@ -221,6 +221,7 @@ static void apply_end(release_change *r, const char *actor)
 static void apply_changed(release_change *r, unsigned changed, const char *actor)
 {
     r->changed = changed;
+    r->c.next.cycle.waits[0] = 0;
     r->c.extra = follow;
     r->c.arg = r;
     if (changed & OT_ROLLOUT_CHANGED_PROMOTED) {
@@ -302,6 +303,15 @@ static ot_rollout_verdict read_pair(const pl_app *a, int64_t *compared)
                                             : OT_ROLLOUT_UNDECIDED;
 }
 
+/* Traffic or trust would grow. A release that ends badly, or is through probation, is not asked. */
+static bool moves_forward(const release_change *r, unsigned changed)
+{
+    const ot_rollout *ro = &r->c.next.cycle.rollout;
+    return (changed & (OT_ROLLOUT_CHANGED_STEP | OT_ROLLOUT_CHANGED_PROMOTED)) != 0 &&
+           !r->a->st.cycle.rollout.promoted && ro->state != OT_ROLLOUT_STOPPED &&
+           ro->state != OT_ROLLOUT_ROLLED_BACK;
+}
+
 void pl_release_tick(pl_app *a)
 {
     if (a->st.cycle.state == PL_RELEASING && !a->compares) {
@@ -314,9 +324,15 @@ void pl_release_tick(pl_app *a)
     ot_rollout_verdict v = read_pair(a, &compared);
     release_change r = begin_change(a);
     unsigned changed = ot_rollout_feed(&r.c.next.cycle.rollout, v, compared, ot_clock_wall_us());
+    if (moves_forward(&r, changed) && pl_site_waits(a)) {
+        return; /* the verdict stands and is taken when the site lets it */
+    }
     if (changed != 0) {
         apply_changed(&r, changed, NULL);
         finish_logged(&r);
+    } else if (a->st.cycle.waits[0] != 0) {
+        r.c.next.cycle.waits[0] = 0;
+        (void)pl_commit_logged(&r.c);
     }
 }
 
@@ -327,6 +343,15 @@ ot_rc pl_release_decide(pl_app *a, bool yes, const char *actor, const char *reas
         a->st.cycle.state == PL_RELEASING ? ot_rollout_step_now(&a->st.cycle.rollout) : NULL;
     if (s == NULL || s->kind != OT_ROLLOUT_APPROVAL) {
         return ot_fail(err, OT_PRECONDITION, "app %s: nothing waits for an approval", a->app->app);
+    }
+    char why[320];
+    int64_t until;
+    if (yes) {
+        OT_TRY(pl_site_may_approve(a, actor, err));
+        if (pl_site_holds_release(a, why, &until)) {
+            return ot_fail(err, OT_PRECONDITION, "app %s: v%" PRId64 " %s", a->app->app,
+                           a->st.cycle.version, why);
+        }
     }
     pl_event *e = pl_change_event(&r.c, yes ? "approval.given" : "approval.refused", r.object,
                                   pl_text("v%" PRId64 " %s by %s: %s", a->st.cycle.version,

@@ -91,6 +91,7 @@ static const member state_members[] = {
     M(pl_state, at_risk_seq, K_SEQ),
     M(pl_state, drift_seq, K_SEQ),
     M(pl_state, hold_told, K_BOOL),
+    M(pl_state, site_refused, K_TEXT),
     M(pl_state, cycles, K_INT),
     M(pl_state, code, K_DIGEST),
 };
@@ -105,6 +106,7 @@ static const member cycle_members[] = {
     M(pl_cycle, registered_us, K_INT), M(pl_cycle, evaluated_us, K_INT),
     M(pl_cycle, released_us, K_INT),   M(pl_cycle, promoted_us, K_INT),
     M(pl_cycle, train_us, K_INT),      M(pl_cycle, jobs_us, K_INT),
+    M(pl_cycle, waits, K_TEXT),        M(pl_cycle, queued_us, K_INT),
 };
 static const member rollout_members[] = {
     M(ot_rollout, promoted, K_BOOL),

@@ -155,7 +155,9 @@ static void try_fire(pl_app *a, const char *condition)
 {
     const ot_conf_rate *rate = &a->app->retrain.at_most;
     int64_t now = ot_clock_wall_us();
-    if (a->st.paused || a->st.pinned > 0) {
+    if (a->refused[0] != 0) {
+        tell_held(a, condition, a->refused);
+    } else if (a->st.paused || a->st.pinned > 0) {
         tell_held(a, condition, a->st.paused ? "the loop is paused" : "a version is pinned");
     } else if (fired_within(&a->st, rate->per_us, now) >= rate->count) {
         tell_held(a, condition, "retrain.at_most is used up");

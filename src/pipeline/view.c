@@ -112,6 +112,7 @@ static json_t *cycle_json(const pl_app *a)
     json_object_set_new(j, "run", c->run > 0 ? json_integer(c->run) : json_null());
     json_object_set_new(j, "version", c->version > 0 ? json_integer(c->version) : json_null());
     json_object_set_new(j, "because", json_integer((json_int_t)c->last_seq));
+    json_object_set_new(j, "waits", c->waits[0] != 0 ? json_string(c->waits) : json_null());
     if (c->state == PL_RELEASING) {
         const ot_rollout_step *s = ot_rollout_step_now(&c->rollout);
         json_object_set_new(j, "stage",
@@ -155,6 +156,15 @@ static json_t *plan_json(const pl_app *a)
     return j;
 }
 
+static json_t *site_json(const pl_app *a)
+{
+    if (a->p->site == NULL) {
+        return json_null();
+    }
+    return json_pack("{s:s,s:s?}", "file", a->p->site->file, "forbids",
+                     a->refused[0] != 0 ? a->refused : NULL);
+}
+
 static json_t *app_json(pl_app *a, bool deep)
 {
     const pl_state *s = &a->st;
@@ -174,6 +184,7 @@ static json_t *app_json(pl_app *a, bool deep)
         json_object_set_new(j, "held_by", json_string(s->held_by));
         json_object_set_new(j, "held_reason", json_string(s->held_reason));
     }
+    json_object_set_new(j, "site", site_json(a));
     json_object_set_new(j, "degraded", json_boolean(s->degraded));
     json_object_set_new(j, "drift", json_boolean(s->drift));
     json_object_set_new(j, "failures", json_integer(s->failures));

@@ -215,3 +215,21 @@ ot_rc ot_store_run_counts(ot_txn *txn, int64_t counts_out[OT_RUN_STATE_COUNT_], 
     memcpy(counts_out, counts, sizeof counts);
     return OT_OK;
 }
+
+ot_rc ot_store_run_since(ot_txn *txn, const char *step, int64_t since_us, int64_t limit,
+                         int64_t *n_out, int64_t *oldest_us_out, ot_error *err)
+{
+    OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+    bool row;
+    OT_TRY(ot_stmt_get(txn,
+                       "SELECT count(*), coalesce(min(created_us), 0) FROM (SELECT created_us FROM "
+                       "run WHERE step = ?1 ORDER BY id DESC LIMIT ?3) WHERE created_us > ?2",
+                       &s, err));
+    OT_TRY(ot_bind_text(s, 1, step, err));
+    OT_TRY(ot_bind_i64(s, 2, since_us, err));
+    OT_TRY(ot_bind_i64(s, 3, limit, err));
+    OT_TRY(ot_stmt_step(s, "count runs", &row, err));
+    *n_out = ot_col_i64(s, 0);
+    *oldest_us_out = ot_col_i64(s, 1);
+    return OT_OK;
+}

@@ -51,6 +51,11 @@ ot_rc ot_store_run_get(ot_txn *txn, int64_t id, ot_arena *arena, ot_run *run_out
 ot_rc ot_store_run_counts(ot_txn *txn, int64_t counts_out[OT_RUN_STATE_COUNT_],
                           ot_error *err) OT_CHECKED;
 
+/* Of the newest `limit` runs of a step: how many were created after `since_us`, and the earliest
+ * time among those (0 without any). */
+ot_rc ot_store_run_since(ot_txn *txn, const char *step, int64_t since_us, int64_t limit,
+                         int64_t *n_out, int64_t *oldest_us_out, ot_error *err) OT_CHECKED;
+
 typedef struct ot_run_filter {
     const char *app;   /* NULL: all */
     const char *step;  /* NULL: all */

@@ -48,6 +48,8 @@ typedef struct driver {
 static char scratch[64];
 static int64_t clock_offset_us;
 static char driver_exe[OT_PATH_MAX];
+/* The operators' file of every pipeline that is opened; NULL: none. */
+static const char *driver_site;
 
 #define DIED 77
 
@@ -286,6 +288,9 @@ static void driver_open(driver *d, const char *rel)
                                         .alert = on_alert}};
     if (ot_pipeline_create(&cfg, &d->p, &err) != OT_OK) {
         bail("pipeline", err.msg);
+    }
+    if (ot_pipeline_site(d->p, driver_site, &err) != OT_OK) {
+        bail("site", err.msg);
     }
     ot_pipeline_tick(d->p);
 }
