@@ -26,12 +26,19 @@ def test_reference_in_docs_is_what_the_tables_say():
         "docs/app-yaml.md is behind: put the output of `overtake config reference` there"
 
 
+def test_reference_of_the_site_in_docs_is_what_the_tables_say():
+    printed = overtake("config", "reference", "site").stdout
+    assert len(printed) > 2000
+    assert printed in (ROOT / "docs" / "site-yaml.md").read_text(), \
+        "docs/site-yaml.md is behind: put the output of `overtake config reference site` there"
+
+
 def test_check_accepts_the_least_app(tmp_path):
     (tmp_path / "app.yaml").write_text(LEAST)
     (tmp_path / "digits.npz").write_bytes(b"")
     done = overtake("check", str(tmp_path / "app.yaml"), "--output", "json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"app": "digits", "data": 1, "stages": 0}
+    assert json.loads(done.stdout) == {"app": "digits", "data": 1, "stages": 0, "errors": []}
 
 
 def test_check_names_the_line_of_what_is_wrong(tmp_path):

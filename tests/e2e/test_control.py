@@ -196,7 +196,8 @@ def test_a_diff_changes_nothing(plane, app):
     a.apply(plane.api)
     plane.api.wait_event("version.promoted")
     said = a.apply(plane.api, diff=1, evaluate={"held_out": "30%"})
-    assert said == {"app": "planes", "changed": ["-   held_out: 0.2", "+   held_out: 0.3"], "started": False}
+    assert said == {"app": "planes", "changed": ["-   held_out: 0.2", "+   held_out: 0.3"],
+                    "diff": [{"key": "evaluate.held_out", "from": "0.2", "to": "0.3"}], "started": False}
     assert "held_out: 0.2" in plane.api.text("/apps/planes/config")
 
 
