@@ -194,6 +194,7 @@ test-long: deps deps-tools
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz.sh build/fuzz
 	@$(MAKE) --no-print-directory -j2 all
 	@BUILD=$(BUILD) $(PYTHON) tests/e2e/kill_campaign.py --kills $(KILLS)
+	@BUILD=$(BUILD) $(PYTHON) tests/e2e/demo_kills.py --kills $(KILLS)
 	@$(MAKE) --no-print-directory cross-test
 
 # aarch64: built by a cross compiler against the libraries in .deps/aarch64, its C tests under qemu-user.
