@@ -197,6 +197,12 @@ test-long: deps deps-tools
 	@BUILD=$(BUILD) $(PYTHON) tests/e2e/demo_kills.py --kills $(KILLS)
 	@$(MAKE) --no-print-directory cross-test
 
+# Pictures of every scene of the page, for a person to look at.
+.PHONY: page-looks
+page-looks: all deps-browser
+	@BUILD=$(BUILD) $(PYTHON) tests/e2e/page_scenes.py $(BUILD)/page-looks
+	@echo "$(BUILD)/page-looks/*.png"
+
 # aarch64: built by a cross compiler against the libraries in .deps/aarch64, its C tests under qemu-user.
 # What starts programs needs a kernel that runs aarch64, and simulated years need hours there.
 CROSS      := aarch64-linux-gnu

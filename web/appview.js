@@ -8,7 +8,7 @@ import { LoopGraph } from '/graph.js';
 import { health } from '/loop.js';
 import { Badge, Card, Guard } from '/parts.js';
 import { Runs } from '/runs.js';
-import { Now } from '/stage.js';
+import { Now, Troubles } from '/stage.js';
 import { Timeline } from '/timeline.js';
 import { Versions } from '/versions.js';
 
@@ -23,6 +23,7 @@ export default function AppView({ live, app: name }) {
     <div class="row title"><h1>${app.app}</h1><${Badge} kind=${kind}>${word}<//>
       ${app.owner && html`<span class="dim">${app.owner}</span>`}
       <span class="grow"></span><${Actions} app=${app} /></div>
+    <${Troubles} app=${app} />
     <${Card} title="The loop" id="h-loop" wide><${Guard} what="The graph">
       <${LoopGraph} app=${app} events=${live.events.list} /><//><//>
     <${Now} app=${app} />

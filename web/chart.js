@@ -70,13 +70,22 @@ function drawTags(u, tags, css_) {
   c.save();
   c.font = `600 ${11 * px}px system-ui, sans-serif`;
   c.textAlign = 'right';
+  const placed = [];
   tags.forEach((tag, i) => {
     const values = u.data[i + 1];
     let k = values.length - 1;
     while (k >= 0 && values[k] == null) k--;
     if (!tag || k < 0) return;
-    c.fillStyle = css_(u.series[i + 1].ot_colour);
-    c.fillText(tag, u.valToPos(u.data[0][k], 'x', true), u.valToPos(values[k], 'y', true) - 5 * px);
+    placed.push({ tag, colour: css_(u.series[i + 1].ot_colour), x: u.valToPos(u.data[0][k], 'x', true),
+      y: u.valToPos(values[k], 'y', true) - 5 * px });
+  });
+  // Lines that end together have their names one above the other.
+  placed.sort((a, b) => b.y - a.y);
+  placed.forEach((t, i) => {
+    const below = placed[i - 1];
+    if (below && Math.abs(below.x - t.x) < 24 * px) t.y = Math.min(t.y, below.y - 11 * px);
+    c.fillStyle = t.colour;
+    c.fillText(t.tag, t.x, t.y);
   });
   c.restore();
 }

@@ -70,8 +70,8 @@ function OverTime({ app, threshold }) {
 export function EvidenceCard({ app }) {
   const q = app.quality ?? {}, d = q.drift, l = q.labels;
   const moved = [...(d?.moved ?? []), ...(d?.outputs?.moved ?? [])].sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
-  const title = html`<${Badge} kind=${app.degraded ? 'bad' : app.drift ? 'waits' : 'good'}>${app.degraded ? 'degraded'
-    : app.drift ? 'drift' : 'nothing proven'}<//>`;
+  const title = html`<${Badge} kind=${app.degraded ? 'bad' : app.drift ? 'waits' : d ? 'good' : 'plain'}>${
+    app.degraded ? 'degraded' : app.drift ? 'drift' : d ? 'no change proven' : 'nothing known'}<//>`;
   return html`<${Card} title="Evidence of change" id="h-evidence" extra=${title}>
     ${!d && html`<${Empty}>No windows yet: evidence begins with the first traffic.<//>`}
     ${d && html`<${Side} name="Inputs" side=${d} />`}

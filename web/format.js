@@ -56,5 +56,15 @@ export function bytes(n) {
   return `${i && n < 10 ? n.toFixed(1) : Math.round(n)} ${units[i]}`;
 }
 
+export const OBJECTIVES = { accuracy: 'Accuracy', latency_p99: 'Latency p99', availability: 'Availability' };
+
+// How an objective stands: "93.7% (92.1% to 95.1%, 1,873 labels)".
+export function valueText(o) {
+  if (o.value == null) return 'not known yet';
+  if (o.objective === 'latency_p99') return latency(o.value);
+  const v = percent(o.value, o.objective === 'availability' ? 3 : 1);
+  return o.labelled ? `${v} (${percent(o.lower)} to ${percent(o.upper)}, ${count(o.labelled)} labels)` : v;
+}
+
 // 9223372036854775807 comes as 2^63: "never".
 export const never = (us) => us == null || us >= 9e18;

@@ -3,7 +3,7 @@
 import { Component, html, useEffect, useState } from '/vendor/preact.js';
 import * as f from '/format.js';
 
-const ICONS = { good: '✓', bad: '▲', waits: '◆', active: '●', plain: '○' };
+export const ICONS = { good: '✓', bad: '▲', waits: '◆', active: '●', plain: '○' };
 
 // A state that is read by icon and word as well as by colour.
 export const Badge = ({ kind = 'plain', children }) =>

@@ -3,7 +3,8 @@
 import { html } from '/vendor/preact.js';
 import * as f from '/format.js';
 import { cycleText, deadlineText } from '/loop.js';
-import { Ago, Badge, useNow } from '/parts.js';
+import { Ago, Badge, ICONS, useNow } from '/parts.js';
+import { troubles } from '/troubles.js';
 
 function Serves({ app }) {
   if (!app.champion) {
@@ -54,21 +55,20 @@ function Loop({ app }) {
     ${app.failures > 0 && html`<p><${Badge} kind="bad">${app.failures} failed in a row<//></p>`}`;
 }
 
-const OBJECTIVES = { accuracy: 'Accuracy', latency_p99: 'Latency p99', availability: 'Availability' };
-
-function value(o) {
-  if (o.value == null) return 'not known yet';
-  if (o.objective === 'latency_p99') return f.latency(o.value);
-  const v = f.percent(o.value, o.objective === 'availability' ? 3 : 1);
-  return o.labelled ? `${v} (${f.percent(o.lower)} to ${f.percent(o.upper)}, ${f.count(o.labelled)} labels)` : v;
-}
-
 function Objectives({ list }) {
   if (!list?.length) return html`<p class="dim">The app file promises nothing; <code>objectives:</code> does.</p>`;
   return html`<ul class="bare">${list.map((o) => html`<li>
     <${Badge} kind=${o.holds === true ? 'good' : o.holds === false ? 'bad' : 'plain'}>${o.holds === true ? 'holds'
-      : o.holds === false ? 'missed' : 'open'}<//> ${OBJECTIVES[o.objective] ?? o.objective} ${value(o)}
+      : o.holds === false ? 'missed' : 'open'}<//> ${f.OBJECTIVES[o.objective] ?? o.objective} ${f.valueText(o)}
     <span class="dim"> ${o.target}</span></li>`)}</ul>`;
+}
+
+// Nothing here when nothing is wrong.
+export function Troubles({ app }) {
+  const list = troubles(app);
+  if (!list.length) return null;
+  return html`<section class="troubles" aria-label="What needs you"><ul class="bare">${list.map(([kind, what, help]) =>
+    html`<li class=${kind}><span aria-hidden="true">${ICONS[kind]}</span> <b>${what}</b> ${help}</li>`)}</ul></section>`;
 }
 
 export function Now({ app }) {

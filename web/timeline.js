@@ -7,7 +7,19 @@ import { FILTERS, MARKS, WORDS } from '/kinds.js';
 import { olderEvents, useLive } from '/live.js';
 import { Empty, useAsk } from '/parts.js';
 
-const ROW = 30; // px, as in style.css
+const narrow = matchMedia('(max-width: 720px)');
+const rowHeight = () => (narrow.matches ? 50 : 30); // px, as in style.css
+
+function useRowHeight() {
+  const [px, set] = useState(rowHeight());
+  useEffect(() => {
+    const changed = () => set(rowHeight());
+    narrow.addEventListener('change', changed);
+    return () => narrow.removeEventListener('change', changed);
+  }, []);
+  return px;
+}
+
 const SPARE = 8; // rows above and below what is in sight
 
 function Row({ e, top, open, chosen, select }) {
@@ -60,6 +72,7 @@ function useFiltered(events, filter, scope) {
 // Newest first: index 0 is the newest.
 export function Timeline({ scope, height: most = 420 }) {
   const { events } = useLive();
+  const ROW = useRowHeight();
   const [filter, setFilter] = useState('story');
   const [top, setTop] = useState(0);
   const [chosen, choose] = useState(0);

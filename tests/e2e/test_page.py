@@ -192,20 +192,6 @@ def test_the_keyboard_reaches_everything(up, app, page):
     assert page.js("document.activeElement.dataset.verb") == "freeze" and u.api.app(a.name)["loop"] == "running"
 
 
-@pytest.mark.parametrize("width", [360, 760, 1440])
-def test_nothing_sticks_out(up, app, page, width):
-    u, a = up(), app()
-    a.apply(u.api)
-    u.api.wait_event("version.promoted", f"model/{a.name}@1")
-    page.look(width, 900, dark=width == 760, still=True)
-    for path in ("/", f"/apps/{a.name}", "/events", "/runs/1"):
-        open_page(page, u, path)
-        page.wait("it", "!!document.querySelector('main h1')")
-        page.wait("no sideways scrolling", "document.documentElement.scrollWidth <= innerWidth")
-    assert page.js("getComputedStyle(document.documentElement).getPropertyValue('--bg').trim()") == \
-        ("#11141a" if width == 760 else "#f5f6f8")
-
-
 MANY = """(() => {
     const real = window.fetch, json = (x) => new Response(JSON.stringify(x));
     window.fetch = async (path, init) => {

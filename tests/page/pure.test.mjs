@@ -8,6 +8,7 @@ import * as f from '/format.js';
 import { FILTERS, kindOf, slim } from '/kinds.js';
 import { actionsOf, cycleText, deadlineText, graphOf, health } from '/loop.js';
 import { column, columns, last, shares } from '/series.js';
+import { troubles } from '/troubles.js';
 
 const event = (seq, more = {}) => slim({ seq, time_us: seq, type: 'run.started', object: 'run/1', actor: 'a', scope: 'x',
   payload: { text: 't' }, ...more });
@@ -152,4 +153,26 @@ test('columns: one row a bucket, gaps broken, variants in a known order', () => 
   assert.equal(s[1].share[1], 6 / 8);
   assert.equal(s[2].share[1], 2 / 8);
   assert.equal(s[0].share[2], null);
+});
+
+test('what is wrong comes in words, worst first, with what can be done', () => {
+  const idle = { number: 1, state: 'idle' }, well = { app: 'a', champion: 3, previous: 2, loop: 'running', failures: 0, cycle: idle };
+  assert.deepEqual(troubles(well), []);
+  const accuracy = { objective: 'accuracy', target: 'at least 0.9', value: 0.7, holds: false, lower: 0.65, upper: 0.75, labelled: 1000 };
+  const bad = { ...well, degraded: true, drift: true, loop: 'paused', held_by: 'ines', held_reason: 'a look',
+    objectives: [accuracy, { objective: 'latency_p99', target: 'at most 5ms', value: 9000, holds: false }],
+    quality: { accuracy: [{ version: 2, labelled: 9, estimate: 0.93 }], drift: { moved: ['x', 'y', 'z', 'u'].map((name, i) =>
+      ({ name, effect: i % 2 ? -i : i })) } } };
+  const got = troubles(bad);
+  assert.deepEqual(got.map(([kind]) => kind), ['bad', 'bad', 'waits', 'waits']);
+  assert.match(got[0][1], /^v3 is worse than promised: accuracy 70.0% \(65.0% to 75.0%, 1,000 labels\), promised is at least 0.9.$/);
+  assert.match(got[0][2], /“Train now”.*“Roll back” gives v2, right on 93%/);
+  assert.match(got[1][1], /^Latency p99 9.00 ms/);
+  assert.match(got[2][1], /paused by ines: a look/);
+  assert.match(got[3][1], /^The traffic changed: u, z, y and 1 more\.$/);
+  // What is under way already is said, and not asked for.
+  const busy = troubles({ ...bad, cycle: { number: 2, state: 'releasing', version: 4, stage: 'canary', share: 0.2 } });
+  assert.equal(busy[0][2], 'Under way: releasing v4: canary at 20%.');
+  assert.deepEqual(troubles({ ...well, failures: 1, cycle: { ...idle, state: 'releasing', stage: 'approval', version: 4 } })
+    .map(([kind, what]) => [kind, what]), [['bad', '1 cycle failed.'], ['waits', 'v4 waits for a person.']]);
 });
