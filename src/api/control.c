@@ -14,6 +14,7 @@
 
 #define AGENT_BACKLOG 64
 #define WORKER_QUEUE 1024
+#define BACKUP_QUEUE 4
 #define POSTS_MAX 256
 #define CONNS_MAX 256
 #define MEMORY_MAX (96u << 20)
@@ -172,6 +173,7 @@ static void on_signal(void *arg)
         return;
     }
     a->stopping = true;
+    atomic_store(&a->no_backups, true);
     ot_info("control", "draining");
     api_streams_close(a);
     ot_http_server_drain(a->http, DRAIN_GRACE_MS, DRAIN_MS, on_drained, a);
@@ -232,6 +234,7 @@ static ot_rc open_pipeline(api *a, ot_error *err)
                       .desired = desired};
     OT_TRY(ot_alerts_create(a->store, &a->alerts, err));
     OT_TRY(ot_aside_create(a->loop, WORKER_QUEUE, &a->aside, err));
+    OT_TRY(ot_aside_create(a->loop, BACKUP_QUEUE, &a->backups, err));
     OT_TRY(ot_pipeline_create(&cfg, &a->pipeline, err));
     OT_TRY(ot_pipeline_site(a->pipeline, a->opt->site_path, err));
     return ot_hub_create(a->loop, a->agent_fd, &ops, &a->hub, err);
@@ -286,6 +289,10 @@ static void finish(api *a)
 {
     ot_hub_destroy(a->hub);
     a->hub = NULL;
+    if (a->backups != NULL) {
+        atomic_store(&a->no_backups, true);
+        ot_aside_stop(a->backups);
+    }
     if (a->aside != NULL) {
         ot_aside_stop(a->aside);
     }
@@ -302,6 +309,7 @@ static void finish(api *a)
     }
     ot_pipeline_destroy(a->pipeline);
     ot_aside_destroy(a->aside);
+    ot_aside_destroy(a->backups);
     ot_http_server_destroy(a->http);
     ot_alerts_destroy(a->alerts);
     ot_log_head_close(a->log_head);

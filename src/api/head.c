@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RECORD 87 /* 20 digits, a space, 64 hex digits, a newline; the same length each time */
-
 struct ot_log_head {
     ot_store *store;
     ot_file *file;
@@ -23,10 +21,8 @@ struct ot_log_head {
 static bool read_kept(const char *path, ot_event_head *out)
 {
     OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
-    char hex[OT_DIGEST_HEX];
     return ot_disk_read_all(ot_disk_posix(), path, 4096, &text, NULL) == OT_OK &&
-           text.len >= RECORD - 1 && sscanf(text.data, "%" SCNu64 " %64s", &out->seq, hex) == 2 &&
-           ot_digest_parse(hex, &out->hash);
+           ot_event_head_parse(text.data, out);
 }
 
 struct look {
@@ -68,10 +64,10 @@ static void judge(ot_log_head *h, const struct look *l)
 static void on_commit(void *arg, const ot_event *events, size_t n)
 {
     ot_log_head *h = arg;
-    char hex[OT_DIGEST_HEX], text[RECORD + 1];
+    char text[OT_EVENT_HEAD_LINE + 1];
     ot_error err;
-    snprintf(text, sizeof text, "%020" PRIu64 " %s\n", events[n - 1].seq,
-             ot_digest_hex(&events[n - 1].hash, hex));
+    ot_event_head last = {.seq = events[n - 1].seq, .hash = events[n - 1].hash};
+    ot_event_head_format(&last, text);
     if (h->file->ops->pwrite(h->file, text, strlen(text), 0, &err) != OT_OK) {
         ot_debug("control", "log.head: %s", err.msg);
     }

@@ -17,6 +17,7 @@
 #include "store/store.h"
 
 #include <jansson.h>
+#include <stdatomic.h>
 
 typedef struct api_streams api_streams;
 typedef struct api_watch api_watch;
@@ -27,6 +28,8 @@ typedef struct api {
     ot_loop *loop;
     ot_store *store;
     ot_aside *aside;
+    ot_aside *backups; /* may take minutes, so nothing else waits behind one */
+    atomic_bool no_backups;
     ot_log_head *log_head;
     ot_alerts *alerts;
     ot_pipeline *pipeline;
@@ -96,7 +99,7 @@ ot_rc api_number(const char *text, const char *what, int64_t *out, ot_error *err
 api_answer_fn api_health, api_apps, api_apply, api_app, api_config, api_act, api_why, api_labels,
     api_accuracy, api_replicas, api_models, api_model, api_version, api_runs, api_run, api_cancel,
     api_events, api_metrics;
-api_own_fn api_verify, api_windows, api_outcomes;
+api_own_fn api_verify, api_windows, api_outcomes, api_backup;
 
 /* {"seq": ...} as docs/api.md has it, on one line. */
 struct ot_event;

@@ -33,6 +33,9 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_pin_command,
     &ot_cli_resume_command,
     &ot_cli_cancel_command,
+    /* Operate */
+    &ot_cli_backup_command,
+    &ot_cli_restore_command,
     /* Parts alone */
     &ot_cli_serve_command,
     &ot_cli_control_command,

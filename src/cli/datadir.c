@@ -1,5 +1,6 @@
 #include "cli/datadir.h"
 
+#include "backup/backup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -89,7 +90,7 @@ static ot_rc take_lock(const char *dir, const char *lock, int *lock_out, ot_erro
     }
 }
 
-ot_rc ot_datadir_take(const char *path, char out[OT_PATH_MAX], int *lock_out, ot_error *err)
+ot_rc ot_datadir_lock(const char *path, char out[OT_PATH_MAX], int *lock_out, ot_error *err)
 {
     char lock[OT_PATH_MAX];
     int fd = -1;
@@ -103,6 +104,19 @@ ot_rc ot_datadir_take(const char *path, char out[OT_PATH_MAX], int *lock_out, ot
         return rc;
     }
     *lock_out = fd;
+    return OT_OK;
+}
+
+ot_rc ot_datadir_take(const char *path, char out[OT_PATH_MAX], int *lock_out, ot_error *err)
+{
+    OT_TRY(ot_datadir_lock(path, out, lock_out, err));
+    if (ot_backup_is_half_restored(ot_disk_posix(), out)) {
+        ot_fd_close(lock_out);
+        return ot_fail(err, OT_PRECONDITION,
+                       "data directory '%s': a restore into it was broken off; run `overtake "
+                       "restore BACKUP --data %s` again",
+                       out, out);
+    }
     return OT_OK;
 }
 

@@ -12,6 +12,9 @@ ot_rc ot_datadir_absolute(const char *path, char out[OT_PATH_MAX], ot_error *err
 /* Makes it if missing and locks it; the lock is held until *lock_out and its copies in other
  * processes close. OT_UNAVAILABLE, with the process named, when another overtake has it; where only
  * children of a killed one are left, waits for their end (at most 40 s). `out` is absolute. */
+ot_rc ot_datadir_lock(const char *path, char out[OT_PATH_MAX], int *lock_out,
+                      ot_error *err) OT_CHECKED;
+/* The same, and refuses one that a restore left half done. */
 ot_rc ot_datadir_take(const char *path, char out[OT_PATH_MAX], int *lock_out,
                       ot_error *err) OT_CHECKED;
 /* Makes the control API's token if there is none. OT_DENIED when others can read it. */

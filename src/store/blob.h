@@ -74,7 +74,7 @@ ot_rc ot_blob_verify_all(ot_store *store, ot_blob_bad_fn *bad, void *arg,
 typedef ot_rc ot_blob_live_fn(ot_txn *txn, void *arg, const ot_digest *d, bool *live_out,
                               ot_error *err);
 /* Deletes blobs older than `grace_us` that are not live, in write transactions of at most 64 looks
- * each, so that writers wait for a batch at most. */
+ * each, so that writers wait for a batch at most; none while ot_blob_hold (store/backup.h). */
 ot_rc ot_blob_collect(ot_store *store, int64_t grace_us, ot_blob_live_fn *live, void *arg,
                       ot_blob_report *report_out, ot_error *err) OT_CHECKED;
 

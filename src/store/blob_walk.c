@@ -168,6 +168,9 @@ static ot_rc collect_one(ot_txn *txn, struct collect_arg *a, const ot_digest *d,
 static ot_rc collect_batch(ot_txn *txn, void *arg, ot_error *err)
 {
     struct collect_arg *a = arg;
+    if (ot_blob_is_held(ot_txn_store(txn))) {
+        return OT_OK; /* the next round finds them again */
+    }
     for (size_t i = 0; i < a->batch_count; i++) {
         OT_TRY(collect_one(txn, a, &a->batch[i], err));
     }

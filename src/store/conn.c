@@ -71,6 +71,7 @@ ot_rc ot_conn_open(ot_store *s, bool writes, ot_conn **conn_out, ot_error *err)
     } else {
         sqlite3_busy_timeout(c->db, writes ? 200 : 5000);
         (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+        (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !writes, NULL);
         orc = set_up(s, c, writes, err);
     }
     if (orc != OT_OK) {

@@ -57,8 +57,11 @@ struct ot_store {
     ot_disk *disk;
     char *dir;
     int lock_fd;
+    bool is_view;
     ot_store_options opt;
     ot_vfs *vfs;
+    atomic_int snapshots;  /* under way: no checkpoints meanwhile */
+    atomic_int blob_holds; /* set in write transactions; > 0: the collector deletes nothing */
 
     /* The writer. Synchronization: `leading` is the baton: the thread that set it (or was handed
      * it) owns writer, events, wal_pages, checkpoint_at, need_checkpoint, and is the only one to
@@ -106,6 +109,7 @@ void ot_conn_reset_all(ot_conn *c);
 
 /* schema.c */
 ot_rc ot_schema_migrate(ot_store *s, ot_conn *c, ot_error *err) OT_CHECKED;
+ot_rc ot_schema_version(ot_txn *txn, int64_t *version_out, ot_error *err) OT_CHECKED;
 
 /* writer.c */
 ot_rc ot_writer_start(ot_store *s, ot_error *err) OT_CHECKED;

@@ -5,6 +5,7 @@
 #include "store/events_internal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 static void add_u64(ot_sha256 *c, uint64_t v)
@@ -90,6 +91,21 @@ ot_rc ot_events_head(ot_txn *txn, ot_event_head *head_out, ot_error *err)
     }
     *head_out = head;
     return OT_OK;
+}
+
+void ot_event_head_format(const ot_event_head *h, char out[OT_EVENT_HEAD_LINE + 1])
+{
+    char hex[OT_DIGEST_HEX];
+    snprintf(out, OT_EVENT_HEAD_LINE + 1, "%020" PRIu64 " %s\n", h->seq,
+             ot_digest_hex(&h->hash, hex));
+}
+
+bool ot_event_head_parse(const char *text, ot_event_head *out)
+{
+    char hex[OT_DIGEST_HEX];
+    return strnlen(text, OT_EVENT_HEAD_LINE - 1) == OT_EVENT_HEAD_LINE - 1 &&
+           sscanf(text, "%20" SCNu64 " %64s", &out->seq, hex) == 2 &&
+           ot_digest_parse(hex, &out->hash);
 }
 
 /* The head of the open transaction; read once, then carried along. */

@@ -73,6 +73,12 @@ typedef struct ot_event_head {
     ot_digest hash;
 } ot_event_head;
 
+/* A head as a line, always of this length: 20 digits, a space, 64 hex digits, a newline. */
+#define OT_EVENT_HEAD_LINE 86
+void ot_event_head_format(const ot_event_head *h, char out[OT_EVENT_HEAD_LINE + 1]);
+/* False: the text does not begin with one. */
+bool ot_event_head_parse(const char *text, ot_event_head *out);
+
 /* The last event as this transaction sees it. */
 ot_rc ot_events_head(ot_txn *txn, ot_event_head *head_out, ot_error *err) OT_CHECKED;
 

@@ -24,6 +24,16 @@ static ot_rc pragma_get(ot_txn *txn, const char *sql, int64_t *out, ot_error *er
     return OT_OK;
 }
 
+ot_rc ot_schema_version(ot_txn *txn, int64_t *version_out, ot_error *err)
+{
+    return pragma_get(txn, "PRAGMA user_version", version_out, err);
+}
+
+int64_t ot_store_schema_newest(void)
+{
+    return (int64_t)ot_schema_migrations_count;
+}
+
 static ot_rc migrate_one(ot_conn *c, size_t version, ot_error *err)
 {
     const ot_migration *m = &ot_schema_migrations[version - 1];

@@ -187,8 +187,9 @@ static ot_rc open_files(ot_store *s, ot_error *err)
     return ot_writer_start(s, err);
 }
 
-ot_rc ot_store_open(ot_disk *disk, const char *dir, const ot_store_options *opt,
-                    ot_store **store_out, ot_error *err)
+static ot_rc open_with(ot_disk *disk, const char *dir, const ot_store_options *opt,
+                       ot_rc (*open)(ot_store *s, ot_error *err), ot_store **store_out,
+                       ot_error *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, configure_sqlite);
@@ -200,13 +201,38 @@ ot_rc ot_store_open(ot_disk *disk, const char *dir, const ot_store_options *opt,
     if (s == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "store %s: no memory to open it", dir);
     }
-    ot_rc rc = open_files(s, err);
+    ot_rc rc = open(s, err);
     if (rc != OT_OK) {
         destroy(s);
         return rc;
     }
     *store_out = s;
     return OT_OK;
+}
+
+ot_rc ot_store_open(ot_disk *disk, const char *dir, const ot_store_options *opt,
+                    ot_store **store_out, ot_error *err)
+{
+    return open_with(disk, dir, opt, open_files, store_out, err);
+}
+
+/* To all writers it looks like a store that has failed. */
+static ot_rc look_at_files(ot_store *s, ot_error *err)
+{
+    char path[OT_PATH_MAX];
+    s->is_view = true;
+    s->failed = true;
+    snprintf(s->failed_why, sizeof s->failed_why, "it was opened to be looked at only");
+    OT_TRY(ot_path_join(path, s->dir, OT_VFS_DB, err));
+    if (!ot_disk_exists(s->disk, path)) {
+        return ot_fail(err, OT_NOT_FOUND, "store %s: there is no %s", s->dir, OT_VFS_DB);
+    }
+    return ot_vfs_create(s->disk, s->dir, &s->vfs, err);
+}
+
+ot_rc ot_store_open_view(ot_disk *disk, const char *dir, ot_store **store_out, ot_error *err)
+{
+    return open_with(disk, dir, NULL, look_at_files, store_out, err);
 }
 
 void ot_store_close(ot_store *s)

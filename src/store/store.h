@@ -39,6 +39,12 @@ typedef struct ot_store_options {
  */
 ot_rc ot_store_open(ot_disk *disk, const char *dir, const ot_store_options *opt,
                     ot_store **store_out, ot_error *err) OT_CHECKED;
+/* A store to look at: reads, blobs and snapshots (store/backup.h) work, writes are refused, the
+ * schema stays as it is and nothing on the disk changes. Takes no lock: the caller sees to it that
+ * no process has the store open. OT_NOT_FOUND: there is none. */
+ot_rc ot_store_open_view(ot_disk *disk, const char *dir, ot_store **store_out,
+                         ot_error *err) OT_CHECKED;
+int64_t ot_store_schema_newest(void); /* the schema's version that this program makes */
 /* Finishes what is queued, stops the writer thread, closes. No other call may be running. */
 void ot_store_close(ot_store *store);
 

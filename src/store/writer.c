@@ -389,6 +389,11 @@ static void checkpoint(ot_store *s)
 {
     bool is_long = s->wal_pages >= RESTART_FACTOR * (int)s->opt.checkpoint_pages;
     int in_log = 0, copied = 0;
+    if (atomic_load(&s->snapshots) > 0) {
+        s->need_checkpoint = false;
+        s->checkpoint_at = s->wal_pages + (int)s->opt.checkpoint_pages;
+        return; /* a snapshot keeps the log: all that a checkpoint would do now is wait */
+    }
     int rc = sqlite3_wal_checkpoint_v2(
         s->writer->db, "main", is_long ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE,
         &in_log, &copied);
