@@ -338,7 +338,7 @@ ot_rc ot_backup_make(ot_store *store, const char *dir, const ot_backup_options *
     m->out.line = (ot_str)OT_STR_INIT;
     snprintf(m->r.head.program, sizeof m->r.head.program, "%s",
              opt->program != NULL ? opt->program : "unknown");
-    OT_TRY(ot_disk_mkdirs(m->disk, dir, 0700, err));
+    OT_TRY(ot_disk_mkdirs_durable(m->disk, dir, 0700, err));
     OT_TRY(lock_folder(m->disk, dir, &lock, err));
     ot_rc rc = fill(m, dir, err);
     if (rc != OT_OK) {

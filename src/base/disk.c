@@ -363,6 +363,25 @@ ot_rc ot_disk_mkdirs(ot_disk *d, const char *path, unsigned mode, ot_error *err)
     }
 }
 
+ot_rc ot_disk_mkdirs_durable(ot_disk *d, const char *path, unsigned mode, ot_error *err)
+{
+    if (strcmp(path, "/") == 0 || strcmp(path, ".") == 0 || ot_disk_exists(d, path)) {
+        return OT_OK;
+    }
+    const char *slash = strrchr(path, '/');
+    size_t n = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
+    OT_AUTO(ot_free_ptr) char *parent = n == 0 ? ot_strdup(".") : ot_strndup(path, n);
+    if (parent == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "%s: no memory to make it", path);
+    }
+    OT_TRY(ot_disk_mkdirs_durable(d, parent, mode, err));
+    ot_rc rc = d->ops->mkdir(d, path, mode, err);
+    if (rc != OT_OK && rc != OT_EXISTS) {
+        return rc;
+    }
+    return d->ops->sync_dir(d, parent, err);
+}
+
 struct remove_arg {
     ot_disk *d;
     const char *dir;

@@ -89,6 +89,8 @@ ot_rc ot_disk_read_all(ot_disk *d, const char *path, uint64_t max, ot_str *out,
 ot_rc ot_disk_write_atomic(ot_disk *d, const char *path, const void *p, size_t n, unsigned mode,
                            ot_error *err) OT_CHECKED;
 ot_rc ot_disk_mkdirs(ot_disk *d, const char *path, unsigned mode, ot_error *err) OT_CHECKED;
+/* The same, with each directory that is made durable in its parent. */
+ot_rc ot_disk_mkdirs_durable(ot_disk *d, const char *path, unsigned mode, ot_error *err) OT_CHECKED;
 /* Removes a tree; never follows symbolic links; a missing path is OK. */
 ot_rc ot_disk_remove_tree(ot_disk *d, const char *path, ot_error *err) OT_CHECKED;
 /* Joins with one '/'; OT_RANGE when longer than OT_PATH_MAX. */

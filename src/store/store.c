@@ -38,27 +38,6 @@ static ot_store_options with_defaults(const ot_store_options *opt)
     return o;
 }
 
-/* Makes the directory and those above it, each durable in its parent: what is acknowledged later
- * must be found again. */
-static ot_rc make_dir(ot_disk *d, const char *path, ot_error *err)
-{
-    if (strcmp(path, "/") == 0 || strcmp(path, ".") == 0 || ot_disk_exists(d, path)) {
-        return OT_OK;
-    }
-    const char *slash = strrchr(path, '/');
-    size_t n = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
-    OT_AUTO(ot_free_ptr) char *parent = n == 0 ? ot_strdup(".") : ot_strndup(path, n);
-    if (parent == NULL) {
-        return ot_fail(err, OT_EXHAUSTED, "store %s: no memory to make it", path);
-    }
-    OT_TRY(make_dir(d, parent, err));
-    ot_rc rc = d->ops->mkdir(d, path, 0700, err);
-    if (rc != OT_OK && rc != OT_EXISTS) {
-        return rc;
-    }
-    return d->ops->sync_dir(d, parent, err);
-}
-
 /* Who holds the lock, as its file says; for the message only. */
 static void lock_owner(ot_store *s, const char *path, char *out, size_t n)
 {
@@ -172,7 +151,7 @@ static ot_store *create(ot_disk *disk, const char *dir, const ot_store_options *
 
 static ot_rc open_files(ot_store *s, ot_error *err)
 {
-    OT_TRY(make_dir(s->disk, s->dir, err));
+    OT_TRY(ot_disk_mkdirs_durable(s->disk, s->dir, 0700, err));
     OT_TRY(lock_dir(s, err));
     OT_TRY(ot_vfs_create(s->disk, s->dir, &s->vfs, err));
     OT_TRY(ot_conn_open(s, true, &s->writer, err));

@@ -143,6 +143,22 @@ static void crash_apply_write(crash_image *im, const crash_op *op, ot_rng *rng)
     }
 }
 
+/* What lies in a directory goes with it. */
+static void crash_carry(crash_image *im, const char *from, const char *to)
+{
+    size_t n = strlen(from);
+    for (size_t i = 0; i < im->name_count; i++) {
+        char *old = im->names[i].path;
+        if (strncmp(old, from, n) == 0 && old[n] == '/') {
+            char *moved = crash_grow(NULL, strlen(to) + strlen(old + n) + 1);
+            strcpy(moved, to);
+            strcat(moved, old + n);
+            im->names[i].path = moved;
+            free(old);
+        }
+    }
+}
+
 static void crash_apply(crash_image *im, const crash_op *op, ot_rng *rng)
 {
     crash_name *n;
@@ -159,6 +175,7 @@ static void crash_apply(crash_image *im, const crash_op *op, ot_rng *rng)
         crash_bind(im, op->to, op->inode);
         if (op->kind == CRASH_RENAME) {
             crash_unbind(im, op->path);
+            crash_carry(im, op->path, op->to);
         }
         break;
     case CRASH_UNLINK:
