@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build/release}
 python=${PYTHON:-.deps/venv/bin/python}
 "$python" tests/golden/make_models.py build/models >/dev/null
-for b in codec stats store; do
+for b in codec stats store backup; do
     echo "# $b"
     "$build/bench/${b}_bench"
 done

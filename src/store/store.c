@@ -167,7 +167,7 @@ static ot_rc open_files(ot_store *s, ot_error *err)
 }
 
 static ot_rc open_with(ot_disk *disk, const char *dir, const ot_store_options *opt,
-                       ot_rc (*open)(ot_store *s, ot_error *err), ot_store **store_out,
+                       ot_rc (*begin)(ot_store *s, ot_error *err), ot_store **store_out,
                        ot_error *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -180,7 +180,7 @@ static ot_rc open_with(ot_disk *disk, const char *dir, const ot_store_options *o
     if (s == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "store %s: no memory to open it", dir);
     }
-    ot_rc rc = open(s, err);
+    ot_rc rc = begin(s, err);
     if (rc != OT_OK) {
         destroy(s);
         return rc;

@@ -66,8 +66,8 @@ static void put_file(const char *path, const char *text)
     must(ot_disk_write_atomic(&disk->base, path, text, strlen(text), 0600, &e), &e, path);
 }
 
-/* A data directory /d with events, blobs, a bundle and four runs: 1 under way, 2 ended, 3 queued and
- * started since, 4 begun since. */
+/* A data directory /d with events, blobs, a bundle and four runs: 1 under way, 2 ended, 3 queued
+ * and started since, 4 begun since. */
 static void start(bool records)
 {
     ot_error e;
@@ -190,12 +190,11 @@ static void test_there_and_back(void)
     ok(exists("/new/runs/2/exit.json"), "a run that had ended");
     ok(exists("/new/runs/1/log") && !exists("/new/runs/1/exit.json"),
        "one that was under way is one without an end");
-    ok(exists("/new/runs/1/shim.log") && !exists("/new/runs/1/shim.json"),
-       "and names no process");
+    ok(exists("/new/runs/1/shim.log") && !exists("/new/runs/1/shim.json"), "and names no process");
     ok(!exists("/new/runs/3") && !exists("/new/runs/4"), "those that came later are not there");
     ok(!exists("/new/token") && !exists("/new/restore.partial"), "nothing else");
-    is_int(restore_on(&disk->base, "/b", "/new", &back, &e), OT_PRECONDITION, "not into it again: %s",
-           e.msg);
+    is_int(restore_on(&disk->base, "/b", "/new", &back, &e), OT_PRECONDITION,
+           "not into it again: %s", e.msg);
     ok(strstr(e.msg, "not empty") != NULL, "because it is not empty");
 }
 
@@ -261,7 +260,8 @@ static void test_writers(void)
     ok(copy.head.seq == s.head.seq && ot_digest_equal(&copy.head.hash, &s.head.hash),
        "and so is the copy, whose chain verifies");
     ot_blob_release(store);
-    is_int(ot_store_snapshot(store, "/copy", &o, &s, &e), OT_EXISTS, "never over another: %s", e.msg);
+    is_int(ot_store_snapshot(store, "/copy", &o, &s, &e), OT_EXISTS, "never over another: %s",
+           e.msg);
     ot_blob_report r;
     must(ot_blob_collect(store, -1000000, none_lives, NULL, &r, &e), &e, "collect");
     is_int(r.deleted, BLOBS, "afterwards the collector goes on");
@@ -296,7 +296,8 @@ static void change(const char *path, uint64_t at)
     ot_file *f;
     size_t n;
     char c;
-    must(disk->base.ops->open(&disk->base, path, OT_OPEN_READ | OT_OPEN_WRITE, 0, &f, &e), &e, path);
+    must(disk->base.ops->open(&disk->base, path, OT_OPEN_READ | OT_OPEN_WRITE, 0, &f, &e), &e,
+         path);
     must(f->ops->pread(f, &c, 1, at, &n, &e), &e, path);
     c ^= 1;
     must(f->ops->pwrite(f, &c, 1, at, &e), &e, path);
@@ -392,7 +393,8 @@ static void test_view(void)
     ot_error e = {0};
     ot_store *view;
     write_event("only in the log of the database");
-    is_int(ot_store_open_view(&disk->base, "/none", &view, &e), OT_NOT_FOUND, "no store: %s", e.msg);
+    is_int(ot_store_open_view(&disk->base, "/none", &view, &e), OT_NOT_FOUND, "no store: %s",
+           e.msg);
     is_int(look_at(&disk->base, "/d/store").head.seq, 21, "a view sees what was committed");
     must(ot_store_open_view(&disk->base, "/d/store", &view, &e), &e, "view");
     char text[] = "x";
