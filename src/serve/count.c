@@ -142,7 +142,7 @@ void ot_cell_destroy(ot_cell *c)
 
 void ot_cell_clear(ot_cell *c)
 {
-    if (c->requests == 0) {
+    if (c->requests == 0 && c->failed == 0) {
         return;
     }
     c->requests = c->rows = c->failed = c->counted = 0;
@@ -157,7 +157,7 @@ void ot_cell_clear(ot_cell *c)
 
 ot_rc ot_cell_merge(ot_cell *into, const ot_cell *from, ot_error *err)
 {
-    if (from->requests == 0) {
+    if (from->requests == 0 && from->failed == 0) {
         return OT_OK;
     }
     if (from->has_inputs) {

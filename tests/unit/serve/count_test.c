@@ -96,6 +96,12 @@ static void counts_are_the_references(const ot_count_schema *s)
     ok(d.n == OT_DRIFT_TOP && d.top[0].psi == 0 && fabs(d.top[0].shift) < 1e-9, "no drift");
     ot_cell_clear(a);
     is_int(a->inputs.rows, 0, "cleared");
+    ot_cell_clear(b);
+    b->failed = 3; /* another version answered for this one */
+    is_int(ot_cell_merge(a, b, NULL), OT_OK, "failures without a request of its own merge");
+    ot_cell_clear(b);
+    ok(a->failed == 3 && b->failed == 0, "and are cleared");
+    ot_cell_clear(a);
     for (size_t i = 0; i < ROWS; i++) {
         rows[i * FEATURES + 4] += 1;
     }
