@@ -103,6 +103,13 @@ static ot_rc read_act(const json_t *j, ot_person_act *act, ot_error *err)
                        "body: 'verb' is needed: train, push, pause, resume, pin, "
                        "freeze, approve, reject or rollback");
     }
+    const json_t *for_us = json_object_get(j, "for_us");
+    if (for_us != NULL && !json_is_null(for_us)) {
+        act->for_us = json_integer_value(for_us);
+        if (!json_is_integer(for_us) || act->for_us < 1) {
+            return ot_fail(err, OT_INVALID, "body: 'for_us' must be microseconds from 1 on");
+        }
+    }
     if (version != NULL && !json_is_null(version)) {
         act->version = json_integer_value(version);
         if (!json_is_integer(version) || act->version < 1) {
@@ -114,7 +121,7 @@ static ot_rc read_act(const json_t *j, ot_person_act *act, ot_error *err)
 
 ot_rc api_act(api *a, const api_call *c, ot_str *out, ot_error *err)
 {
-    static const char *const keys[] = {"verb", "reason", "version", "path", NULL};
+    static const char *const keys[] = {"verb", "reason", "version", "path", "for_us", NULL};
     json_t *j = NULL;
     OT_TRY(api_body_object(c, keys, &j, err));
     ot_person_act act = {.app = c->name[0], .actor = c->actor};

@@ -230,6 +230,9 @@ bool pl_cycle_stands(const pl_app *a)
     if (a->busy || a->st.frozen || c->state == PL_IDLE || c->state == PL_RELEASING) {
         return false;
     }
+    if (c->state == PL_EVALUATING && c->held_told && pl_budget_holds(a)) {
+        return false;
+    }
     return !runs_something(c->state) || c->run == 0 || a->watching != c->run;
 }
 
@@ -462,6 +465,11 @@ static void evaluated(pl_app *a)
                      pl_text("v%" PRId64 " passed the gate, but v%" PRId64 " is pinned by %s",
                              a->st.cycle.version, a->st.pinned, a->st.held_by),
                      false);
+        return;
+    }
+    if (pl_budget_holds(a)) {
+        json_decref(verdict);
+        pl_budget_tell_held(a, "after the gate, which it passed");
         return;
     }
     if (pl_site_waits(a)) {

@@ -10,6 +10,7 @@
 #include "pipeline/site.h"
 #include "registry/registry.h"
 #include "rollout/rollout.h"
+#include "stats/budget.h"
 #include "store/blob.h"
 #include "store/events.h"
 #include "store/runs.h"
@@ -65,11 +66,31 @@ typedef struct pl_cycle {
     char waits[320];        /* what the site makes it wait for, as the log says it; "": nothing */
     int64_t queued_us;      /* since when its next run waits for a place; 0: it does not */
     int64_t watch_since_us; /* the comparison of the current step counts rows from here */
+    bool held_told;         /* the log has said that a spent budget holds it */
     /* When each part was reached, for the account of where the time went. */
     int64_t caused_us, trained_us, registered_us, evaluated_us, released_us, promoted_us;
     int64_t train_us; /* time of the user's program */
     int64_t jobs_us;  /* time of our own jobs: packaging and evaluation */
 } pl_cycle;
+
+/* Objectives that have an error budget. */
+typedef enum pl_objective {
+    PL_AVAILABILITY,
+    PL_LATENCY,
+    PL_ACCURACY,
+    PL_OBJECTIVES,
+} pl_objective;
+
+/* What the log has said about the budget of an objective. */
+typedef struct pl_budget {
+    int64_t rule; /* 1 + the rule by which it burns; 0: it does not */
+    uint64_t burning_seq;
+    bool spent;
+    uint64_t spent_seq;
+    bool off; /* it took the automation away, and nobody has acted since */
+    int64_t off_us;
+    int64_t granted_us; /* spent, not off: a person lets the automation go on until then */
+} pl_budget;
 
 /* Everything about an app that outlives the process. Plain values. */
 typedef struct pl_state {
@@ -94,7 +115,21 @@ typedef struct pl_state {
     int64_t cycles;
     pl_cycle cycle;
     ot_digest code; /* the program's folder as a tree in the content store */
+    pl_budget budgets[PL_OBJECTIVES];
 } pl_state;
+
+/* How a budget stood when it was last looked at. */
+typedef struct pl_budget_look {
+    bool known; /* the app has the objective */
+    double allowed;
+    int64_t over_us, at_us;
+    ot_budget_counts counts; /* of the period */
+    ot_budget_rule rules[OT_BUDGET_RULES];
+    double rates[OT_BUDGET_RULES][2];  /* over the long window, over the short one */
+    bool holds[OT_BUDGET_RULES];       /* both are over the rule's, and it is no chance */
+    int64_t held_us[OT_BUDGET_RULES];  /* when a rule last held, as far as this process knows */
+    double rate;                       /* of the period: what is left is 1 - rate */
+} pl_budget_look;
 
 typedef struct pl_app {
     ot_pipeline *p;
@@ -110,6 +145,8 @@ typedef struct pl_app {
     uint64_t act_event;       /* of the first change since a person's act began; 0: none yet */
     char candidate_state[16]; /* as replicas report it */
     int64_t unservable;       /* the champion that a replica could not load, once it was told */
+    pl_budget_look looks[PL_OBJECTIVES];
+    int64_t look_us, forget_us; /* when budgets are looked at, when old counts are deleted next */
 } pl_app;
 
 struct ot_pipeline {
@@ -138,6 +175,7 @@ typedef struct pl_event {
     size_t n_because;
     bool alert; /* somebody must see it: goes to the webhook */
     bool aside; /* neither follows from the cycle nor is a reason for what comes next in it */
+    uint64_t *keep_seq; /* in the change's `next`: where its number is kept; NULL: nowhere */
 } pl_event;
 
 typedef ot_rc pl_txn_fn(ot_txn *txn, void *arg, pl_state *next, ot_error *err);
@@ -295,6 +333,29 @@ ot_rc pl_switch_back(pl_app *a, const char *actor, const char *reason, ot_error 
 
 void pl_trigger_tick(pl_app *a);
 int64_t pl_trigger_next_us(const pl_app *a);
+
+/* --- budget.c ----------------------------------------------------------------------------------
+ */
+
+const char *pl_objective_name(pl_objective o);
+/* Looks at the budgets when it is time to, and says what changed. */
+void pl_budget_tick(pl_app *a);
+/* The objective whose spent budget keeps the automation off; NULL: none does. */
+const pl_budget *pl_budget_off(const pl_app *a);
+/* The current cycle may not go on by itself. What a person began since the budget was spent may. */
+bool pl_budget_holds(const pl_app *a);
+/* Why the automation is off, for people. */
+void pl_budget_why(const pl_app *a, char out[160]);
+/* Tells once a cycle that it is held, where it would go on. */
+void pl_budget_tell_held(pl_app *a, const char *where);
+/* What a person's `resume` gives back, for `for_us` (0: until the budget recovers). False: nothing
+ * was taken. */
+bool pl_budget_resume(pl_state *s, int64_t for_us);
+
+/* --- budget_view.c -----------------------------------------------------------------------------
+ */
+
+json_t *pl_budgets_json(const pl_app *a);
 
 /* --- findings.c --------------------------------------------------------------------------------
  */

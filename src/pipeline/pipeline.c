@@ -66,6 +66,8 @@ ot_quality_config pl_quality_config(pl_app *a)
         .false_alarms_per_year = (double)rate->count * 31536000e6 / (double)rate->per_us,
         .accuracy_at_least =
             app->objectives.accuracy.mark.line != 0 ? app->objectives.accuracy.at_least : 0,
+        .p99_at_most_us =
+            app->objectives.latency_p99.mark.line != 0 ? app->objectives.latency_p99.at_most_us : 0,
         .join_on_key = app->serve.labels.join == OT_JOIN_KEY,
         .sample_max_bytes = app->serve.sample.max,
         .sample_keep_us = app->serve.sample.keep_us,
@@ -205,6 +207,7 @@ void ot_pipeline_tick(ot_pipeline *p)
         if (pl_cycle_stands(a) && a->again_us <= ot_clock_wall_us()) {
             pl_cycle_go(a);
         }
+        pl_budget_tick(a);
         pl_release_tick(a);
         pl_trigger_tick(a);
         pl_site_tick(a);
@@ -221,12 +224,12 @@ int64_t ot_pipeline_next_us(const ot_pipeline *p)
         if (pl_cycle_stands(a)) {
             next = OT_MIN(next, a->again_us);
         }
-        if (a->st.cycle.state == PL_RELEASING && !a->st.frozen) {
-            bool held = a->st.cycle.waits[0] != 0;
+        if (a->st.cycle.state == PL_RELEASING && !a->st.frozen && !pl_budget_holds(a)) {
+            bool waits = a->st.cycle.waits[0] != 0;
             next =
-                OT_MIN(next, held ? a->held_until_us : ot_rollout_deadline(&a->st.cycle.rollout));
+                OT_MIN(next, waits ? a->held_until_us : ot_rollout_deadline(&a->st.cycle.rollout));
         }
-        next = OT_MIN(next, pl_trigger_next_us(a));
+        next = OT_MIN(next, OT_MIN(a->look_us, pl_trigger_next_us(a)));
     }
     /* What was due and could not be saved is tried again, but not without a pause. */
     return OT_MAX(next, now + PAUSE_US);

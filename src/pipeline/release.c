@@ -312,18 +312,50 @@ static bool moves_forward(const release_change *r, unsigned changed)
            ro->state != OT_ROLLOUT_ROLLED_BACK;
 }
 
+/* A spent budget of what the service does says nothing good of a version that has a part in it. Of
+ * right and wrong answers the comparison knows which version gives them. */
+static bool may_be_the_cause(const pl_app *a)
+{
+    const pl_budget *b = a->st.budgets;
+    return ot_rollout_share(&a->st.cycle.rollout) > 0 &&
+           (b[PL_AVAILABILITY].off || b[PL_LATENCY].off);
+}
+
+static void take_back(pl_app *a)
+{
+    char why[160];
+    ot_error err = {0};
+    pl_budget_why(a, why);
+    if (pl_release_abort(a, NULL, why, &err) != OT_OK) {
+        ot_err("pipeline", "app %s: release: %s", a->app->app, err.msg);
+    }
+}
+
+/* With a spent budget nothing goes forward by itself; back it goes as ever. */
 void pl_release_tick(pl_app *a)
 {
+    bool held = !a->st.cycle.rollout.promoted && pl_budget_holds(a);
     if (a->st.cycle.state == PL_RELEASING && !a->compares) {
         pl_release_watch(a);
     }
     if (is_held(a)) {
         return;
     }
+    if (held && may_be_the_cause(a)) {
+        take_back(a);
+        return;
+    }
     int64_t compared;
     ot_rollout_verdict v = read_pair(a, &compared);
     release_change r = begin_change(a);
     unsigned changed = ot_rollout_feed(&r.c.next.cycle.rollout, v, compared, ot_clock_wall_us());
+    if (held && (changed == 0 || moves_forward(&r, changed))) {
+        char where[64];
+        snprintf(where, sizeof where, "in %s",
+                 ot_rollout_kind_name(ot_rollout_step_now(&a->st.cycle.rollout)->kind));
+        pl_budget_tell_held(a, where);
+        return;
+    }
     if (moves_forward(&r, changed) && pl_site_waits(a)) {
         return; /* the verdict stands and is taken when the site lets it */
     }

@@ -107,6 +107,12 @@ static const member cycle_members[] = {
     M(pl_cycle, released_us, K_INT),   M(pl_cycle, promoted_us, K_INT),
     M(pl_cycle, train_us, K_INT),      M(pl_cycle, jobs_us, K_INT),
     M(pl_cycle, waits, K_TEXT),        M(pl_cycle, queued_us, K_INT),
+    M(pl_cycle, held_told, K_BOOL),
+};
+static const member budget_members[] = {
+    M(pl_budget, rule, K_INT),      M(pl_budget, burning_seq, K_SEQ), M(pl_budget, spent, K_BOOL),
+    M(pl_budget, spent_seq, K_SEQ), M(pl_budget, off, K_BOOL),        M(pl_budget, off_us, K_INT),
+    M(pl_budget, granted_us, K_INT),
 };
 static const member rollout_members[] = {
     M(ot_rollout, promoted, K_BOOL),
@@ -249,6 +255,12 @@ json_t *pl_state_json(const pl_state *s)
         json_array_append_new(fired, json_integer(s->fired_us[i]));
     }
     json_object_set_new(j, "fired_us", fired);
+    json_t *budgets = json_object();
+    for (pl_objective o = 0; o < PL_OBJECTIVES; o++) {
+        json_object_set_new(budgets, pl_objective_name(o),
+                            members_json(MEMBERS(budget_members), &s->budgets[o]));
+    }
+    json_object_set_new(j, "budgets", budgets);
     json_t *c = members_json(MEMBERS(cycle_members), &s->cycle);
     json_object_set_new(c, "state", json_string(pl_cycle_state_name(s->cycle.state)));
     json_t *data = json_array();
@@ -284,6 +296,20 @@ static ot_rc cycle_parse(const json_t *j, pl_cycle *c, ot_error *err)
     return rollout_parse(json_object_get(j, "rollout"), &c->rollout, err);
 }
 
+/* An older version had none. */
+static ot_rc budgets_parse(const json_t *j, pl_budget *out, ot_error *err)
+{
+    for (pl_objective o = 0; o < PL_OBJECTIVES; o++) {
+        const json_t *b = json_object_get(j, pl_objective_name(o));
+        OT_TRY(members_parse(MEMBERS(budget_members), b, &out[o], err));
+        if (out[o].rule < 0 || out[o].rule > OT_BUDGET_RULES) {
+            return ot_fail(err, OT_DATA_LOSS, "saved state: the budget of %s is damaged",
+                           pl_objective_name(o));
+        }
+    }
+    return OT_OK;
+}
+
 ot_rc pl_state_parse(const json_t *j, pl_state *out, ot_error *err)
 {
     pl_state s = {0};
@@ -297,6 +323,7 @@ ot_rc pl_state_parse(const json_t *j, pl_state *out, ot_error *err)
     for (int64_t i = 0; i < s.n_fired; i++) {
         s.fired_us[i] = json_integer_value(json_array_get(fired, (size_t)i));
     }
+    OT_TRY(budgets_parse(json_object_get(j, "budgets"), s.budgets, err));
     OT_TRY(cycle_parse(json_object_get(j, "cycle"), &s.cycle, err));
     *out = s;
     return OT_OK;
@@ -378,6 +405,9 @@ static ot_rc commit_txn(ot_txn *txn, void *arg, ot_error *err)
     for (size_t i = 0; i < c->n_events; i++) {
         OT_TRY(append_event(txn, c, i, last, err));
         last = c->events[i].aside ? last : c->seqs[i];
+        if (c->events[i].keep_seq != NULL) {
+            *c->events[i].keep_seq = c->seqs[i];
+        }
     }
     c->next.cycle.last_seq = last;
     if (c->champion_event > 0) {

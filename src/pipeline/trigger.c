@@ -110,6 +110,9 @@ static void tell_held(pl_app *a, const char *condition, const char *why)
     e->alert = true;
     e->aside = true;
     add_reasons(a, e);
+    if (pl_budget_off(a) != NULL) {
+        e->because[e->n_because++] = pl_budget_off(a)->spent_seq;
+    }
     (void)pl_commit_logged(&c);
 }
 
@@ -155,8 +158,12 @@ static void try_fire(pl_app *a, const char *condition)
 {
     const ot_conf_rate *rate = &a->app->retrain.at_most;
     int64_t now = ot_clock_wall_us();
+    char spent[160];
+    pl_budget_why(a, spent);
     if (a->refused[0] != 0) {
         tell_held(a, condition, a->refused);
+    } else if (spent[0] != 0) {
+        tell_held(a, condition, spent);
     } else if (a->st.paused || a->st.pinned > 0) {
         tell_held(a, condition, a->st.paused ? "the loop is paused" : "a version is pinned");
     } else if (fired_within(&a->st, rate->per_us, now) >= rate->count) {

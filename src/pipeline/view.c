@@ -185,6 +185,10 @@ static json_t *app_json(pl_app *a, bool deep)
         json_object_set_new(j, "held_reason", json_string(s->held_reason));
     }
     json_object_set_new(j, "site", site_json(a));
+    char off[160];
+    pl_budget_why(a, off);
+    json_object_set_new(j, "automation_off", off[0] != 0 ? json_string(off) : json_null());
+    json_object_set_new(j, "budgets", pl_budgets_json(a));
     json_object_set_new(j, "degraded", json_boolean(s->degraded));
     json_object_set_new(j, "drift", json_boolean(s->drift));
     json_object_set_new(j, "failures", json_integer(s->failures));

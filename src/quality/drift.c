@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "stats/latency.h"
+#include "store/tally.h"
 #include "store/windows.h"
 
 #include <inttypes.h>
@@ -196,6 +197,24 @@ static ot_rc expire(ot_txn *txn, const ot_quality *q, ot_error *err)
                              &deleted, err);
 }
 
+/* A fallback counts its answer as a request of the version that gave it and as a failure of the one
+ * that was asked: only all roles together have as many requests as were made. */
+static ot_rc tally(ot_txn *txn, const ot_quality *q, const ot_window_row *row, ot_error *err)
+{
+    char name[48];
+    ot_tally_counts answers = {
+        .events = (double)row->requests, .bad = (double)row->failed, .seen = row->requests};
+    OT_TRY(ot_tally_add(txn, q->cfg.deployment, OT_TALLY_AVAILABILITY, row->end_us - 1, &answers,
+                        err));
+    if (q->cfg.p99_at_most_us <= 0 || row->requests == 0 || row->role == OT_WINDOW_SHADOW) {
+        return OT_OK;
+    }
+    ot_tally_counts windows = {
+        .events = 1, .bad = row->p99_us > (double)q->cfg.p99_at_most_us, .seen = 1};
+    return ot_tally_add(txn, q->cfg.deployment, ot_tally_latency(q->cfg.p99_at_most_us, name),
+                        row->end_us - 1, &windows, err);
+}
+
 static ot_rc intake_txn(ot_txn *txn, void *arg, ot_error *err)
 {
     intake *in = arg;
@@ -225,6 +244,7 @@ static ot_rc intake_txn(ot_txn *txn, void *arg, ot_error *err)
                          .n_outputs = w->n_part[Q_OUTPUTS]};
     (void)ot_window_role_parse(w->role, &row.role); /* get_window did */
     OT_TRY(ot_window_insert(txn, &row, &id, err));
+    OT_TRY(tally(txn, q, &row, err));
     OT_TRY(expire(txn, q, err));
     return in->counts ? place(txn, in->q, w, id, &in->found, err) : OT_OK;
 }

@@ -3,6 +3,7 @@
 #include "quality/labels.h"
 
 #include "base/clock.h"
+#include "store/tally.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -144,6 +145,28 @@ static int judge(const q_kind *k, double prediction, double label)
     return prediction == label; /* a NaN is right about nothing */
 }
 
+/* An answer that somebody got counts towards the budget of accuracy, a sampled one for all that it
+ * stands for; `sign` -1 takes a wrong one back. */
+static ot_rc tally(q_join *j, const ot_outcome_row *o, int64_t seen, int sign, ot_error *err)
+{
+    double weight = o->probability > 0 ? 1 / o->probability : 1;
+    if (o->shadow || o->right < 0) {
+        return OT_OK;
+    }
+    ot_tally_counts c = {.events = (double)seen * weight,
+                         .bad = o->right == 0 ? sign * weight : 0,
+                         .seen = seen};
+    return ot_tally_add(j->txn, j->q->cfg.deployment, OT_TALLY_ACCURACY, o->time_us, &c, err);
+}
+
+ot_rc q_join_retally(q_join *j, uint64_t incarnation, uint64_t seq, int sign, ot_error *err)
+{
+    ot_outcome_row o;
+    bool found = false;
+    OT_TRY(ot_outcome_live(j->txn, j->q->cfg.deployment, incarnation, seq, &o, &found, err));
+    return found ? tally(j, &o, 0, sign, err) : OT_OK;
+}
+
 ot_rc q_join_answer(q_join *j, const ot_segment_row *seg, const ot_answer *a, ot_label_row *label,
                     ot_error *err)
 {
@@ -164,6 +187,7 @@ ot_rc q_join_answer(q_join *j, const ot_segment_row *seg, const ot_answer *a, ot
     if (!added) {
         return OT_OK;
     }
+    OT_TRY(tally(j, &o, 1, 1, err));
     if (!label->joined) {
         OT_TRY(ot_label_set_joined(j->txn, j->q->cfg.deployment, o.incarnation, o.seq, err));
         label->joined = true;

@@ -170,8 +170,10 @@ static ot_rc none_known(const intake *in, ot_error *err)
 static ot_rc correct(intake *in, const ot_label_row *row, ot_error *err)
 {
     OT_TRY(q_join_count(&in->join, row->incarnation, row->seq, -1, err));
+    OT_TRY(q_join_retally(&in->join, row->incarnation, row->seq, -1, err));
     OT_TRY(ot_outcomes_relabel(in->join.txn, in->q->cfg.deployment, row->incarnation, row->seq,
                                row->value, err));
+    OT_TRY(q_join_retally(&in->join, row->incarnation, row->seq, 1, err));
     return q_join_count(&in->join, row->incarnation, row->seq, 1, err);
 }
 

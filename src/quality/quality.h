@@ -3,8 +3,9 @@
  * Windows and samples arrive from replicas, labels from people and programs. Windows become blocks,
  * blocks become e-values (stats/edetect.h); samples and labels join into losses, losses into the
  * label test and into the comparison of two versions on the same rows (stats/labeltest.h). Each
- * intake is one store transaction that holds the data, the new state of the evidence and its
- * events; a push that was counted before changes nothing.
+ * intake is one store transaction that holds the data, the new state of the evidence, the tallies
+ * that error budgets are made of (store/tally.h) and its events; a push that was counted before
+ * changes nothing.
  *
  * Findings are reported after their transaction is durable, from inside the intake call, on the
  * calling thread. They say what was found and the events that say so; what follows from them is the
@@ -53,6 +54,7 @@ typedef struct ot_quality_config {
     double ignore_smaller;        /* sigmas */
     double false_alarms_per_year; /* all tiers of this deployment together */
     double accuracy_at_least;     /* 0: no objective, no label test */
+    int64_t p99_at_most_us;       /* 0: no objective, no tally of slow windows */
     bool join_on_key;             /* labels name the caller's key instead of the prediction id */
     uint64_t sample_max_bytes;    /* then the oldest segments go */
     int64_t sample_keep_us;

@@ -290,6 +290,24 @@ ot_rc ot_outcome_get(ot_txn *txn, const char *deployment, uint64_t incarnation, 
     return OT_OK;
 }
 
+ot_rc ot_outcome_live(ot_txn *txn, const char *deployment, uint64_t incarnation, uint64_t seq,
+                      ot_outcome_row *out, bool *found_out, ot_error *err)
+{
+    OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+    bool row;
+    OT_TRY(ot_stmt_get(txn,
+                       OUTCOME_COLUMNS "WHERE deployment = ?1 AND incarnation = ?2 AND seq = ?3"
+                                       " AND shadow = 0 LIMIT 1",
+                       &s, err));
+    OT_TRY(bind_row(s, deployment, incarnation, seq, err));
+    OT_TRY(ot_stmt_step(s, "find an outcome", &row, err));
+    if (row) {
+        *out = outcome_of(s);
+    }
+    *found_out = row;
+    return OT_OK;
+}
+
 ot_rc ot_outcomes_of_version(ot_txn *txn, const char *deployment, int64_t version, int64_t from_us,
                              int64_t to_us, int64_t limit, ot_outcome_fn *fn, void *arg,
                              ot_error *err)

@@ -75,6 +75,9 @@ ot_rc ot_outcomes_after(ot_txn *txn, const char *deployment, const ot_outcome_ro
 /* OT_NOT_FOUND: the version has no outcome of this row. */
 ot_rc ot_outcome_get(ot_txn *txn, const char *deployment, uint64_t incarnation, uint64_t seq,
                      int64_t version, ot_outcome_row *out, ot_error *err) OT_CHECKED;
+/* The outcome of the answer that somebody got; a row has one at most. */
+ot_rc ot_outcome_live(ot_txn *txn, const char *deployment, uint64_t incarnation, uint64_t seq,
+                      ot_outcome_row *out, bool *found_out, ot_error *err) OT_CHECKED;
 
 /* Of one version with times in [from_us, to_us): the newest `limit`, newest first. */
 ot_rc ot_outcomes_of_version(ot_txn *txn, const char *deployment, int64_t version, int64_t from_us,

@@ -8,6 +8,7 @@ const ot_migration ot_schema_migrations[] = {
     {"core", ot_schema_core},       {"models", ot_schema_models},
     {"runs", ot_schema_runs},       {"windows", ot_schema_windows},
     {"samples", ot_schema_samples}, {"received", ot_schema_received},
+    {"tally", ot_schema_tally},
 };
 const size_t ot_schema_migrations_count = OT_COUNT(ot_schema_migrations);
 
