@@ -47,6 +47,61 @@ static void app_figures(const json_t *apps, ot_str *out)
     }
 }
 
+static void budget_figures(const json_t *apps, ot_str *out)
+{
+    static const struct {
+        const char *name, *key, *help;
+    } figures[] = {
+        {"error_budget_remaining_ratio", "remaining", "what is left of the objective's budget"},
+        {"error_budget_spent", "spent", "1 when nothing is left and it has not recovered since"},
+        {"error_budget_automation_off", "off", "1 when it keeps the automation off"},
+    };
+    size_t k, b;
+    const json_t *app, *budget;
+    for (size_t i = 0; i < OT_COUNT(figures); i++) {
+        head(out, figures[i].name, "gauge", figures[i].help);
+        json_array_foreach(apps, k, app)
+        {
+            json_array_foreach(json_object_get(app, "budgets"), b, budget)
+            {
+                const json_t *v = json_object_get(budget, figures[i].key);
+                ot_str_addf(out, "overtake_%s{app=\"%s\",objective=\"%s\"} %.9g\n",
+                            figures[i].name, json_string_value(json_object_get(app, "app")),
+                            json_string_value(json_object_get(budget, "objective")),
+                            json_is_true(v) ? 1 : json_number_value(v));
+            }
+        }
+    }
+}
+
+static void burn_figures(const json_t *apps, ot_str *out)
+{
+    size_t k, b, i;
+    const json_t *app, *budget, *rate;
+    head(out, "error_budget_burn_rate", "gauge",
+         "share of bad events over the window, in multiples of what may be");
+    json_array_foreach(apps, k, app)
+    {
+        json_array_foreach(json_object_get(app, "budgets"), b, budget)
+        {
+            json_array_foreach(json_object_get(budget, "rates"), i, rate)
+            {
+                char window[32];
+                ot_str_addf(
+                    out,
+                    "overtake_error_budget_burn_rate{app=\"%s\",objective=\"%s\",window=\"%s\","
+                    "threshold=\"%g\"} %.9g\n",
+                    json_string_value(json_object_get(app, "app")),
+                    json_string_value(json_object_get(budget, "objective")),
+                    ot_format_duration(json_integer_value(json_object_get(rate, "long_us")),
+                                       window),
+                    json_number_value(json_object_get(rate, "threshold")),
+                    json_number_value(json_object_get(rate, "rate")));
+            }
+        }
+    }
+}
+
 static ot_rc count_runs(ot_txn *txn, void *arg, ot_error *err)
 {
     return ot_store_run_counts(txn, arg, err);
@@ -87,6 +142,8 @@ ot_rc api_metrics(api *a, const api_call *c, ot_str *out, ot_error *err)
     const json_t *apps = json_object_get(j, "apps");
     number(out, "apps", "gauge", "apps that are known", json_array_size(apps));
     app_figures(apps, out);
+    budget_figures(apps, out);
+    burn_figures(apps, out);
     json_decref(j);
     OT_TRY(run_figures(a, out, err));
     store_figures(a, out);

@@ -16,7 +16,7 @@ int64_t ot_cli_version_of(const char *text)
     return good ? v : 0;
 }
 
-static int act(const ot_args *args, int64_t version, const char *path)
+static int act(const ot_args *args, int64_t version, const char *path, int64_t for_us)
 {
     OT_AUTO(ot_str_done) ot_str target = OT_STR_INIT;
     const char *reason = ot_args_str(args, "reason");
@@ -31,6 +31,9 @@ static int act(const ot_args *args, int64_t version, const char *path)
     if (path != NULL) {
         json_object_set_new(body, "path", json_string(path));
     }
+    if (for_us > 0) {
+        json_object_set_new(body, "for_us", json_integer(for_us));
+    }
     ot_cli_target(&target, "/api/v1/apps/", ot_args_pos(args, "APP"), "/act");
     int code = ot_cli_client_run(args, "POST", &target, body, ot_cli_view_acted);
     json_decref(body);
@@ -39,7 +42,12 @@ static int act(const ot_args *args, int64_t version, const char *path)
 
 static int run_act(const ot_args *args)
 {
-    return act(args, 0, NULL);
+    return act(args, 0, NULL, 0);
+}
+
+static int run_resume(const ot_args *args)
+{
+    return act(args, 0, NULL, ot_args_us(args, "for"));
 }
 
 static int run_pin(const ot_args *args)
@@ -49,7 +57,7 @@ static int run_pin(const ot_args *args)
     if (version == 0) {
         return ot_cli_usage(args, "VERSION: '%.40s' is not a version: v3 or 3", text);
     }
-    return act(args, version, NULL);
+    return act(args, version, NULL, 0);
 }
 
 static int run_push(const ot_args *args)
@@ -59,12 +67,20 @@ static int run_push(const ot_args *args)
     if (ot_cli_absolute(ot_args_pos(args, "PATH"), path, &err) != OT_OK) {
         return ot_cli_fail(args, &err);
     }
-    return act(args, 0, path);
+    return act(args, 0, path, 0);
 }
 
 static const ot_opt opts[] = {
     OT_CLI_CLIENT_OPTS,
     {.name = "reason", .type = OT_OPT_STRING, .help = "why; the log shows it", .env = ""},
+};
+static const ot_opt resume_opts[] = {
+    OT_CLI_CLIENT_OPTS,
+    {.name = "reason", .type = OT_OPT_STRING, .help = "why; the log shows it", .env = ""},
+    {.name = "for",
+     .type = OT_OPT_DURATION,
+     .help = "bear a spent budget for so long; without it until it recovers",
+     .env = ""},
 };
 static const ot_pos app_pos[] = {{.name = "APP", .help = "the app's name"}};
 static const ot_pos pin_pos[] = {{.name = "APP", .help = "the app's name"},
@@ -83,12 +99,20 @@ static const ot_pos push_pos[] = {
 
 ACT(train, "Act", "train anew now");
 ACT(pause, NULL, "start no runs by itself; what is on goes on");
-ACT(resume, NULL, "end a pause, a freeze or a pin");
 ACT(freeze, NULL, "stop the loop where it stands: no run, no stage, no change of version");
 ACT(approve, NULL, "let the version that waits for an approval go on");
 ACT(reject, NULL, "refuse the version that waits for an approval (needs --reason)");
 ACT(rollback, NULL, "stop what is on, or go back to the previous version (needs --reason)");
 
+const ot_command ot_cli_resume_command = {
+    .name = "resume",
+    .summary = "end a pause, a freeze or a pin; let go on what a spent error budget holds",
+    .detail = "After a spent budget it needs --reason, and holds until the budget recovers or --for\n"
+              "is over: overtake resume digits --reason \"the disk is replaced\" --for 2d.",
+    OT_OPTS(resume_opts),
+    OT_POS(app_pos),
+    .run = run_resume,
+};
 const ot_command ot_cli_pin_command = {
     .name = "pin",
     .summary = "serve this version and no other until resume",

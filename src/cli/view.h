@@ -17,6 +17,8 @@ void ot_cli_view_apps(const json_t *answer, int64_t now_us, ot_str *out);
 void ot_cli_view_app(const json_t *app, int64_t now_us, ot_str *out);
 /* What `quality` of an app holds: drift and labels. */
 void ot_cli_view_quality(const json_t *app, ot_str *out);
+/* What `budgets` of an app holds, and whether one has taken the automation away. */
+void ot_cli_view_budgets(const json_t *app, ot_str *out);
 void ot_cli_view_why(const json_t *answer, ot_str *out);
 /* One line of the timeline. A mark before the text says what needs eyes without colour too: '!'
  * trouble, '?' somebody is waited for or something was refused, '+' something came good. */

@@ -43,6 +43,9 @@ static void cycle_text(const json_t *cycle, ot_str *out)
 
 static const char *health(const json_t *app)
 {
+    if (ot_cli_get(app, "automation_off")[0] != 0) {
+        return ot_cli_true(app, "degraded") ? "DEGRADED, AUTOMATION OFF" : "AUTOMATION OFF";
+    }
     return ot_cli_true(app, "degraded") ? "DEGRADED" : ot_cli_true(app, "drift") ? "drift" : "";
 }
 
@@ -251,6 +254,7 @@ void ot_cli_view_app(const json_t *app, int64_t now_us, ot_str *out)
     view_site(app, out);
     view_cycle(app, now_us, out);
     view_objectives(app, out);
+    ot_cli_view_budgets(app, out);
     ot_cli_view_quality(app, out);
     if (ot_cli_get(app, "owner")[0] != 0) {
         ot_cli_view_name(out, "owner");

@@ -21,7 +21,7 @@ static const struct {
     {"rolled_back", BAD},   {".failed", BAD},    {".lost", BAD},      {"loop.paused", WAITS},
     {"loop.frozen", WAITS}, {".refused", WAITS}, {".stopped", WAITS}, {".held", WAITS},
     {".requested", WAITS},  {".promoted", GOOD}, {".passed", GOOD},   {".recovered", GOOD},
-    {".given", GOOD},
+    {".given", GOOD},       {".burning", BAD},   {".spent", BAD},     {".restored", GOOD},
 };
 
 static kind kind_of(const json_t *event)

@@ -104,6 +104,36 @@ static void test_app(void)
            "an approval that is overdue");
 }
 
+static void test_budgets(void)
+{
+    app_is(
+        "{\"app\": \"d\", \"champion\": 1, \"champion_since_us\": " T0 ", \"loop\": \"running\","
+        "\"cycle\": {\"state\": \"idle\"}, \"automation_off\": \"the budget of availability was"
+        " spent\", \"budgets\": ["
+        "{\"objective\": \"availability\", \"over_us\": 2419200000000, \"events\": 4040000.0,"
+        "\"bad\": 4050.0, \"remaining\": -0.0025, \"burning\": \"page\", \"spent\": true, \"off\":"
+        "true, \"granted_until_us\": null, \"rates\": [{\"rate\": 3.5, \"long_us\": 3600000000,"
+        "\"holds\": false}, {\"rate\": 6.5, \"long_us\": 21600000000, \"holds\": true}]},"
+        "{\"objective\": \"latency_p99\", \"over_us\": 86400000000, \"events\": 1440.0, \"bad\":"
+        "20.0, \"remaining\": -0.39, \"burning\": null, \"spent\": true, \"off\": false,"
+        "\"granted_until_us\": " T0 ", \"rates\": [{\"rate\": 1.25, \"long_us\": 120000000}]},"
+        "{\"objective\": \"accuracy\", \"over_us\": 2419200000000, \"events\": 100.0, \"bad\": 2.0,"
+        "\"remaining\": 0.8, \"burning\": \"ticket\", \"spent\": false, \"off\": false, \"rates\":"
+        "[{\"rate\": 0.0}]}]}",
+        "d  AUTOMATION OFF\n"
+        "  champion    v1 since 2025-11-24 16:00:00 (2h 5min)\n"
+        "  loop        running\n"
+        "  cycle       idle\n"
+        "  budgets     SPENT   availability -0.25% left: 4050 bad of 4040000 in 28d; burns at 6.5 "
+        "over 6h\n"
+        "              granted latency_p99  -39% left: 20 bad of 1440 in 24h; burns at 1.25 over "
+        "2min; borne until 2025-11-24 16:00:00\n"
+        "              BURNS   accuracy     80% left: 2 bad of 100 in 28d\n"
+        "  automation  off: the budget of availability was spent; overtake resume d --reason TEXT\n"
+        "  labels      0 new since the last training\n",
+        "error budgets");
+}
+
 static void test_many_moved(void)
 {
     ot_str out = OT_STR_INIT;
@@ -249,6 +279,7 @@ int main(void)
     setenv("TZ", "UTC", 1);
     tzset();
     test_app();
+    test_budgets();
     test_many_moved();
     test_apps();
     test_events();
