@@ -65,8 +65,8 @@ static void budget_figures(const json_t *apps, ot_str *out)
             json_array_foreach(json_object_get(app, "budgets"), b, budget)
             {
                 const json_t *v = json_object_get(budget, figures[i].key);
-                ot_str_addf(out, "overtake_%s{app=\"%s\",objective=\"%s\"} %.9g\n",
-                            figures[i].name, json_string_value(json_object_get(app, "app")),
+                ot_str_addf(out, "overtake_%s{app=\"%s\",objective=\"%s\"} %.9g\n", figures[i].name,
+                            json_string_value(json_object_get(app, "app")),
                             json_string_value(json_object_get(budget, "objective")),
                             json_is_true(v) ? 1 : json_number_value(v));
             }

@@ -107,8 +107,9 @@ ACT(rollback, NULL, "stop what is on, or go back to the previous version (needs 
 const ot_command ot_cli_resume_command = {
     .name = "resume",
     .summary = "end a pause, a freeze or a pin; let go on what a spent error budget holds",
-    .detail = "After a spent budget it needs --reason, and holds until the budget recovers or --for\n"
-              "is over: overtake resume digits --reason \"the disk is replaced\" --for 2d.",
+    .detail =
+        "After a spent budget it needs --reason, and holds until the budget recovers or --for\n"
+        "is over: overtake resume digits --reason \"the disk is replaced\" --for 2d.",
     OT_OPTS(resume_opts),
     OT_POS(app_pos),
     .run = run_resume,

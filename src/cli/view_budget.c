@@ -20,8 +20,8 @@ static const json_t *rate_of(const json_t *budget)
 
 static const char *state_of(const json_t *b)
 {
-    return ot_cli_true(b, "off")     ? "SPENT"
-           : ot_cli_true(b, "spent") ? "granted"
+    return ot_cli_true(b, "off")              ? "SPENT"
+           : ot_cli_true(b, "spent")          ? "granted"
            : ot_cli_get(b, "burning")[0] != 0 ? "BURNS"
                                               : "holds";
 }

@@ -15,7 +15,7 @@
 #define HOUR_US (3600 * SECOND_US)
 #define DAY_US (24 * HOUR_US)
 #define KEEP_US (32 * DAY_US) /* counts, at least: a period may be made longer */
-#define BACK 0.1              /* of the budget: so much must be there before it counts as recovered */
+#define BACK 0.1 /* of the budget: so much must be there before it counts as recovered */
 
 const char *pl_objective_name(pl_objective o)
 {
@@ -174,10 +174,11 @@ static void tell_burning(pl_change *c, pl_objective o, const pl_budget_look *l, 
     char lng[32], shrt[32], in[32];
     int64_t lasts_us = left > 0 ? (int64_t)(left / rate * (double)l->over_us) : 0;
     json_t *p = with_numbers(
-        pl_text("%s burns its budget %.3g times as fast as it may (over %s and %s): %.3g%% is left, "
-                "at this rate for %s",
-                pl_objective_name(o), rate, ot_format_duration(r->long_us, lng),
-                ot_format_duration(r->short_us, shrt), left * 100, ot_format_duration(lasts_us, in)),
+        pl_text(
+            "%s burns its budget %.3g times as fast as it may (over %s and %s): %.3g%% is left, "
+            "at this rate for %s",
+            pl_objective_name(o), rate, ot_format_duration(r->long_us, lng),
+            ot_format_duration(r->short_us, shrt), left * 100, ot_format_duration(lasts_us, in)),
         o, l);
     json_object_set_new(p, "severity", json_string(r->page ? "page" : "ticket"));
     json_object_set_new(p, "rate", json_real(rate));
@@ -217,12 +218,11 @@ static void tell_spent(pl_change *c, pl_objective o, const pl_budget_look *l, co
     pl_budget *b = &c->next.budgets[o];
     char over[32], train[160];
     snprintf(train, sizeof train, ", or trains it anew: overtake train %s", app);
-    json_t *p =
-        pl_text("the budget of %s is %s: %.0f of %.0f %s in %s, %.4g%% may; nothing goes on by "
-                "itself until somebody resumes it: overtake resume %s --reason TEXT%s",
-                pl_objective_name(o), what, l->counts.bad, l->counts.events, bad[o],
-                ot_format_duration(l->over_us, over), l->allowed * 100, app,
-                o == PL_ACCURACY ? train : "");
+    json_t *p = pl_text(
+        "the budget of %s is %s: %.0f of %.0f %s in %s, %.4g%% may; nothing goes on by "
+        "itself until somebody resumes it: overtake resume %s --reason TEXT%s",
+        pl_objective_name(o), what, l->counts.bad, l->counts.events, bad[o],
+        ot_format_duration(l->over_us, over), l->allowed * 100, app, o == PL_ACCURACY ? train : "");
     pl_event *e = add_event(c, "budget.spent", with_numbers(p, o, l));
     e->keep_seq = &b->spent_seq;
     if (b->burning_seq != 0) {
@@ -236,11 +236,11 @@ static void tell_spent(pl_change *c, pl_objective o, const pl_budget_look *l, co
 static void tell_restored(pl_change *c, pl_objective o, const pl_budget_look *l)
 {
     pl_budget *b = &c->next.budgets[o];
-    json_t *p =
-        pl_text("%.3g%% of the budget of %s is there again%s", (1 - l->rate) * 100,
-                pl_objective_name(o), b->off ? "; nothing goes on by itself until somebody resumes "
-                                               "it"
-                                             : "");
+    json_t *p = pl_text("%.3g%% of the budget of %s is there again%s", (1 - l->rate) * 100,
+                        pl_objective_name(o),
+                        b->off ? "; nothing goes on by itself until somebody resumes "
+                                 "it"
+                               : "");
     pl_event *e = add_event(c, "budget.restored", with_numbers(p, o, l));
     e->because[e->n_because++] = b->spent_seq;
     b->spent = false;
@@ -358,9 +358,9 @@ void pl_budget_tell_held(pl_app *a, const char *where)
     ot_registry_object(object, a->app->app, a->st.cycle.version);
     pl_change c = pl_change_of(a);
     c.next.cycle.held_told = true;
-    pl_event *e = pl_change_event(
-        &c, "release.held", object,
-        pl_text("v%" PRId64 " is held %s: %s", a->st.cycle.version, where, why));
+    pl_event *e =
+        pl_change_event(&c, "release.held", object,
+                        pl_text("v%" PRId64 " is held %s: %s", a->st.cycle.version, where, why));
     e->alert = true;
     e->aside = true;
     e->because[e->n_because++] = pl_budget_off(a)->spent_seq;

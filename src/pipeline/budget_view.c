@@ -30,8 +30,7 @@ static json_t *budget_json(const pl_budget *b, const pl_budget_look *l, pl_objec
     json_object_set_new(j, "remaining", json_real(1 - l->rate));
     json_object_set_new(j, "rates", rates);
     json_object_set_new(j, "burning",
-                        burns == NULL ? json_null()
-                                      : json_string(burns->page ? "page" : "ticket"));
+                        burns == NULL ? json_null() : json_string(burns->page ? "page" : "ticket"));
     json_object_set_new(j, "spent", json_boolean(b->spent));
     json_object_set_new(j, "off", json_boolean(b->off));
     json_object_set_new(j, "off_since_us", us_or_null(b->off ? b->off_us : 0));

@@ -125,10 +125,10 @@ typedef struct pl_budget_look {
     int64_t over_us, at_us;
     ot_budget_counts counts; /* of the period */
     ot_budget_rule rules[OT_BUDGET_RULES];
-    double rates[OT_BUDGET_RULES][2];  /* over the long window, over the short one */
-    bool holds[OT_BUDGET_RULES];       /* both are over the rule's, and it is no chance */
-    int64_t held_us[OT_BUDGET_RULES];  /* when a rule last held, as far as this process knows */
-    double rate;                       /* of the period: what is left is 1 - rate */
+    double rates[OT_BUDGET_RULES][2]; /* over the long window, over the short one */
+    bool holds[OT_BUDGET_RULES];      /* both are over the rule's, and it is no chance */
+    int64_t held_us[OT_BUDGET_RULES]; /* when a rule last held, as far as this process knows */
+    double rate;                      /* of the period: what is left is 1 - rate */
 } pl_budget_look;
 
 typedef struct pl_app {

@@ -119,10 +119,9 @@ static ot_rc act_resume(pl_app *a, const ot_person_act *act, ot_error *err)
     char object[96], for_text[32];
     pl_change c = pl_change_of(a);
     bool spent = pl_budget_resume(&c.next, act->for_us);
-    json_t *payload =
-        pl_text("resumed by %s%s%s: %s", act->actor, spent && act->for_us > 0 ? " for " : "",
-                spent && act->for_us > 0 ? ot_format_duration(act->for_us, for_text) : "",
-                reason_of(act));
+    json_t *payload = pl_text(
+        "resumed by %s%s%s: %s", act->actor, spent && act->for_us > 0 ? " for " : "",
+        spent && act->for_us > 0 ? ot_format_duration(act->for_us, for_text) : "", reason_of(act));
     pl_event *e = pl_change_event(&c, "loop.resumed", pl_object_app(a, object), payload);
     if (pl_budget_off(a) != NULL) {
         e->because[e->n_because++] = pl_budget_off(a)->spent_seq;

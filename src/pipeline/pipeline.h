@@ -93,9 +93,9 @@ typedef struct ot_person_act {
     const char *actor;
     /* Needed by reject and rollback, and by resume when a budget was spent; else may be NULL. */
     const char *reason;
-    int64_t version;    /* pin: which one */
-    const char *path;   /* push: a model or a bundle on this machine, absolute */
-    int64_t for_us;     /* resume: how long a spent budget is borne; 0: until it recovers */
+    int64_t version;  /* pin: which one */
+    const char *path; /* push: a model or a bundle on this machine, absolute */
+    int64_t for_us;   /* resume: how long a spent budget is borne; 0: until it recovers */
 } ot_person_act;
 ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out,
                       ot_error *err) OT_CHECKED;

@@ -110,8 +110,8 @@ static const member cycle_members[] = {
     M(pl_cycle, held_told, K_BOOL),
 };
 static const member budget_members[] = {
-    M(pl_budget, rule, K_INT),      M(pl_budget, burning_seq, K_SEQ), M(pl_budget, spent, K_BOOL),
-    M(pl_budget, spent_seq, K_SEQ), M(pl_budget, off, K_BOOL),        M(pl_budget, off_us, K_INT),
+    M(pl_budget, rule, K_INT),       M(pl_budget, burning_seq, K_SEQ), M(pl_budget, spent, K_BOOL),
+    M(pl_budget, spent_seq, K_SEQ),  M(pl_budget, off, K_BOOL),        M(pl_budget, off_us, K_INT),
     M(pl_budget, granted_us, K_INT),
 };
 static const member rollout_members[] = {

@@ -153,9 +153,8 @@ static ot_rc tally(q_join *j, const ot_outcome_row *o, int64_t seen, int sign, o
     if (o->shadow || o->right < 0) {
         return OT_OK;
     }
-    ot_tally_counts c = {.events = (double)seen * weight,
-                         .bad = o->right == 0 ? sign * weight : 0,
-                         .seen = seen};
+    ot_tally_counts c = {
+        .events = (double)seen * weight, .bad = o->right == 0 ? sign * weight : 0, .seen = seen};
     return ot_tally_add(j->txn, j->q->cfg.deployment, OT_TALLY_ACCURACY, o->time_us, &c, err);
 }
 

@@ -86,8 +86,8 @@ ot_rc q_join_answer(q_join *j, const ot_segment_row *seg, const ot_answer *a, ot
  * takes it away (before its label is corrected). */
 ot_rc q_join_count(q_join *j, uint64_t incarnation, uint64_t seq, int sign,
                    ot_error *err) OT_CHECKED;
-/* Takes the row's answer out of the tally of wrong ones (-1, before its label is corrected) and puts
- * it in again (1). */
+/* Takes the row's answer out of the tally of wrong ones (-1, before its label is corrected) and
+ * puts it in again (1). */
 ot_rc q_join_retally(q_join *j, uint64_t incarnation, uint64_t seq, int sign,
                      ot_error *err) OT_CHECKED;
 /* Tells what was found; after the transaction is durable and the state in place. */

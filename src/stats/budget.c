@@ -65,6 +65,5 @@ bool ot_budget_proven(const ot_budget_counts *c, double allowed)
 
 bool ot_budget_spent(const ot_budget_counts *c, double allowed, double rate)
 {
-    return rate >= 1 &&
-           (bad_share(c) * (double)c->seen >= FEW || ot_budget_proven(c, allowed));
+    return rate >= 1 && (bad_share(c) * (double)c->seen >= FEW || ot_budget_proven(c, allowed));
 }

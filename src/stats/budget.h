@@ -33,8 +33,8 @@ typedef struct ot_budget_counts {
     int64_t seen;       /* events as they were counted, without weights */
 } ot_budget_counts;
 
-/* The burn rate over a window of which `covered_us` were lived through; `allowed` = 1 - at_least. At
- * most a million, also where nothing is allowed. */
+/* The burn rate over a window of which `covered_us` were lived through; `allowed` = 1 - at_least.
+ * At most a million, also where nothing is allowed. */
 double ot_budget_rate(const ot_budget_counts *c, double allowed, int64_t covered_us,
                       int64_t window_us);
 /* More is bad than chance explains where the objective is met: by the exact binomial tail, one time

@@ -5,11 +5,10 @@
 #include "base/random.h"
 #include "store/tally.h"
 
-static const char objectives[] =
-    "objectives:\n"
-    "  accuracy:     {at_least: 0.9, over: 28d}\n"
-    "  latency_p99:  {at_most: 5ms, share: 99%}\n"
-    "  availability: {at_least: 0.999, over: 28d}\n";
+static const char objectives[] = "objectives:\n"
+                                 "  accuracy:     {at_least: 0.9, over: 28d}\n"
+                                 "  latency_p99:  {at_most: 5ms, share: 99%}\n"
+                                 "  availability: {at_least: 0.999, over: 28d}\n";
 
 static const char *yaml_with(const char *what)
 {
@@ -184,7 +183,8 @@ static void test_quiet(void)
         events += 24 * 12 * 500;
         bad += t.drawn;
     }
-    is_int(driver_count(&d, "budget.burning"), 0, "half of what may fail raises no alarm in 10 days");
+    is_int(driver_count(&d, "budget.burning"), 0,
+           "half of what may fail raises no alarm in 10 days");
     is_int(driver_count(&d, "budget.spent"), 0, "and spends nothing");
     is_int(d.n_alerts, 0, "nobody is called");
     is_near(remaining(&d, "availability"), 1 - bad / events / 0.001 * 10 / 28, 0.001,
@@ -219,9 +219,10 @@ static void test_page(void)
     is_int(json_integer_value(json_object_get(l.last, "long_us")), HOUR, "over an hour");
     double left = 1 - 88.0 / 4032, rate = 20.0 * 44 / 60;
     is_near(json_number_value(json_object_get(l.last, "remaining")), left, 1e-3, "what is left");
-    is_near((double)(json_integer_value(json_object_get(l.last, "spent_at_us")) -
-                     ot_clock_wall_us()) / (double)HOUR,
-            left / rate * 28 * 24 - 6.0 / 60, 0.1, "and for how long");
+    is_near(
+        (double)(json_integer_value(json_object_get(l.last, "spent_at_us")) - ot_clock_wall_us()) /
+            (double)HOUR,
+        left / rate * 28 * 24 - 6.0 / 60, 0.1, "and for how long");
     json_decref(l.last);
     is_near(remaining(&d, "availability"), 1 - 100.0 / 4032, 1e-3, "100 of 4,032 are gone");
     int ended = 0;

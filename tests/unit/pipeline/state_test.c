@@ -50,7 +50,8 @@ static pl_state filled(void)
                   .released_us = 34,
                   .promoted_us = 35,
                   .train_us = 36,
-                  .jobs_us = 37},
+                  .jobs_us = 37,
+                  .held_told = true},
     };
     memset(s.champion_bundle.b, 1, 32);
     memset(s.previous_bundle.b, 2, 32);
@@ -58,6 +59,15 @@ static pl_state filled(void)
     memset(s.cycle.bundle.b, 4, 32);
     memset(s.cycle.data[0].digest.b, 5, 32);
     memset(s.cycle.data[1].digest.b, 6, 32);
+    for (int i = 0; i < PL_OBJECTIVES; i++) {
+        pl_budget *b = &s.budgets[i];
+        b->rule = 1 + i;
+        b->burning_seq = 50 + (uint64_t)i;
+        b->spent = b->off = true;
+        b->spent_seq = 60 + (uint64_t)i;
+        b->off_us = 70 + i;
+        b->granted_us = 80 + i;
+    }
     ot_rollout_step steps[] = {
         {.kind = OT_ROLLOUT_SHADOW, .until_compared = 38, .at_most_us = 39, .alpha = 0.05},
         {.kind = OT_ROLLOUT_CANARY,
@@ -126,6 +136,7 @@ static void test_damage(void)
     refuses("", "champion", json_string("three"), "a number that is text");
     refuses("", "schema", json_integer(2), "a newer schema");
     refuses("", "code", json_string("12"), "a digest that is none");
+    refuses("budgets.accuracy", "rule", json_integer(5), "a rule that there is not");
     refuses("cycle", "state", json_string("dancing"), "an unknown state");
     refuses("cycle.rollout", "at", json_integer(9), "a step beyond the last");
     refuses("cycle.rollout", "state", json_integer(-1), "a state of no release");

@@ -53,7 +53,8 @@ static void rates(void)
     c = (ot_budget_counts){0};
     is_near(ot_budget_rate(&c, 0.001, 0, DAY), 0, 0, "nothing at all");
     c = (ot_budget_counts){.events = 0, .bad = 3};
-    is_near(ot_budget_rate(&c, 0.1, DAY, DAY), 10, 1e-12, "failures before their requests: all bad");
+    is_near(ot_budget_rate(&c, 0.1, DAY, DAY), 10, 1e-12,
+            "failures before their requests: all bad");
     c = (ot_budget_counts){.events = 10, .bad = 1, .seen = 10};
     is_near(ot_budget_rate(&c, 0, DAY, DAY), 1e6, 0, "nothing may be bad");
 }
@@ -64,11 +65,11 @@ static void proven(void)
     static const struct {
         double p;
         int64_t n, k;
-    } v[] = {{0.001, 10, 2},  {0.001, 14, 2},   {0.001, 15, 3}, {0.001, 1000, 7}, {0.001, 100000, 140},
-             {0.07, 50, 13},  {0.07, 1000, 103}, {0.01, 60, 6},  {0.01, 5, 3},     {0.5, 20, 19}};
+    } v[] = {{0.001, 10, 2},       {0.001, 14, 2}, {0.001, 15, 3},    {0.001, 1000, 7},
+             {0.001, 100000, 140}, {0.07, 50, 13}, {0.07, 1000, 103}, {0.01, 60, 6},
+             {0.01, 5, 3},         {0.5, 20, 19}};
     for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
-        ot_budget_counts c = {
-            .events = (double)v[i].n, .bad = (double)v[i].k, .seen = v[i].n};
+        ot_budget_counts c = {.events = (double)v[i].n, .bad = (double)v[i].k, .seen = v[i].n};
         ok(ot_budget_proven(&c, v[i].p), "%lld of %lld at %g is no chance", (long long)v[i].k,
            (long long)v[i].n, v[i].p);
         c.bad -= 1;

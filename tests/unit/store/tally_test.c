@@ -74,7 +74,8 @@ static void one_by_one(void)
     ok(add("d", "availability", BEGIN + MIN, 0, -1, 0, &err) == OT_OK, "corrected");
     a = sum("d", "availability", BEGIN, BEGIN + HOUR);
     ok(a.c.events == 15 && a.c.bad == 2 && a.c.seen == 15, "is taken back, by the hour too");
-    ok(add("d", "availability", -1, 1, 1, 1, &err) == OT_INVALID && strstr(err.msg, "-1 us") != NULL,
+    ok(add("d", "availability", -1, 1, 1, 1, &err) == OT_INVALID &&
+           strstr(err.msg, "-1 us") != NULL,
        "a time before time: %s", err.msg);
     char a5[48], a7[48];
     ok(strcmp(ot_tally_latency(5000, a5), ot_tally_latency(7000, a7)) != 0,
