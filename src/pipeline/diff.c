@@ -42,7 +42,8 @@ static void flatten_stages(const ot_node *n, const char *key, json_t *flat)
         OT_AUTO(ot_str_done) ot_str below = OT_STR_INIT;
         int nth = 1;
         for (const ot_node *k = n->first; stage != NULL && k != i; k = k->next) {
-            nth += strcmp(k->first->key, stage->key) == 0;
+            nth += k->kind == OT_NODE_MAP && k->first != NULL &&
+                   strcmp(k->first->key, stage->key) == 0;
         }
         if (stage == NULL) {
             continue;

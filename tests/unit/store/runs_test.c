@@ -57,6 +57,41 @@ static void test_counts(void)
     is_int(after[OT_RUN_FAILED], before[OT_RUN_FAILED], "failed as before");
 }
 
+struct since {
+    int64_t since_us, limit, n, oldest_us;
+};
+
+static ot_rc since_fn(ot_txn *txn, void *arg, ot_error *err)
+{
+    struct since *s = arg;
+    return ot_store_run_since(txn, "timed", s->since_us, s->limit, &s->n, &s->oldest_us, err);
+}
+
+static void since_is(int64_t since_us, int64_t limit, int64_t n, int64_t oldest_us)
+{
+    struct since s = {.since_us = since_us, .limit = limit, .n = -1, .oldest_us = -1};
+    ot_error err = {0};
+    ok(ot_store_read(store, since_fn, &s, &err) == OT_OK, "since %lld: %s", (long long)since_us,
+       err.msg);
+    is_int(s.n, n, "so many of the newest %lld", (long long)limit);
+    is_int(s.oldest_us, oldest_us, "the first of them");
+}
+
+static void test_since(void)
+{
+    since_is(0, 10, 0, 0);
+    for (int i = 1; i <= 4; i++) {
+        ot_run r = {.app = i % 2 ? "a" : "b", .step = "timed", .attempt = 1, .spec = "{}"};
+        r.created_us = i * 100;
+        ok(ot_store_write(store, insert_fn, &r, NULL) == OT_OK, "run %d", i);
+    }
+    since_is(0, 10, 4, 100);
+    since_is(100, 10, 3, 200);
+    since_is(399, 10, 1, 400);
+    since_is(400, 10, 0, 0);
+    since_is(0, 2, 2, 300);
+}
+
 static void test_states(void)
 {
     ot_run_state s;
@@ -158,6 +193,7 @@ int main(void)
     test_rows();
     test_list();
     test_counts();
+    test_since();
     ot_store_close(store);
     ot_arena_done(&arena);
     is_int(ot_disk_remove_tree(ot_disk_posix(), dir, NULL), OT_OK, "clean up");
