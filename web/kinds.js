@@ -3,9 +3,9 @@
 // By what a type ends with; the first that matches. The same as in the terminal (src/cli/view_event.c).
 const ENDS = [
   ['degraded', 'bad'], ['at_risk', 'bad'], ['drift.detected', 'bad'], ['rolled_back', 'bad'], ['.failed', 'bad'],
-  ['.lost', 'bad'], ['suspended', 'bad'], ['loop.paused', 'waits'], ['loop.frozen', 'waits'], ['loop.pinned', 'waits'],
-  ['.refused', 'waits'], ['.stopped', 'waits'], ['.held', 'waits'], ['.requested', 'waits'], ['.promoted', 'good'],
-  ['.passed', 'good'], ['.recovered', 'good'], ['.given', 'good'], ['.resumed', 'good'],
+  ['.lost', 'bad'], ['suspended', 'bad'], ['.forbids', 'bad'], ['loop.paused', 'waits'], ['loop.frozen', 'waits'], ['loop.pinned', 'waits'],
+  ['.refused', 'waits'], ['.stopped', 'waits'], ['.held', 'waits'], ['.requested', 'waits'], ['.waits', 'waits'], ['.promoted', 'good'],
+  ['.passed', 'good'], ['.recovered', 'good'], ['.given', 'good'], ['.resumed', 'good'], ['.allows', 'good'],
 ];
 
 export const MARKS = { bad: '▲', waits: '◆', good: '✓', plain: '·' };

@@ -35,6 +35,12 @@ export function troubles(app) {
     out.push(['bad', `${app.failures} ${app.failures === 1 ? 'cycle' : 'cycles in a row'} failed.`,
       'The newest failed run, below, says why in its log.']);
   }
+  if (app.site?.forbids) {
+    out.push(['bad', `The site forbids this app: ${app.site.forbids}.`,
+      'It serves on, but no run starts and no release moves until its file or the site’s is mended.']);
+  } else if (c.waits) {
+    out.push(['waits', `${c.version ? `v${c.version}` : `Cycle ${c.number}`} ${c.waits}.`, '']);
+  }
   if (c.stage === 'approval') out.push(['waits', `v${c.version} waits for a person.`, '“Approve” or “Reject”.']);
   if (app.loop !== 'running') {
     out.push(['waits', `The loop is ${app.loop}${app.held_by ? ` by ${app.held_by}` : ''}${app.held_reason

@@ -22,6 +22,7 @@ static const struct {
     {"loop.frozen", WAITS}, {".refused", WAITS}, {".stopped", WAITS}, {".held", WAITS},
     {".requested", WAITS},  {".promoted", GOOD}, {".passed", GOOD},   {".recovered", GOOD},
     {".given", GOOD},       {".burning", BAD},   {".spent", BAD},     {".restored", GOOD},
+    {".forbids", BAD},      {".waits", WAITS},   {".allows", GOOD},
 };
 
 static kind kind_of(const json_t *event)

@@ -175,4 +175,9 @@ test('what is wrong comes in words, worst first, with what can be done', () => {
   assert.equal(busy[0][2], 'Under way: releasing v4: canary at 20%.');
   assert.deepEqual(troubles({ ...well, failures: 1, cycle: { ...idle, state: 'releasing', stage: 'approval', version: 4 } })
     .map(([kind, what]) => [kind, what]), [['bad', '1 cycle failed.'], ['waits', 'v4 waits for a person.']]);
+  const waits = { ...well, site: { file: 'site.yaml', forbids: null }, cycle: { ...idle, state: 'training', waits: 'waits for its turn' } };
+  assert.deepEqual(troubles(waits).map(([kind, what]) => [kind, what]), [['waits', 'Cycle 1 waits for its turn.']]);
+  assert.equal(troubles({ ...waits, cycle: { ...waits.cycle, version: 4 } })[0][1], 'v4 waits for its turn.');
+  const forbidden = troubles({ ...waits, site: { file: 'site.yaml', forbids: 'app.yaml:9:3: too much' } });
+  assert.deepEqual(forbidden.map(([kind, what]) => [kind, what]), [['bad', 'The site forbids this app: app.yaml:9:3: too much.']]);
 });

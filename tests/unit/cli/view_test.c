@@ -42,6 +42,18 @@ static void test_app(void)
            "  cycle       1: training (run 4)\n"
            "  labels      0 new since the last training\n",
            "an app that is new");
+    app_is("{\"app\": \"digits\", \"owner\": \"\", \"champion\": null, \"loop\": \"running\","
+           "\"site\": {\"file\": \"site.yaml\", \"forbids\": \"app.yaml:9:3: too much\"},"
+           "\"failures\": 0, \"labels_new\": 0, \"cycle\": {\"number\": 1, \"state\":"
+           "\"training\", \"run\": null, \"version\": null, \"waits\": \"waits for its turn\"}}",
+           "digits\n"
+           "  champion    none: nothing serves yet\n"
+           "  loop        running\n"
+           "  site        FORBIDS it: no run starts, no release moves: app.yaml:9:3: too much\n"
+           "  cycle       1: training\n"
+           "              waits for its turn\n"
+           "  labels      0 new since the last training\n",
+           "an app that the site holds up");
     app_is(
         "{\"app\": \"digits\", \"owner\": \"Ada\", \"champion\": 4, \"champion_since_us\": " T0
         ", \"previous\": 3, \"loop\": \"paused\", \"held_by\": \"anna\", \"held_reason\":"
@@ -192,6 +204,12 @@ static void test_events(void)
              HEAD "! accuracy.at_risk    model/d@4            x\n");
     event_is("drift.detected", "{\"text\": \"x\"}", false,
              HEAD "! drift.detected      model/d@4            x\n");
+    event_is("site.forbids", "{\"text\": \"x\"}", false,
+             HEAD "! site.forbids        model/d@4            x\n");
+    event_is("release.waits", "{\"text\": \"x\"}", false,
+             HEAD "? release.waits       model/d@4            x\n");
+    event_is("site.allows", "{\"text\": \"x\"}", false,
+             HEAD "+ site.allows         model/d@4            x\n");
     event_is("drift.learnt", "{\"text\": \"x\"}", false,
              HEAD "  drift.learnt        model/d@4            x\n");
     event_is("version.rolled_back", "{\"text\": \"x\"}", false,
