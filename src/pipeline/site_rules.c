@@ -81,21 +81,16 @@ static ot_rc read_kept(ot_txn *txn, void *arg, ot_error *err)
     return ot_kv_get(txn, "site", "file", arg, err);
 }
 
-/* The file that was in force last; NULL without one. */
 static ot_rc take_kept(ot_pipeline *p, ot_site **out, ot_error *err)
 {
     OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
-    ot_rc rc = ot_store_read(p->store, read_kept, &text, err);
-    *out = NULL;
-    if (rc != OT_OK) {
-        return rc == OT_NOT_FOUND ? OT_OK : rc;
-    }
+    OT_TRY(ot_store_read(p->store, read_kept, &text, err));
     json_t *j = json_loadb(text.data, text.len, 0, NULL);
     const char *yaml = json_string_value(json_object_get(j, "yaml"));
     const char *file = json_string_value(json_object_get(j, "file"));
-    rc = yaml != NULL && file != NULL
-             ? ot_site_parse(yaml, strlen(yaml), file, out, err)
-             : ot_fail(err, OT_DATA_LOSS, "site: what was kept of its file is damaged");
+    ot_rc rc = yaml != NULL && file != NULL
+                   ? ot_site_parse(yaml, strlen(yaml), file, out, err)
+                   : ot_fail(err, OT_DATA_LOSS, "site: what was kept of its file is damaged");
     json_decref(j);
     return rc;
 }
@@ -154,11 +149,14 @@ ot_rc ot_pipeline_site(ot_pipeline *p, const char *path, ot_error *err)
 {
     ot_site *site = NULL, *kept = NULL;
     ot_error why = {0};
-    OT_TRY(take_kept(p, &kept, err));
+    ot_rc rc = take_kept(p, &kept, &why);
+    if (rc != OT_OK && rc != OT_NOT_FOUND) {
+        ot_err("pipeline", "%s", why.msg); /* no reason to do without the file as it is now */
+    }
     if (path != NULL && read_file(path, &site, &why) != OT_OK) {
         return keep(p, kept, &why, err);
     }
-    ot_rc rc = replace(p, site, kept, err);
+    rc = replace(p, site, kept, err);
     ot_site_destroy(kept);
     if (rc != OT_OK) {
         ot_site_destroy(site);

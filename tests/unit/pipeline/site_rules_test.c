@@ -1,6 +1,7 @@
 /* The site at work: whose run is next, when releases move, what becomes of apps that it does not
  * allow any more. */
 #include "driver.h"
+#include "store/kv.h"
 
 #define SITE "schema: overtake.site/1\n"
 
@@ -434,6 +435,12 @@ static void test_tighter_in_between(void)
     driver_close(&d);
 }
 
+static ot_rc damage_kept(ot_txn *txn, void *arg, ot_error *err)
+{
+    (void)arg;
+    return ot_kv_set(txn, "site", "file", "{", 1, err);
+}
+
 static void test_bad_file(void)
 {
     ot_error err = {0};
@@ -461,6 +468,9 @@ static void test_bad_file(void)
            "app.yaml:2:6: app 'digits' would be one more than the 1 that site.yaml:2:16 "
            "allows; ask the operators",
            "says so");
+    ok(ot_store_write(d.store, damage_kept, NULL, &err) == OT_OK, "what was kept is damaged");
+    site_is(&d, SITE "quotas: {apps: 1}\n");
+    ok(d.p->site != NULL, "the file itself is enough");
     settle(&d);
     apply_named(&d, "ants");
     is_int((int64_t)d.p->n_apps, 1, "one that is here is applied again");
