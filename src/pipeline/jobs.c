@@ -117,15 +117,17 @@ static const pl_data *cycle_data(const pl_app *a, const char *name)
     return NULL;
 }
 
-/* Training and evaluation take labelled traffic as it is now; packaging describes what training
- * had. */
+/* Training and evaluation take data as they are now; packaging describes what training had, and a
+ * training that is tried again learns from what its first try was given: what it was started for
+ * may be gone from the latest traffic. */
 static ot_rc take_data(pl_app *a, job *j, const ot_app_data *d, ot_error *err)
 {
     job_data *x = &j->data[j->n_data++];
     snprintf(x->name, sizeof x->name, "%s", d->name);
     snprintf(x->label, sizeof x->label, "%s", d->label);
     x->in_training = names_data(a->app, d->name);
-    const pl_data *known = j->step == PL_STEP_PACKAGE ? cycle_data(a, d->name) : NULL;
+    bool again = j->step == PL_STEP_TRAIN && a->st.cycle.attempt > 0;
+    const pl_data *known = j->step == PL_STEP_PACKAGE || again ? cycle_data(a, d->name) : NULL;
     if (known != NULL) {
         x->known = true;
         x->digest = known->digest;

@@ -74,9 +74,16 @@ static void test_retry(void)
     driver_open(&d, "killed");
     snprintf(starts, sizeof starts, "%d", program_starts() + 1);
     setenv("PROGRAM_STARTS", starts, 1);
-    program_does("killed_once");
+    program_does("killed_once"); /* and the data change */
+    write_rows(at("other"), 310);
     driver_apply_ok(&d, app_yaml);
     driver_settle(&d);
+    write_rows(at("app/base"), 300);
+    pl_data first[OT_APP_DATA_MAX], second[OT_APP_DATA_MAX];
+    ok(pl_job_data(at("killed/runs/1"), first) == 1 && first[0].rows == 300 &&
+           pl_job_data(at("killed/runs/2"), second) == 1 &&
+           ot_digest_equal(&first[0].digest, &second[0].digest),
+       "the second try learns from what the first was given");
     is_str(driver_runs(&d), "train failed, train succeeded, package succeeded, evaluate succeeded",
            "killed from outside: run once more");
     is_str(driver_serves(&d, "digits"), "champion v1 100%", "and v1 serves");
