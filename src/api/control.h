@@ -7,6 +7,7 @@
 
 #include "base/disk.h"
 #include "base/error.h"
+#include "base/str.h"
 
 typedef struct ot_api_options {
     const char *data_dir; /* absolute; its lock is held by the caller */
@@ -19,5 +20,8 @@ typedef struct ot_api_options {
 /* Runs until SIGTERM or SIGINT, then drains: answers what was asked, ends streams, saves what jobs
  * had finished. Runs of programs go on and are found again. */
 ot_rc ot_api_run(const ot_api_options *o, ot_error *err) OT_CHECKED;
+
+/* The routes of the control API as a Markdown table; docs/openapi.yaml is held to it. */
+void ot_api_reference(ot_str *out);
 
 #endif

@@ -143,3 +143,21 @@ const api_route *api_route_find(ot_http_method method, ot_slice path, ot_arena *
     }
     return NULL;
 }
+
+void ot_api_reference(ot_str *out)
+{
+    ot_str_adds(out, "| method | path | token | query | body at most | answer |\n"
+                     "|---|---|---|---|---|---|\n");
+    for (size_t i = 0; i < api_routes_n; i++) {
+        const api_route *r = &api_routes[i];
+        ot_str_addf(out, "| %s | `%s` | %s |", method_name(r->method), r->pattern,
+                    r->open ? "no" : "yes");
+        for (const char *const *p = r->params; p != NULL && *p != NULL; p++) {
+            ot_str_addf(out, " `%s`", *p);
+        }
+        ot_str_addf(out, " | %llu | %s |\n", (unsigned long long)r->body_max,
+                    r->type != NULL  ? r->type
+                    : r->own == NULL ? "application/json"
+                                     : "its own");
+    }
+}

@@ -2,6 +2,8 @@
 #include "cli/appfile.h"
 #include "cli/commands.h"
 
+#include "api/control.h"
+
 #include "base/mem.h"
 
 #include <string.h>
@@ -73,15 +75,17 @@ static int run_reference(const ot_args *args)
         ot_app_reference(&out);
     } else if (strcmp(which, "site") == 0) {
         ot_site_reference(&out);
+    } else if (strcmp(which, "api") == 0) {
+        ot_api_reference(&out);
     } else {
-        return ot_cli_usage(args, "'%.40s' is neither app nor site", which);
+        return ot_cli_usage(args, "'%.40s' is none of app, site and api", which);
     }
     return ot_cli_print(&out);
 }
 
 static const ot_pos file_pos[] = {{.name = "file", .help = "an app file (YAML)"}};
 static const ot_pos which_pos[] = {
-    {.name = "WHICH", .help = "app or site [app]", .optional = true}};
+    {.name = "WHICH", .help = "app, site or api [app]", .optional = true}};
 
 #define SITE_OPT OT_CLI_SITE_OPT("the operators' file that the app is held to")
 static const ot_opt show_opts[] = {SITE_OPT};
@@ -113,7 +117,7 @@ const ot_command ot_cli_config_show_command = {
 };
 const ot_command ot_cli_config_reference_command = {
     .name = "config reference",
-    .summary = "print what an app file or a site file may hold, as Markdown",
+    .summary = "print what an app file, a site file or the API may hold, as Markdown",
     OT_POS(which_pos),
     .run = run_reference,
 };
