@@ -123,7 +123,8 @@ export function actionsOf(app) {
   const busy = idle ? '' : `it is ${cycleText(app.cycle)}`, out = [];
   if (app.cycle.stage === 'approval') out.push(['approve', 'Approve', false, ''], ['reject', 'Reject', true, '']);
   out.push(['train', 'Train now', false, busy || (frozen ? 'it is frozen' : '')]);
-  out.push(held ? ['resume', 'Resume', false, ''] : ['pause', 'Pause', false, '']);
+  if (held || app.automation_off) out.push(['resume', 'Resume', false, '']);
+  if (!held) out.push(['pause', 'Pause', false, '']);
   if (!frozen) out.push(['freeze', 'Freeze', false, '']);
   const nothing = !app.previous && idle ? 'there is no version before this one' : '';
   out.push(['rollback', 'Roll back', true, nothing]);

@@ -113,7 +113,7 @@ class Checked:
 ELSEWHERE = set()
 
 
-def test_answers_are_as_documented(up, app):
+def test_answers_are_as_documented(up, app, tmp_path):
     u, a = up(), app()
     ask = Checked(u.api)
     windows = {"window": "500ms", "block": "1s", "blocks_per_day": 8, "baseline": 4, "cycles": "none"}
@@ -143,6 +143,7 @@ def test_answers_are_as_documented(up, app):
                            ("/api/v1/models/*/versions/*", [a.name, 1]), ("/api/v1/replicas", []), ("/metrics", [])):
         assert ask("GET", pattern, *names)[0] == 200, pattern
     assert ask("GET", "/api/v1/events", limit=1000)[1]["events"] and ask("GET", "/api/v1/runs", app=a.name)[1]["runs"]
+    assert ask("POST", "/api/v1/backups", body={"path": str(tmp_path / "backups")})[0] == 200
     stream(u.api, ask)
     cancel(u, a, ask)
 

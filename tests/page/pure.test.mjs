@@ -180,4 +180,8 @@ test('what is wrong comes in words, worst first, with what can be done', () => {
   assert.equal(troubles({ ...waits, cycle: { ...waits.cycle, version: 4 } })[0][1], 'v4 waits for its turn.');
   const forbidden = troubles({ ...waits, site: { file: 'site.yaml', forbids: 'app.yaml:9:3: too much' } });
   assert.deepEqual(forbidden.map(([kind, what]) => [kind, what]), [['bad', 'The site forbids this app: app.yaml:9:3: too much.']]);
+  // A spent budget: said, and there is a button for it.
+  const spent = { ...well, automation_off: 'the budget of accuracy was spent at 03:00 UTC and nobody has resumed it' };
+  assert.match(troubles(spent)[0].join(' '), /^bad Nothing is done by itself: the budget of accuracy.*“Resume”/);
+  assert.deepEqual(actionsOf(spent).map(([verb]) => verb), ['train', 'resume', 'pause', 'freeze', 'rollback']);
 });
