@@ -24,6 +24,7 @@ typedef enum crash_kind {
     CRASH_TRUNCATE,
     CRASH_SYNC,
     CRASH_SYNC_DIR,
+    CRASH_LOSE, /* a sync that failed: the system forgets what was not synced */
 } crash_kind;
 
 typedef struct crash_op {
@@ -192,6 +193,7 @@ static void crash_apply(crash_image *im, const crash_op *op, ot_rng *rng)
         break;
     case CRASH_SYNC:
     case CRASH_SYNC_DIR:
+    case CRASH_LOSE:
         break;
     }
 }

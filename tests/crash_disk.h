@@ -4,7 +4,8 @@
  * The model: the bytes of a file are on the disk once that file was synced after they were written;
  * a name (create, rename, link, unlink, mkdir) once the directory of the name was synced. Before
  * that, each write may be there, not there, or there in some of its sectors of 512 bytes; names of
- * one directory may be there up to some point in their order.
+ * one directory may be there up to some point in their order. A sync of a file that fails loses
+ * what it was to settle.
  *
  * Threads: any. Lifetime: crash_disk_create .. crash_disk_destroy, with no file open. */
 #ifndef OT_TESTS_CRASH_DISK_H
@@ -140,9 +141,7 @@ static ot_rc crash_sync(ot_file *file, bool data_only, ot_error *err)
     crash_file *cf = crash_file_of(file);
     pthread_mutex_lock(&cf->d->m);
     ot_rc rc = crash_count_sync(cf->d, err);
-    if (rc == OT_OK) {
-        crash_do(cf->d, (crash_op){.kind = CRASH_SYNC, .inode = cf->inode});
-    }
+    crash_do(cf->d, (crash_op){.kind = rc == OT_OK ? CRASH_SYNC : CRASH_LOSE, .inode = cf->inode});
     pthread_mutex_unlock(&cf->d->m);
     return rc;
 }
@@ -429,9 +428,14 @@ static bool crash_is_name(const crash_op *op)
     return op->kind <= CRASH_UNLINK;
 }
 
+static bool crash_is_sync(const crash_op *op)
+{
+    return op->kind >= CRASH_SYNC;
+}
+
 static bool crash_settles(const crash_op *sync, const crash_op *op)
 {
-    if (sync->kind == CRASH_SYNC) {
+    if (sync->kind != CRASH_SYNC_DIR) {
         return !crash_is_name(op) && op->inode == sync->inode;
     }
     char dir[OT_PATH_MAX];
@@ -457,16 +461,16 @@ static bool crash_walk_step(crash_walk *w)
         return false;
     }
     const crash_op *op = &w->d->ops[w->at++];
-    if (op->kind != CRASH_SYNC && op->kind != CRASH_SYNC_DIR) {
+    if (!crash_is_sync(op)) {
         w->open[w->open_count++] = op;
         return true;
     }
     size_t kept = 0;
     for (size_t i = 0; i < w->open_count; i++) {
-        if (crash_settles(op, w->open[i])) {
-            crash_apply(&w->safe, w->open[i], NULL);
-        } else {
+        if (!crash_settles(op, w->open[i])) {
             w->open[kept++] = w->open[i];
+        } else if (op->kind != CRASH_LOSE) {
+            crash_apply(&w->safe, w->open[i], NULL);
         }
     }
     w->open_count = kept;
