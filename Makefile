@@ -189,11 +189,15 @@ demo:
 # --- long tests, benchmarks, installation -------------------------------------------------------
 FUZZ_SECONDS ?= 300
 KILLS        ?= 200
+# Of each of four seeds: the power is cut after every operation of these transactions.
+CRASH_TXNS   ?= 250
+CRASH_TEST   := $(BUILD)/tests/unit/store/crash_test
 .PHONY: cross-test
 test-long: deps deps-tools
 	@+$(MAKE_FUZZ)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz.sh build/fuzz
-	@$(MAKE) --no-print-directory -j2 all
+	@$(MAKE) --no-print-directory -j2 all $(CRASH_TEST)
+	@seq 1 4 | xargs -P 2 -I '{}' env OT_CRASH_SEED='{}' OT_CRASH_TXNS=$(CRASH_TXNS) $(CRASH_TEST)
 	@BUILD=$(BUILD) $(PYTHON) tests/e2e/kill_campaign.py --kills $(KILLS)
 	@BUILD=$(BUILD) $(PYTHON) tests/e2e/demo_kills.py --kills $(KILLS)
 	@$(MAKE) --no-print-directory cross-test

@@ -415,9 +415,11 @@ static size_t crash_disk_ops_done(crash_disk *d)
     return n;
 }
 
-/* Walks over a recording: what is certainly on the disk, and what may be. */
+/* Walks over a recording as it is at the start of the walk: what is certainly on the disk, and what
+ * may be. The recording may go on meanwhile. */
 typedef struct crash_walk {
-    const crash_disk *d;
+    crash_op *ops;
+    size_t op_count, inode_count;
     crash_image safe;
     const crash_op **open;
     size_t open_count, at;
@@ -443,24 +445,34 @@ static bool crash_settles(const crash_op *sync, const crash_op *op)
     return crash_is_name(op) && strcmp(dir, sync->path) == 0;
 }
 
-static void crash_walk_init(crash_walk *w, const crash_disk *d)
+static void crash_walk_init(crash_walk *w, crash_disk *d)
 {
-    *w = (crash_walk){.d = d, .open = crash_grow(NULL, (d->op_count + 1) * sizeof *w->open)};
+    pthread_mutex_lock(&d->m);
+    size_t n = d->op_count;
+    *w = (crash_walk){.ops = crash_grow(NULL, (n + 1) * sizeof *w->ops),
+                      .op_count = n,
+                      .inode_count = d->now.inode_count,
+                      .open = crash_grow(NULL, (n + 1) * sizeof *w->open)};
+    if (n > 0) {
+        memcpy(w->ops, d->ops, n * sizeof *w->ops);
+    }
+    pthread_mutex_unlock(&d->m);
 }
 
 static void crash_walk_done(crash_walk *w)
 {
     crash_image_done(&w->safe);
+    free(w->ops);
     free(w->open);
 }
 
 /* Goes over one operation; false at the end. */
 static bool crash_walk_step(crash_walk *w)
 {
-    if (w->at == w->d->op_count) {
+    if (w->at == w->op_count) {
         return false;
     }
-    const crash_op *op = &w->d->ops[w->at++];
+    const crash_op *op = &w->ops[w->at++];
     if (!crash_is_sync(op)) {
         w->open[w->open_count++] = op;
         return true;
@@ -521,7 +533,7 @@ static crash_disk *crash_walk_disk(const crash_walk *w, crash_mode mode, ot_rng 
         }
         crash_apply(&d->now, op, torn && ot_rng_below(rng, 2) == 0 ? rng : NULL);
     }
-    crash_need_inode(&d->now, w->d->now.inode_count);
+    crash_need_inode(&d->now, w->inode_count);
     crash_drop_orphans(d);
     return d;
 }

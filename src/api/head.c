@@ -18,10 +18,10 @@ struct ot_log_head {
 };
 
 /* False when there is none or it is torn. */
-static bool read_kept(const char *path, ot_event_head *out)
+static bool read_kept(ot_disk *d, const char *path, ot_event_head *out)
 {
     OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
-    return ot_disk_read_all(ot_disk_posix(), path, 4096, &text, NULL) == OT_OK &&
+    return ot_disk_read_all(d, path, 4096, &text, NULL) == OT_OK &&
            ot_event_head_parse(text.data, out);
 }
 
@@ -76,8 +76,8 @@ static void on_commit(void *arg, const ot_event *events, size_t n)
 static ot_rc start(ot_log_head *h, const char *path, ot_error *err)
 {
     struct look l = {0};
-    ot_disk *d = ot_disk_posix();
-    if (read_kept(path, &l.kept)) {
+    ot_disk *d = ot_store_disk(h->store);
+    if (read_kept(d, path, &l.kept)) {
         OT_TRY(ot_store_read(h->store, look_txn, &l, err));
         judge(h, &l);
     }

@@ -1,6 +1,7 @@
 #include "api/head.h"
 
 #include "base/disk.h"
+#include "crash_disk.h"
 #include "tap.h"
 
 #include <stdlib.h>
@@ -66,8 +67,50 @@ static void write_head(const char *text)
        "log.head is '%.10s'", text);
 }
 
+/* The power is cut after every write: what the log then ends with is what log.head allows for. */
+static void test_power(void)
+{
+    static const ot_store_options o = {
+        .struct_size = sizeof o, .readers_max = 1, .checkpoint_pages = 8};
+    char who[] = "carl";
+    uint64_t seq = 0;
+    ot_error err = {0};
+    crash_disk *d = crash_disk_create(true);
+    ok(ot_store_open(&d->base, "/s", &o, &store, &err) == OT_OK &&
+           ot_log_head_open(store, "/", &head, &err) == OT_OK,
+       "is opened %s", err.msg);
+    for (int i = 0; i < 30; i++) {
+        is_int(ot_store_write(store, append, who, NULL), OT_OK, "an event of %s", who);
+    }
+    close_all();
+    crash_walk w;
+    ot_rng rng;
+    size_t bad = 0, cuts = 0;
+    ot_rng_seed(&rng, 1);
+    crash_walk_init(&w, d);
+    while (crash_walk_step(&w)) {
+        for (int mode = CRASH_DROP; mode <= CRASH_TEAR; mode++, cuts++) {
+            crash_disk *left = crash_walk_disk(&w, (crash_mode)mode, &rng);
+            store = NULL;
+            head = NULL;
+            ot_rc rc = ot_store_open(&left->base, "/s", &o, &store, &err);
+            rc = rc == OT_OK ? ot_log_head_open(store, "/", &head, &err) : rc;
+            if (rc != OT_OK || ot_log_head_fault(head, &seq) != NULL) {
+                printf("# cut after operation %zu: %s\n", w.at, rc != OT_OK ? err.msg : "a fault");
+                bad++;
+            }
+            close_all();
+            crash_disk_destroy(left);
+        }
+    }
+    is_int(bad, 0, "%zu power cuts, and no log that looks cut short", cuts);
+    crash_walk_done(&w);
+    crash_disk_destroy(d);
+}
+
 int main(void)
 {
+    test_power();
     if (mkdtemp(dir) == NULL) {
         return 1;
     }

@@ -1,6 +1,7 @@
 #include "base/disk.h"
 
 #include "base/mem.h"
+#include "crash_disk.h"
 #include "tap.h"
 
 #include <inttypes.h>
@@ -165,6 +166,43 @@ static void test_no_memory(void)
     }
 }
 
+/* What is written whole or not at all stays so when the power is cut at any moment. */
+static void test_power(void)
+{
+    static const char *const texts[] = {"", "old", "newer", "newest of all"};
+    size_t acked_at[4] = {0}, bad = 0;
+    crash_disk *recorded = crash_disk_create(true);
+    for (int i = 1; i < 4; i++) {
+        is_int(ot_disk_write_atomic(&recorded->base, "/exit.json", texts[i], strlen(texts[i]), 0600,
+                                    NULL),
+               OT_OK, "writes '%s'", texts[i]);
+        acked_at[i] = crash_disk_ops_done(recorded);
+    }
+    crash_walk w;
+    ot_rng rng;
+    ot_rng_seed(&rng, 1);
+    crash_walk_init(&w, recorded);
+    while (crash_walk_step(&w)) {
+        for (int k = 0; k < 60; k++) { /* torn in many ways */
+            crash_disk *left = crash_walk_disk(&w, (crash_mode)OT_MIN(k, (int)CRASH_TEAR), &rng);
+            ot_str text = OT_STR_INIT;
+            bool there = ot_disk_read_all(&left->base, "/exit.json", 100, &text, NULL) == OT_OK;
+            bool good = false;
+            for (int i = 0; i < 4; i++) {
+                bool last = i == 3 || w.at < acked_at[i + 1];
+                bool is = i == 0 ? !there : there && strcmp(text.data, texts[i]) == 0;
+                good |= is && last;
+            }
+            bad += !good;
+            ot_str_done(&text);
+            crash_disk_destroy(left);
+        }
+    }
+    is_int(bad, 0, "power cuts: the whole file of before, or the whole new one once it is written");
+    crash_walk_done(&w);
+    crash_disk_destroy(recorded);
+}
+
 int main(void)
 {
     d = ot_disk_posix();
@@ -174,6 +212,7 @@ int main(void)
     }
     test_files();
     test_atomic();
+    test_power();
     test_trees();
     test_paths();
     test_lock();

@@ -144,7 +144,7 @@ int main(void)
     size_t bad[3] = {0}, cuts = 0;
     do {
         /* Without what is not synced, the disk is that of the cut before until the next sync. */
-        bool synced = w.at == 0 || crash_is_sync(&disk->ops[w.at - 1]);
+        bool synced = w.at == 0 || crash_is_sync(&w.ops[w.at - 1]);
         for (int mode = synced ? CRASH_DROP : CRASH_KEEP; mode <= CRASH_TEAR; mode++) {
             ot_error e = {0};
             crash_disk *d = crash_walk_disk(&w, (crash_mode)mode, &rng);

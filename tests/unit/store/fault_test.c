@@ -92,7 +92,7 @@ static const char *recovers(crash_disk *d, uint64_t acked, ot_error *e)
     return what;
 }
 
-static const char *after_power_loss(const crash_disk *d, uint64_t acked, ot_error *e)
+static const char *after_power_loss(crash_disk *d, uint64_t acked, ot_error *e)
 {
     crash_walk w;
     crash_walk_init(&w, d);
