@@ -4,12 +4,12 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "crash_disk.h"
 #include "store/backup.h"
 #include "store/blob.h"
 #include "store/models.h"
 #include "store/runs.h"
 #include "tap.h"
-#include "unit/store/crash_disk.h"
 
 #include <inttypes.h>
 #include <stdio.h>
