@@ -1,11 +1,11 @@
 #include "api/alert.h"
 
-#include "api/https.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sock.h"
 #include "base/str.h"
 #include "net/http_client.h"
+#include "net/https.h"
 #include "serve/thread.h"
 #include "store/events.h"
 

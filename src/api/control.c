@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sock.h"
+#include "registry/promote.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -263,9 +264,18 @@ static void name_unnamed(api *a)
     }
 }
 
+static ot_rc open_keys(api *a, ot_error *err)
+{
+    char path[OT_PATH_MAX];
+    OT_TRY(ot_path_join(a->incoming, a->opt->data_dir, OT_INCOMING_DIR, err));
+    OT_TRY(ot_path_join(path, a->opt->data_dir, "signing.key", err));
+    return ot_signer_open(ot_disk_posix(), path, &a->signer, err);
+}
+
 static ot_rc start(api *a, ot_error *err)
 {
     name_unnamed(a);
+    OT_TRY(open_keys(a, err));
     OT_TRY(ot_auth_load(&a->auth, a->opt->data_dir, ot_sock_port(a->opt->listen_fd), err));
     OT_TRY(ot_loop_create(POSTS_MAX, &a->loop, err));
     OT_TRY(ot_loop_signal(a->loop, SIGTERM, on_signal, a, err));
@@ -316,6 +326,7 @@ static void finish(api *a)
     ot_store_close(a->store);
     ot_loop_destroy(a->loop);
     ot_fd_close(&a->agent_fd);
+    ot_signer_wipe(&a->signer);
 }
 
 ot_rc ot_api_run(const ot_api_options *o, ot_error *err)

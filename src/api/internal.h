@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "fleet/hub.h"
+#include "model/trust.h"
 #include "net/http_server.h"
 #include "net/loop.h"
 #include "pipeline/pipeline.h"
@@ -37,6 +38,8 @@ typedef struct api {
     ot_http_server *http;
     api_streams *streams;
     ot_auth auth;
+    ot_signer signer;
+    char incoming[OT_PATH_MAX];     /* where versions come in */
     char unnamed[OT_ACTOR_MAX + 1]; /* the actor of who does not say */
     int agent_fd;
     api_watch *watches; /* of runs */
@@ -44,7 +47,7 @@ typedef struct api {
     ot_timer timer; /* the pipeline's */
     bool touched;   /* something came in: tick at the end of this turn */
     bool stopping;
-    unsigned verifying, plotting; /* jobs of requests, on the worker */
+    unsigned verifying, plotting, promoting; /* jobs of requests, on the worker */
 } api;
 
 /* A request that has passed the checks. */
@@ -100,6 +103,11 @@ api_answer_fn api_health, api_apps, api_apply, api_app, api_config, api_act, api
     api_accuracy, api_replicas, api_models, api_model, api_version, api_runs, api_run, api_cancel,
     api_events, api_metrics;
 api_own_fn api_verify, api_windows, api_outcomes, api_backup;
+
+/* promote.c, trust.c */
+api_answer_fn api_keys, api_trust, api_trust_add, api_trust_remove;
+api_own_fn api_sign, api_version_file, api_incoming_open, api_incoming_status, api_incoming_write,
+    api_incoming_finish;
 
 /* {"seq": ...} as docs/api.md has it, on one line. */
 struct ot_event;

@@ -8,6 +8,8 @@
 #define SMALL_BODY (64u << 10)
 #define APP_BODY (1u << 20)
 #define LABELS_BODY (32u << 20)
+#define PIECE_BODY (4u << 20)
+#define OPEN_BODY (10u << 20) /* an envelope, and a manifest as a JSON string */
 
 #define PARAMS(...)                                                                                \
     (const char *const[])                                                                          \
@@ -63,6 +65,29 @@ const api_route api_routes[] = {
     {.method = OT_HTTP_GET, .pattern = "/api/v1/models", .answer = api_models},
     {.method = OT_HTTP_GET, .pattern = "/api/v1/models/*", .answer = api_model},
     {.method = OT_HTTP_GET, .pattern = "/api/v1/models/*/versions/*", .answer = api_version},
+    {.method = OT_HTTP_POST, .pattern = "/api/v1/models/*/versions/*/sign", .own = api_sign},
+    {.method = OT_HTTP_GET,
+     .pattern = "/api/v1/models/*/versions/*/file",
+     .params = PARAMS("path", "offset"),
+     .own = api_version_file},
+    {.method = OT_HTTP_POST,
+     .pattern = "/api/v1/incoming",
+     .body_max = OPEN_BODY,
+     .own = api_incoming_open},
+    {.method = OT_HTTP_GET, .pattern = "/api/v1/incoming/*", .own = api_incoming_status},
+    {.method = OT_HTTP_POST,
+     .pattern = "/api/v1/incoming/*/file",
+     .params = PARAMS("path", "offset"),
+     .body_max = PIECE_BODY,
+     .own = api_incoming_write},
+    {.method = OT_HTTP_POST, .pattern = "/api/v1/incoming/*/finish", .own = api_incoming_finish},
+    {.method = OT_HTTP_GET, .pattern = "/api/v1/keys", .answer = api_keys},
+    {.method = OT_HTTP_GET, .pattern = "/api/v1/trust", .answer = api_trust},
+    {.method = OT_HTTP_POST,
+     .pattern = "/api/v1/trust",
+     .body_max = SMALL_BODY,
+     .answer = api_trust_add},
+    {.method = OT_HTTP_POST, .pattern = "/api/v1/trust/*/remove", .answer = api_trust_remove},
     {.method = OT_HTTP_POST,
      .pattern = "/api/v1/deployments/*/labels",
      .body_max = LABELS_BODY,

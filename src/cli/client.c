@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "net/http_client.h"
+#include "net/https.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,12 +16,15 @@
 #define ADDRESS_BYTES_MAX 512
 #define ACTOR_BYTES_MAX 64
 #define PROBE_US 1000000
+#define ANSWER_MAX (256u << 20)
+#define SILENCE_US 600000000 /* of an https:// server; the whole of a request */
 
 struct ot_cli_client {
     ot_http_client *http;
     ot_addr addr;
     ot_str headers; /* Authorization, overtake-actor */
     char address[300];
+    char *https;      /* "https://HOST:PORT"; then http is NULL and addr is not set */
     const char *data; /* the data directory; NULL when --url named the address */
 };
 
@@ -37,25 +41,11 @@ static ot_rc read_line(const char *dir, const char *name, size_t max, ot_str *ou
     return OT_OK;
 }
 
-static ot_rc find_address(const ot_args *args, ot_addr *out, ot_error *err)
+/* "http://HOST:PORT/" or HOST:PORT; an https:// address goes into *https_out as it is. */
+static ot_rc read_url(const char *url, ot_addr *out, char **https_out, ot_error *err)
 {
     OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
-    const char *url = ot_args_str(args, "url"), *dir = ot_args_str(args, "data");
-    if (url == NULL) {
-        ot_rc rc = read_line(dir, "control.addr", ADDRESS_BYTES_MAX, &text, err);
-        if (rc == OT_NOT_FOUND) {
-            return ot_fail(err, OT_UNAVAILABLE,
-                           "no control plane has run in data directory '%s'; start one with "
-                           "`overtake up --data %s`, or name another with --data or --url",
-                           dir, dir);
-        }
-        OT_TRY(rc);
-        return ot_addr_parse(text.data, out, err);
-    }
-    if (ot_has_prefix(url, "https://")) {
-        return ot_fail(err, OT_UNIMPLEMENTED,
-                       "--url '%s': this build speaks no TLS; use http:// through a tunnel", url);
-    }
+    bool secure = ot_has_prefix(url, "https://");
     ot_str_adds(&text, ot_has_prefix(url, "http://") ? url + 7 : url);
     if (text.len > 0 && text.data[text.len - 1] == '/') {
         text.data[--text.len] = 0;
@@ -63,21 +53,38 @@ static ot_rc find_address(const ot_args *args, ot_addr *out, ot_error *err)
     if (text.failed) {
         return ot_fail(err, OT_EXHAUSTED, "no memory for the address");
     }
+    if (!secure) {
+        return ot_addr_parse(text.data, out, err);
+    }
+    size_t host = strlen("https://");
+    if (text.len == host || text.len > 256 || strpbrk(text.data + host, "/?#@ ") != NULL) {
+        return ot_fail(err, OT_INVALID, "'%.200s': https://HOST or https://HOST:PORT is expected",
+                       url);
+    }
+    *https_out = ot_strdup(text.data);
+    return *https_out != NULL ? OT_OK : ot_fail(err, OT_EXHAUSTED, "no memory for the address");
+}
+
+static ot_rc find_address(const ot_args *args, ot_addr *out, char **https_out, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    const char *url = ot_args_str(args, "url"), *dir = ot_args_str(args, "data");
+    if (url != NULL) {
+        return read_url(url, out, https_out, err);
+    }
+    ot_rc rc = read_line(dir, "control.addr", ADDRESS_BYTES_MAX, &text, err);
+    if (rc == OT_NOT_FOUND) {
+        return ot_fail(err, OT_UNAVAILABLE,
+                       "no control plane has run in data directory '%s'; start one with "
+                       "`overtake up --data %s`, or name another with --data or --url",
+                       dir, dir);
+    }
+    OT_TRY(rc);
     return ot_addr_parse(text.data, out, err);
 }
 
-static ot_rc add_token(const ot_args *args, ot_str *headers, ot_error *err)
+static ot_rc add_token(const char *token, ot_str *headers, ot_error *err)
 {
-    OT_AUTO(ot_str_done) ot_str file = OT_STR_INIT;
-    const char *token = ot_args_str(args, "token");
-    if (token == NULL) {
-        ot_rc rc = read_line(ot_args_str(args, "data"), "token", TOKEN_BYTES_MAX, &file, err);
-        if (rc == OT_NOT_FOUND) {
-            return OT_OK; /* the server says what it wants */
-        }
-        OT_TRY(rc);
-        token = file.data;
-    }
     for (const char *p = token; *p != 0; p++) {
         if (*p <= ' ' || *p >= 127) {
             return ot_fail(err, OT_INVALID, "the token has characters that a header can't carry");
@@ -89,17 +96,32 @@ static ot_rc add_token(const ot_args *args, ot_str *headers, ot_error *err)
     return OT_OK;
 }
 
+static ot_rc find_token(const ot_args *args, ot_str *headers, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str file = OT_STR_INIT;
+    const char *token = ot_args_str(args, "token");
+    if (token != NULL) {
+        return add_token(token, headers, err);
+    }
+    ot_rc rc = read_line(ot_args_str(args, "data"), "token", TOKEN_BYTES_MAX, &file, err);
+    if (rc == OT_NOT_FOUND) {
+        return OT_OK; /* the server says what it wants */
+    }
+    OT_TRY(rc);
+    return add_token(file.data, headers, err);
+}
+
 ot_rc ot_cli_client_page(const ot_cli_client *c, ot_str *out, ot_error *err)
 {
     static const char scheme[] = "Bearer ";
     const char *token = strstr(c->headers.data, scheme);
-    if (c->addr.is_unix) {
+    if (c->https == NULL && c->addr.is_unix) {
         return ot_fail(err, OT_INVALID,
                        "the control plane is at %s, where no browser can ask; start it with "
                        "--control 127.0.0.1:9000",
                        c->address);
     }
-    ot_str_addf(out, "http://%s/", c->address);
+    ot_str_addf(out, "%s%s/", c->https == NULL ? "http://" : "", c->address);
     if (token != NULL) {
         token += sizeof scheme - 1;
         ot_str_adds(out, "#token=");
@@ -130,26 +152,75 @@ static void add_actor(ot_str *headers)
     ot_str_addf(headers, "overtake-actor: %s\r\n", actor);
 }
 
-ot_rc ot_cli_client_open(const ot_args *args, ot_cli_client **client_out, ot_error *err)
+static ot_rc client_new(ot_cli_client **client_out, ot_error *err)
 {
-    ot_addr addr;
-    OT_TRY(find_address(args, &addr, err));
     ot_cli_client *c = ot_calloc(1, sizeof *c);
     if (c == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "no memory for the connection");
     }
     ot_str_init(&c->headers);
-    c->addr = addr;
-    c->data = ot_args_str(args, "url") == NULL ? ot_args_str(args, "data") : NULL;
-    ot_addr_format(&addr, c->address);
-    ot_rc rc = add_token(args, &c->headers, err);
+    *client_out = c;
+    return OT_OK;
+}
+
+/* With the address and the token there. */
+static ot_rc client_ready(ot_cli_client *c, ot_error *err)
+{
     add_actor(&c->headers);
-    if (rc == OT_OK && c->headers.failed) {
-        rc = ot_fail(err, OT_EXHAUSTED, "no memory for the connection");
+    if (c->headers.failed) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for the connection");
+    }
+    if (c->https != NULL) {
+        snprintf(c->address, sizeof c->address, "%s", c->https);
+        return OT_OK;
+    }
+    ot_addr_format(&c->addr, c->address);
+    return ot_http_client_create(&c->addr, NULL, &c->http, err);
+}
+
+ot_rc ot_cli_client_open(const ot_args *args, ot_cli_client **client_out, ot_error *err)
+{
+    ot_cli_client *c = NULL;
+    OT_TRY(client_new(&c, err));
+    c->data = ot_args_str(args, "url") == NULL ? ot_args_str(args, "data") : NULL;
+    ot_rc rc = find_address(args, &c->addr, &c->https, err);
+    if (rc == OT_OK) {
+        rc = find_token(args, &c->headers, err);
     }
     if (rc == OT_OK) {
-        rc = ot_http_client_create(&addr, NULL, &c->http, err);
+        rc = client_ready(c, err);
     }
+    if (rc != OT_OK) {
+        ot_cli_client_close(c);
+        return rc;
+    }
+    *client_out = c;
+    return OT_OK;
+}
+
+static ot_rc open_at(ot_cli_client *c, const char *url, const char *token_file, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str token = OT_STR_INIT;
+    OT_TRY(read_url(url, &c->addr, &c->https, err));
+    if (c->https == NULL && !ot_addr_is_loopback(&c->addr)) {
+        return ot_fail(err, OT_DENIED,
+                       "%.200s is another machine, and without TLS everybody on the way could read "
+                       "the token: https:// is needed, or a tunnel to a port of this machine",
+                       url);
+    }
+    OT_TRY(ot_disk_read_all(ot_disk_posix(), token_file, TOKEN_BYTES_MAX, &token, err));
+    token.len = strcspn(token.data, "\r\n");
+    token.data[token.len] = 0;
+    OT_TRY(add_token(token.data, &c->headers, err));
+    return client_ready(c, err);
+}
+
+ot_rc ot_cli_client_open_at(const char *url, const char *token_file, ot_cli_client **client_out,
+                            ot_error *err)
+{
+    ot_cli_client *c = NULL;
+    OT_TRY(client_new(&c, err));
+    ot_rc rc = open_at(c, url, token_file, err);
     if (rc != OT_OK) {
         ot_cli_client_close(c);
         return rc;
@@ -165,6 +236,7 @@ void ot_cli_client_close(ot_cli_client *c)
             ot_http_client_destroy(c->http);
         }
         ot_str_done(&c->headers);
+        ot_free(c->https);
         ot_free(c);
     }
 }
@@ -173,6 +245,9 @@ ot_rc ot_cli_client_patient(ot_cli_client *c, ot_error *err)
 {
     ot_http_client *http;
     ot_http_client_options o = {.struct_size = sizeof o, .io_us = -1};
+    if (c->https != NULL) {
+        return OT_OK; /* its limit is long */
+    }
     OT_TRY(ot_http_client_create(&c->addr, &o, &http, err));
     ot_http_client_destroy(c->http);
     c->http = http;
@@ -240,9 +315,13 @@ static ot_rc unavailable(const ot_cli_client *c, ot_error *err)
 static ot_rc request(ot_cli_client *c, const ot_http_call *call, ot_http_reply *reply,
                      ot_error *err)
 {
-    ot_rc rc = ot_http_client_request(c->http, call, reply, err);
-    if (rc == OT_UNAVAILABLE) {
-        return unavailable(c, err);
+    ot_rc rc;
+    if (c->https != NULL) {
+        rc = ot_https_request(c->https, call, ANSWER_MAX, SILENCE_US, reply, err);
+        rc = rc == OT_OK ? OT_OK : ot_error_prefix(err, rc, "%s", c->https);
+    } else {
+        rc = ot_http_client_request(c->http, call, reply, err);
+        rc = rc == OT_UNAVAILABLE ? unavailable(c, err) : rc;
     }
     OT_TRY(rc);
     return reply->status >= 400 ? server_error(c, reply, err) : OT_OK;

@@ -17,7 +17,7 @@
         {.name = "url",                                                                            \
          .type = OT_OPT_STRING,                                                                    \
          .value = "URL",                                                                           \
-         .help = "control plane, http://HOST:PORT [what `up` wrote into the data directory]"},     \
+         .help = "control plane, http(s)://HOST:PORT [as `up` wrote into the data directory]"},    \
     {                                                                                              \
         .name = "token", .type = OT_OPT_STRING,                                                    \
         .help = "token of the control API [the data directory's]", .hidden = true                  \
@@ -27,6 +27,11 @@
 typedef struct ot_cli_client ot_cli_client;
 
 ot_rc ot_cli_client_open(const ot_args *args, ot_cli_client **client_out, ot_error *err) OT_CHECKED;
+/* Another server: `url` is http://HOST:PORT of this machine, or https://HOST[:PORT] of any; the
+ * token is the first line of `token_file`. OT_DENIED: http:// to another machine, where the token
+ * would travel in the clear. */
+ot_rc ot_cli_client_open_at(const char *url, const char *token_file, ot_cli_client **client_out,
+                            ot_error *err) OT_CHECKED;
 void ot_cli_client_close(ot_cli_client *c);
 /* From now on waits for as long as it takes: for what is followed, and for large uploads. */
 ot_rc ot_cli_client_patient(ot_cli_client *c, ot_error *err) OT_CHECKED;

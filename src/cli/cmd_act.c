@@ -50,7 +50,8 @@ static int run_resume(const ot_args *args)
     return act(args, 0, NULL, ot_args_us(args, "for"));
 }
 
-static int run_pin(const ot_args *args)
+/* pin, release */
+static int run_version(const ot_args *args)
 {
     const char *text = ot_args_pos(args, "VERSION");
     int64_t version = ot_cli_version_of(text);
@@ -119,7 +120,14 @@ const ot_command ot_cli_pin_command = {
     .summary = "serve this version and no other until resume",
     OT_OPTS(opts),
     OT_POS(pin_pos),
-    .run = run_pin,
+    .run = run_version,
+};
+const ot_command ot_cli_release_command = {
+    .name = "release",
+    .summary = "send a registered version through gate and stages",
+    OT_OPTS(opts),
+    OT_POS(pin_pos),
+    .run = run_version,
 };
 const ot_command ot_cli_push_command = {
     .name = "push",

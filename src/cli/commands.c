@@ -25,6 +25,7 @@ const ot_command *const ot_cli_commands[] = {
     /* Act */
     &ot_cli_train_command,
     &ot_cli_push_command,
+    &ot_cli_release_command,
     &ot_cli_approve_command,
     &ot_cli_reject_command,
     &ot_cli_rollback_command,
@@ -36,6 +37,15 @@ const ot_command *const ot_cli_commands[] = {
     /* Operate */
     &ot_cli_backup_command,
     &ot_cli_restore_command,
+    /* Between servers */
+    &ot_cli_promote_command,
+    &ot_cli_keys_command,
+    &ot_cli_trust_add_command,
+    &ot_cli_trust_list_command,
+    &ot_cli_trust_remove_command,
+    &ot_cli_servers_add_command,
+    &ot_cli_servers_list_command,
+    &ot_cli_servers_remove_command,
     /* Parts alone */
     &ot_cli_serve_command,
     &ot_cli_control_command,

@@ -26,13 +26,13 @@ ot_rc ot_statement_write(const ot_statement *s, ot_str *out, ot_error *err)
 {
     char name[96], hex[OT_DIGEST_HEX];
     subject_name(s->model, s->version, name);
-    json_t *j = json_pack(
-        "{s:s,s:[{s:s,s:{s:s}}],s:s,s:{s:s,s:I,s:s,s:O,s:O,s:O,s:{s:s},s:s,s:I}}", "_type",
-        STATEMENT_V1, "subject", "name", name, "digest", "sha256", ot_digest_hex(&s->bundle, hex),
-        "predicateType", OT_STATEMENT_PREDICATE, "predicate", "model", s->model, "version",
-        (json_int_t)s->version, "status", s->status, "lineage", s->lineage, "evaluation",
-        s->evaluation, "reported", s->reported, "server", "key", s->key, "actor", s->actor,
-        "time_us", (json_int_t)s->time_us);
+    json_t *j = json_pack("{s:s,s:[{s:s,s:{s:s}}],s:s,s:{s:s,s:I,s:s,s:O,s:O,s:O,s:{s:s},s:s,s:I}}",
+                          "_type", STATEMENT_V1, "subject", "name", name, "digest", "sha256",
+                          ot_digest_hex(&s->bundle, hex), "predicateType", OT_STATEMENT_PREDICATE,
+                          "predicate", "model", s->model, "version", (json_int_t)s->version,
+                          "status", s->status, "lineage", s->lineage, "evaluation", s->evaluation,
+                          "reported", s->reported, "server", "key", s->key, "actor", s->actor,
+                          "time_us", (json_int_t)s->time_us);
     char *text = j == NULL ? NULL : json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(j);
     if (text != NULL) {
@@ -61,8 +61,8 @@ static ot_rc check(const raw *r, ot_statement *s, ot_error *err)
     if (strcmp(r->type, STATEMENT_V1) != 0 ||
         strcmp(r->predicate_type, OT_STATEMENT_PREDICATE) != 0) {
         return ot_fail(err, OT_INVALID,
-                       "a statement of type '%.60s' about '%.60s'; %s about %s is expected", r->type,
-                       r->predicate_type, STATEMENT_V1, OT_STATEMENT_PREDICATE);
+                       "a statement of type '%.60s' about '%.60s'; %s about %s is expected",
+                       r->type, r->predicate_type, STATEMENT_V1, OT_STATEMENT_PREDICATE);
     }
     if (!ot_name_ok(r->model) || !copy_text(s->model, sizeof s->model, r->model)) {
         return ot_fail(err, OT_INVALID, "model '%.80s' is not a name", r->model);

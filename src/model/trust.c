@@ -106,8 +106,8 @@ static ot_rc make_key(ot_disk *disk, const char *path, ot_signer *out, ot_error 
     ot_random_bytes(der + sizeof private_head, sizeof der - sizeof private_head);
     from_seed(der + sizeof private_head, out);
     sodium_bin2base64(text, sizeof text, der, sizeof der, BASE64_STANDARD);
-    int n = snprintf(pem, sizeof pem, "-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n",
-                     text);
+    int n = snprintf(pem, sizeof pem,
+                     "-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n", text);
     ot_rc rc = ot_disk_write_atomic(disk, path, pem, (size_t)n, 0600, err);
     sodium_memzero(der, sizeof der);
     sodium_memzero(text, sizeof text);
@@ -270,7 +270,8 @@ ot_rc ot_envelope_parse(const char *json, size_t n, ot_envelope *out, ot_error *
     if (!json_is_object(j)) {
         bool bad = j == NULL;
         json_decref(j);
-        return ot_fail(err, OT_INVALID, "envelope: %s", bad ? je.text : "a JSON object is expected");
+        return ot_fail(err, OT_INVALID, "envelope: %s",
+                       bad ? je.text : "a JSON object is expected");
     }
     ot_envelope e = {0};
     ot_str_init(&e.payload);

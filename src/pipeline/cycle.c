@@ -48,6 +48,17 @@ ot_rc pl_cycle_push(pl_change *c, const char *path, ot_error *err)
     return OT_OK;
 }
 
+void pl_cycle_release(pl_change *c, const ot_version_row *v)
+{
+    new_cycle(c, true);
+    c->next.cycle.state = PL_EVALUATING;
+    c->next.cycle.pushed = true;
+    c->next.cycle.version = v->version;
+    c->next.cycle.bundle = v->bundle;
+    c->next.cycle.last_seq = v->event_seq;
+    c->next.cycle.registered_us = ot_clock_wall_us();
+}
+
 /* ------------------------------------------------------------------ starting a run */
 
 static ot_rc insert_run(ot_txn *txn, void *arg, pl_state *next, ot_error *err)

@@ -228,6 +228,8 @@ ot_rc pl_cycle_abandon(pl_app *a, const char *actor, const char *reason, ot_erro
  * caused it, commits and calls pl_cycle_go. */
 void pl_cycle_train(pl_change *c, bool by_person);
 ot_rc pl_cycle_push(pl_change *c, const char *path, ot_error *err) OT_CHECKED;
+/* The same for a version that is registered and was not judged. */
+void pl_cycle_release(pl_change *c, const ot_version_row *v);
 /* Does what the state asks for next; called after each change and at start. */
 void pl_cycle_go(pl_app *a);
 /* Something of the cycle is to be done and nothing is under way that will come back to it: an
@@ -367,7 +369,7 @@ ot_rc pl_findings_catch_up(pl_app *a, ot_error *err) OT_CHECKED;
 /* --- pipeline.c --------------------------------------------------------------------------------
  */
 
-pl_app *pl_app_find(ot_pipeline *p, const char *name);
+pl_app *pl_app_find(const ot_pipeline *p, const char *name);
 pl_app *pl_app_of_deployment(ot_pipeline *p, const char *deployment);
 ot_rc pl_app_add(ot_pipeline *p, ot_app *app, pl_app **out, ot_error *err) OT_CHECKED;
 ot_quality_config pl_quality_config(pl_app *a);

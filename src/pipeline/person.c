@@ -225,6 +225,37 @@ static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
     return OT_OK;
 }
 
+/* A version that came by another way than a run of ours begins where a pushed one is registered. */
+static ot_rc act_release(pl_app *a, const ot_person_act *act, ot_error *err)
+{
+    struct switch_arg s = {.a = a, .version = act->version};
+    OT_TRY(need_idle(a, err));
+    OT_TRY(pl_site_allows(a, err));
+    if (act->version < 1) {
+        return ot_fail(err, OT_INVALID, "release needs a version: overtake release %s N",
+                       a->app->app);
+    }
+    OT_TRY(ot_store_read(a->p->store, read_version, &s, err));
+    if (s.row.status != OT_VERSION_REGISTERED) {
+        return ot_fail(err, OT_PRECONDITION,
+                       "v%" PRId64 " of app %s is %s; only a version that nobody has judged is "
+                       "released. To serve one that was judged: overtake pin %s %" PRId64,
+                       act->version, a->app->app, ot_version_status_name(s.row.status), a->app->app,
+                       act->version);
+    }
+    char object[OT_OBJECT_TEXT];
+    pl_change c = pl_change_of(a);
+    pl_event *e =
+        pl_change_event(&c, "release.asked", ot_registry_object(object, a->app->app, act->version),
+                        pl_text("release of v%" PRId64 " asked for by %s: %s", act->version,
+                                act->actor, reason_of(act)));
+    e->actor = act->actor;
+    pl_cycle_release(&c, &s.row);
+    OT_TRY(pl_commit(&c, err));
+    pl_cycle_go(a);
+    return OT_OK;
+}
+
 static ot_rc decide(pl_app *a, const ot_person_act *act, bool yes, ot_error *err)
 {
     OT_TRY(need_thawed(a, err));
@@ -338,6 +369,7 @@ static const struct {
     {"train", act_train},     {"push", act_push},     {"pause", act_pause},
     {"freeze", act_freeze},   {"resume", act_resume}, {"pin", act_pin},
     {"approve", act_approve}, {"reject", act_reject}, {"rollback", act_rollback},
+    {"release", act_release},
 };
 
 ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out, ot_error *err)

@@ -12,7 +12,7 @@
 
 #define PAUSE_US 100000
 
-pl_app *pl_app_find(ot_pipeline *p, const char *name)
+pl_app *pl_app_find(const ot_pipeline *p, const char *name)
 {
     for (size_t i = 0; i < p->n_apps; i++) {
         if (strcmp(p->apps[i]->app->app, name) == 0) {
@@ -20,6 +20,11 @@ pl_app *pl_app_find(ot_pipeline *p, const char *name)
         }
     }
     return NULL;
+}
+
+bool ot_pipeline_has_app(const ot_pipeline *p, const char *app)
+{
+    return pl_app_find(p, app) != NULL;
 }
 
 pl_app *pl_app_of_deployment(ot_pipeline *p, const char *deployment)

@@ -88,17 +88,19 @@ ot_rc ot_pipeline_labels(ot_pipeline *p, const char *deployment, const ot_label_
 
 /* What a person can do. `version` 0 where the verb takes none. */
 typedef struct ot_person_act {
-    const char *verb; /* train pause resume pin freeze approve reject rollback push */
+    const char *verb; /* train pause resume pin freeze approve reject rollback push release */
     const char *app;
     const char *actor;
     /* Needed by reject and rollback, and by resume when a budget was spent; else may be NULL. */
     const char *reason;
-    int64_t version;  /* pin: which one */
+    int64_t version;  /* pin, release: which one */
     const char *path; /* push: a model or a bundle on this machine, absolute */
     int64_t for_us;   /* resume: how long a spent budget is borne; 0: until it recovers */
 } ot_person_act;
 ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out,
                       ot_error *err) OT_CHECKED;
+
+bool ot_pipeline_has_app(const ot_pipeline *p, const char *app);
 
 /* Stops a run that is under way; its cycle ends. OT_PRECONDITION when it has ended or is still
  * being laid out. */

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "registry/promote.h"
 #include "store/kv.h"
 
 #include <inttypes.h>
@@ -23,12 +24,13 @@
 typedef struct tidy {
     ot_pipeline *p;
     ot_store *store;
-    char runs[OT_PATH_MAX];
+    char runs[OT_PATH_MAX], incoming[OT_PATH_MAX];
     int64_t open[PL_APPS_MAX * 2]; /* runs of open cycles */
     size_t n_open;
     int64_t *ids;
     size_t n_ids, cap_ids;
     int64_t trimmed;
+    size_t given_up; /* versions that were coming in */
     ot_blob_report blobs;
 } tidy;
 
@@ -111,6 +113,8 @@ static ot_rc tidy_work(void *arg, ot_error *err)
 {
     tidy *t = arg;
     OT_TRY(trim_runs(t, err));
+    OT_TRY(ot_incoming_sweep(ot_disk_posix(), t->incoming, ot_clock_wall_us() - OT_INCOMING_KEPT_US,
+                             &t->given_up, err));
     return ot_registry_collect(t->store, BLOB_GRACE_US, pl_code_live, NULL, &t->blobs, err);
 }
 
@@ -120,10 +124,13 @@ static void tidy_done(void *arg, ot_rc rc, const ot_error *err)
     t->p->tidying = false;
     if (rc != OT_OK) {
         ot_warn("pipeline", "tidying up: %s; tried again in an hour", err->msg);
-    } else if (t->trimmed > 0 || t->blobs.deleted > 0) {
+    } else if (t->trimmed > 0 || t->given_up > 0 || t->blobs.deleted > 0) {
         char size[32];
-        ot_info("pipeline", "tidied up: %" PRId64 " old runs, %" PRIu64 " blobs (%s)", t->trimmed,
-                t->blobs.deleted, ot_format_size(t->blobs.deleted_bytes, size));
+        ot_info("pipeline",
+                "tidied up: %" PRId64 " old runs, %zu uploads that were given up, %" PRIu64
+                " blobs (%s)",
+                t->trimmed, t->given_up, t->blobs.deleted,
+                ot_format_size(t->blobs.deleted_bytes, size));
     }
     ot_free(t->ids);
     ot_free(t);
@@ -148,6 +155,9 @@ void pl_tidy_tick(ot_pipeline *p)
     tidy *t = ot_calloc(1, sizeof *t);
     ot_rc rc = t == NULL ? ot_fail(&err, OT_EXHAUSTED, "no memory")
                          : ot_path_join(t->runs, p->data_dir, "runs", &err);
+    if (rc == OT_OK) {
+        rc = ot_path_join(t->incoming, p->data_dir, OT_INCOMING_DIR, &err);
+    }
     for (size_t i = 0; rc == OT_OK && i < p->n_apps; i++) {
         const pl_cycle *c = &p->apps[i]->st.cycle;
         if (c->state != PL_IDLE) {

@@ -138,11 +138,33 @@ static ot_rc put_files(work *w, ot_error *err)
     return put_file(w, OT_MANIFEST_FILE, &w->b->digest, err);
 }
 
-/* A run that was registered before its process died is asked for again. */
+static void use_existing(work *w, const ot_version_row *v)
+{
+    w->out = (ot_registered){
+        .version = v->version, .bundle = v->bundle, .event_seq = v->event_seq, .existed = true};
+}
+
+static ot_rc find_bundle(void *arg, const ot_version_row *v, ot_error *err)
+{
+    work *w = arg;
+    (void)err;
+    if (!w->out.existed && strcmp(v->model, w->r->model) == 0) {
+        use_existing(w, v);
+    }
+    return OT_OK;
+}
+
+/* A run that was registered before its process died is asked for again; so is what was expected. */
 static ot_rc find_existing(ot_txn *txn, work *w, bool *found_out, ot_error *err)
 {
     ot_version_row v;
     *found_out = false;
+    if (w->r->expect != NULL) {
+        w->out = (ot_registered){0};
+        OT_TRY(ot_version_each_of_bundle(txn, &w->b->digest, find_bundle, w, err));
+        *found_out = w->out.existed;
+        return OT_OK;
+    }
     if (w->r->run == 0) {
         return OT_OK;
     }
@@ -156,8 +178,7 @@ static ot_rc find_existing(ot_txn *txn, work *w, bool *found_out, ot_error *err)
                        "run %" PRId64 " registered another bundle before, as version %" PRId64,
                        w->r->run, v.version);
     }
-    w->out = (ot_registered){
-        .version = v.version, .bundle = v.bundle, .event_seq = v.event_seq, .existed = true};
+    use_existing(w, &v);
     *found_out = true;
     return OT_OK;
 }
@@ -187,7 +208,9 @@ static ot_rc add_rows(ot_txn *txn, work *w, int64_t *model_out, ot_error *err)
 static void write_payload(const work *w, ot_str *out)
 {
     char hex[OT_DIGEST_HEX];
-    ot_str_addf(out, "{\"text\": \"v%" PRId64 " registered", w->out.version);
+    ot_str_addf(out, "{\"text\": \"v%" PRId64 " ", w->out.version);
+    const char *came = w->r->came != NULL ? w->r->came : "registered";
+    ot_str_add_json(out, came, strlen(came));
     if (w->r->run != 0) {
         ot_str_addf(out, " from run %" PRId64, w->r->run);
     }
@@ -202,6 +225,9 @@ static void write_payload(const work *w, ot_str *out)
     }
     if (w->from.has_parent) {
         ot_str_addf(out, ", \"parent\": \"%s\"", ot_digest_hex(&w->from.parent, hex));
+    }
+    if (w->r->origin != NULL) {
+        ot_str_addf(out, ", \"origin\": %s", w->r->origin);
     }
     ot_str_adds(out, ", \"data\": {");
     for (size_t i = 0; i < w->from.n_data; i++) {
@@ -275,7 +301,7 @@ ot_rc ot_registry_register(ot_store *store, const char *dir, const ot_register *
 {
     OT_TRY(check_request(r, err));
     OT_AUTO(ot_bundle_done) ot_bundle b = {0};
-    OT_TRY(ot_bundle_open(ot_store_disk(store), dir, 0, NULL, &b, err));
+    OT_TRY(ot_bundle_open(ot_store_disk(store), dir, 0, r->expect, &b, err));
     work w = {.store = store, .r = r, .b = &b};
     ot_rc rc = read_lineage(ot_store_disk(store), &b, &w.from, err);
     if (rc == OT_OK) {

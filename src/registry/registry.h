@@ -32,13 +32,17 @@ typedef struct ot_register {
     const char *actor, *role, *scope; /* NULL: "overtake", "", "" */
     const uint64_t *because;          /* events that led to this one */
     size_t n_because;
+    const ot_digest *expect; /* NULL: any bundle. Else this one only, and once: when the model has
+                                it as a version already, that is the version */
+    const char *came;        /* "came from ...", for the event; NULL: registered here */
+    const char *origin;      /* JSON object for the event; NULL: none */
 } ot_register;
 
 typedef struct ot_registered {
     int64_t version;
     ot_digest bundle;
     uint64_t event_seq;
-    bool existed; /* this run had registered this bundle before: nothing was added */
+    bool existed; /* it had been registered before: nothing was added */
 } ot_registered;
 
 /* Verifies the bundle at `dir` (on the store's disk), copies its files into the content store, then
