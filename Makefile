@@ -30,8 +30,9 @@ ROW_pipeline := $(HIGH)
 ROW_fleet    := $(HIGH)
 TOP          := pipeline fleet $(HIGH)
 ROW_api      := $(TOP)
-ROW_cli      := api $(TOP)
-MODULES      := cli api $(TOP)
+ROW_doctor   := $(MID)
+ROW_cli      := api doctor $(TOP)
+MODULES      := cli api doctor $(TOP)
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wvla -Wundef -Wcast-qual -Wformat=2 -Wno-format-truncation $(if $(WERROR),-Werror)

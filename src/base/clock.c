@@ -1,6 +1,7 @@
 #include "base/clock.h"
 
 #include <stddef.h>
+#include <sys/timex.h>
 #include <time.h>
 
 /* Synchronization: written before threads start. */
@@ -47,4 +48,14 @@ void ot_clock_sleep_us(uint64_t us)
     struct timespec ts = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
     while (nanosleep(&ts, &ts) != 0) {
     }
+}
+
+ot_clock_sync ot_clock_synced(int64_t *error_us_out)
+{
+    struct timex t = {.modes = 0};
+    if (adjtimex(&t) < 0) {
+        return OT_CLOCK_UNKNOWN;
+    }
+    *error_us_out = t.maxerror;
+    return (t.status & STA_UNSYNC) != 0 ? OT_CLOCK_UNSYNCED : OT_CLOCK_SYNCED;
 }

@@ -12,6 +12,11 @@ int64_t ot_clock_wall_us(void);  /* since the Unix epoch, UTC */
 int64_t ot_clock_local_offset_us(int64_t wall_us);
 void ot_clock_sleep_us(uint64_t us);
 
+typedef enum ot_clock_sync { OT_CLOCK_UNKNOWN, OT_CLOCK_SYNCED, OT_CLOCK_UNSYNCED } ot_clock_sync;
+/* Whether the kernel believes that something (NTP) keeps the wall clock, and how far it may be off.
+ */
+ot_clock_sync ot_clock_synced(int64_t *error_us_out);
+
 typedef struct ot_clock_source {
     uint64_t (*mono_ns)(void *self);
     int64_t (*wall_us)(void *self);

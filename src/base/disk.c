@@ -144,14 +144,9 @@ static int posix_open_flags(unsigned flags)
     return o;
 }
 
-static ot_rc posix_open(ot_disk *d, const char *path, unsigned flags, unsigned mode,
-                        ot_file **f_out, ot_error *err)
+/* Takes the descriptor over, also when it fails. */
+static ot_rc posix_wrap(int fd, const char *path, ot_file **f_out, ot_error *err)
 {
-    (void)d;
-    int fd = open(path, posix_open_flags(flags), mode);
-    if (fd < 0) {
-        return ot_fail_errno(err, errno, "%s: open", path);
-    }
     posix_file *pf = ot_alloc(sizeof *pf);
     char *copy = ot_strdup(path);
     if (pf == NULL || copy == NULL) {
@@ -163,6 +158,24 @@ static ot_rc posix_open(ot_disk *d, const char *path, unsigned flags, unsigned m
     *pf = (posix_file){.base = {.ops = &posix_file_ops}, .fd = fd, .path = copy};
     *f_out = &pf->base;
     return OT_OK;
+}
+
+static ot_rc posix_open(ot_disk *d, const char *path, unsigned flags, unsigned mode,
+                        ot_file **f_out, ot_error *err)
+{
+    (void)d;
+    int fd = open(path, posix_open_flags(flags), mode);
+    return fd >= 0 ? posix_wrap(fd, path, f_out, err) : ot_fail_errno(err, errno, "%s: open", path);
+}
+
+ot_rc ot_disk_open_unnamed(const char *dir, ot_file **f_out, ot_error *err)
+{
+    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
+        return ot_fail(err, OT_UNIMPLEMENTED, "%s: no files without names there", dir);
+    }
+    return fd >= 0 ? posix_wrap(fd, dir, f_out, err)
+                   : ot_fail_errno(err, errno, "%s: write there", dir);
 }
 
 static ot_rc posix_rename(ot_disk *d, const char *from, const char *to, ot_error *err)

@@ -99,6 +99,10 @@ ot_rc ot_path_join(char out[OT_PATH_MAX], const char *dir, const char *name,
 /* True for a relative path without empty, "." or ".." segments: what a manifest may name. */
 bool ot_path_is_clean(const char *rel);
 
+/* A file of the system's disk in this directory that never has a name there: for trying the disk.
+ * OT_UNIMPLEMENTED: the file system can't. */
+ot_rc ot_disk_open_unnamed(const char *dir, ot_file **f_out, ot_error *err) OT_CHECKED;
+
 /* An exclusive advisory lock on a file of the system's disk, held until the descriptor closes.
  * OT_UNAVAILABLE when another process holds it. */
 ot_rc ot_disk_lock_file(const char *path, int *fd_out, ot_error *err) OT_CHECKED;

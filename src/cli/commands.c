@@ -37,6 +37,7 @@ const ot_command *const ot_cli_commands[] = {
     /* Operate */
     &ot_cli_backup_command,
     &ot_cli_restore_command,
+    &ot_cli_doctor_command,
     /* Between servers */
     &ot_cli_promote_command,
     &ot_cli_keys_command,

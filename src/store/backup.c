@@ -149,7 +149,7 @@ static ot_rc each_ref(ot_txn *txn, const ot_snapshot_options *opt, ot_error *err
 
 static ot_rc copy_txn(copy *c, ot_txn *txn, ot_snapshot *out, ot_error *err)
 {
-    OT_TRY(ot_schema_version(txn, &out->schema, err));
+    OT_TRY(ot_store_schema_version(txn, &out->schema, err));
     OT_TRY(ot_events_head(txn, &out->head, err));
     OT_TRY(copy_pages(c, txn->conn, err));
     OT_TRY(c->file->ops->size(c->file, &out->bytes, err));

@@ -109,7 +109,6 @@ void ot_conn_reset_all(ot_conn *c);
 
 /* schema.c */
 ot_rc ot_schema_migrate(ot_store *s, ot_conn *c, ot_error *err) OT_CHECKED;
-ot_rc ot_schema_version(ot_txn *txn, int64_t *version_out, ot_error *err) OT_CHECKED;
 
 /* writer.c */
 ot_rc ot_writer_start(ot_store *s, ot_error *err) OT_CHECKED;

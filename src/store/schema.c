@@ -25,7 +25,7 @@ static ot_rc pragma_get(ot_txn *txn, const char *sql, int64_t *out, ot_error *er
     return OT_OK;
 }
 
-ot_rc ot_schema_version(ot_txn *txn, int64_t *version_out, ot_error *err)
+ot_rc ot_store_schema_version(ot_txn *txn, int64_t *version_out, ot_error *err)
 {
     return pragma_get(txn, "PRAGMA user_version", version_out, err);
 }

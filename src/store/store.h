@@ -45,6 +45,7 @@ ot_rc ot_store_open(ot_disk *disk, const char *dir, const ot_store_options *opt,
 ot_rc ot_store_open_view(ot_disk *disk, const char *dir, ot_store **store_out,
                          ot_error *err) OT_CHECKED;
 int64_t ot_store_schema_newest(void); /* the schema's version that this program makes */
+ot_rc ot_store_schema_version(ot_txn *txn, int64_t *version_out, ot_error *err) OT_CHECKED;
 /* Finishes what is queued, stops the writer thread, closes. No other call may be running. */
 void ot_store_close(ot_store *store);
 
