@@ -219,7 +219,7 @@ static void explain_stop(struct shim *s)
 
 static void explain_exit(struct shim *s)
 {
-    char line[160], took[32], *m = s->exit.message;
+    char line[384], took[32], *m = s->exit.message;
     size_t n = sizeof s->exit.message;
     ot_launch_logfile_last_line(&s->log, line, sizeof line);
     ot_format_duration(s->exit.ended_us - s->exit.started_us, took);

@@ -318,6 +318,19 @@ int main(void)
     test_tampering("UPDATE event SET role='admin' WHERE seq=1", OT_EVENT_FAULT_EDITED, 1, NULL);
     test_tampering("UPDATE event SET time_us=time_us+1 WHERE seq=40", OT_EVENT_FAULT_EDITED, 40,
                    NULL);
+    test_tampering("UPDATE event SET type='app.deleted' WHERE seq=2", OT_EVENT_FAULT_EDITED, 2,
+                   NULL);
+    test_tampering("UPDATE event SET object='app/b' WHERE seq=25", OT_EVENT_FAULT_EDITED, 25, NULL);
+    test_tampering("UPDATE event SET scope='site' WHERE seq=6", OT_EVENT_FAULT_EDITED, 6, NULL);
+    test_tampering("UPDATE event SET payload_hash=x'00' WHERE seq=8", OT_EVENT_FAULT_EDITED, 8,
+                   NULL);
+    test_tampering("UPDATE event SET seq=CASE seq WHEN 10 THEN -11 WHEN 11 THEN -10 END"
+                   " WHERE seq IN (10, 11); UPDATE event SET seq=-seq WHERE seq<0",
+                   OT_EVENT_FAULT_EDITED, 10, NULL);
+    test_tampering("UPDATE event SET seq=-seq WHERE seq>20; UPDATE event SET seq=1-seq WHERE seq<0;"
+                   " INSERT INTO event SELECT 21,time_us,actor,role,scope,type,object,prev,hash,"
+                   "payload_hash,payload FROM event WHERE seq=20",
+                   OT_EVENT_FAULT_EDITED, 21, NULL);
     test_tampering("UPDATE event SET hash=x'00' WHERE seq=3", OT_EVENT_FAULT_EDITED, 3, NULL);
     test_tampering("UPDATE event SET payload='{\"n\":99}' WHERE seq=9", OT_EVENT_FAULT_PAYLOAD, 9,
                    NULL);
