@@ -63,8 +63,9 @@ def every_field(body):
         for x in VALUES + ([places] if at else []):
             yield at, x, dump(changed(body, at, x))
         if at and isinstance(at[-1], str):  # the name twice
-            yield at, "twice", dump(changed(body, at[:-1], Raw(
-                (lambda d: d[:-1] + b"," + dump({at[-1]: 1})[1:])(dump(inside(body, at[:-1]))).decode())))
+            outer = dump(inside(body, at[:-1]))
+            twice = outer[:-1] + b"," + dump({at[-1]: inside(body, at)})[1:]
+            yield at, "twice", dump(changed(body, at[:-1], Raw(twice.decode())))
 
 
 def inside(v, at):
