@@ -2,6 +2,8 @@
 #include "base/disk.h"
 #include "cli/commands.h"
 
+#include <sys/prctl.h>
+
 #define MAX_COMMANDS 128
 
 /* Tables of commands, in the order of `overtake help`. Other folders add theirs here. */
@@ -31,6 +33,8 @@ int main(int argc, char **argv)
     static const ot_command *all[MAX_COMMANDS];
     size_t n = 0;
     keep_standard_descriptors();
+    /* What was executed as /proc/self/exe would be called "exe" in lists of processes. */
+    (void)prctl(PR_SET_NAME, "overtake");
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++) {
         for (size_t i = 0; i < *tables[t].n && n < MAX_COMMANDS; i++) {
             all[n++] = tables[t].commands[i];

@@ -290,7 +290,7 @@ static ot_rc start(api *a, ot_error *err)
     a->touched = true;
     ot_loop_hook_add(a->loop, &a->hook, OT_HOOK_BATCH, on_turn, a);
     ot_loop_again(a->loop);
-    return OT_OK;
+    return api_supervisor_start(a, err);
 }
 
 /* What jobs had finished is still saved, so the pipeline goes after the worker; requests that wait
@@ -310,6 +310,7 @@ static void finish(api *a)
         watch_free(a->watches);
     }
     if (a->loop != NULL) {
+        api_supervisor_stop(a);
         ot_loop_timer_cancel(a->loop, &a->timer);
         ot_loop_hook_remove(a->loop, &a->hook);
     }

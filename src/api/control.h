@@ -15,6 +15,7 @@ typedef struct ot_api_options {
     const char *version;
     const char *site_path; /* the operators' file, read again on SIGHUP; NULL: none */
     int listen_fd;         /* listening, non-blocking; stays the caller's */
+    int supervisor_fd; /* a channel to the supervisor (supervisor.c), stays the caller's; -1: no */
 } ot_api_options;
 
 /* Runs until SIGTERM or SIGINT, then drains: answers what was asked, ends streams, saves what jobs

@@ -13,6 +13,7 @@
 #include "fleet/hub.h"
 #include "model/trust.h"
 #include "net/http_server.h"
+#include "net/lines.h"
 #include "net/loop.h"
 #include "pipeline/pipeline.h"
 #include "store/store.h"
@@ -43,6 +44,7 @@ typedef struct api {
     char unnamed[OT_ACTOR_MAX + 1]; /* the actor of who does not say */
     int agent_fd;
     api_watch *watches; /* of runs */
+    ot_lines supervisor;
     ot_hook hook;
     ot_timer timer; /* the pipeline's */
     bool touched;   /* something came in: tick at the end of this turn */
@@ -121,6 +123,13 @@ ot_rc api_streams_create(api *a, ot_error *err) OT_CHECKED;
 void api_streams_turn(api *a);  /* at the end of each turn */
 void api_streams_close(api *a); /* ends all; no new ones */
 void api_streams_destroy(api *a);
+
+/* --- supervisor.c: who started us
+ * ------------------------------------------------------------------ */
+
+/* From now on its events are written down; it hears that we are ready. */
+ot_rc api_supervisor_start(api *a, ot_error *err) OT_CHECKED;
+void api_supervisor_stop(api *a);
 
 /* The directory of a run. */
 void api_run_dir(const api *a, int64_t run, char out[OT_PATH_MAX]);

@@ -198,6 +198,13 @@ ot_rc ot_sock_connect(const ot_addr *a, int64_t timeout_us, int *fd_out, ot_erro
     return OT_OK;
 }
 
+ot_rc ot_sock_pair(int fds_out[2], ot_error *err)
+{
+    return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds_out) == 0
+               ? OT_OK
+               : ot_fail_errno(err, errno, "socketpair");
+}
+
 int ot_sock_error(int fd)
 {
     int e = 0;

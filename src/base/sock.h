@@ -32,6 +32,8 @@ uint16_t ot_sock_port(int fd);
 ot_rc ot_sock_connect(const ot_addr *a, int64_t timeout_us, int *fd_out, ot_error *err) OT_CHECKED;
 /* Starts a non-blocking connect; writability tells the end (ot_sock_error then says how). */
 ot_rc ot_sock_connect_start(const ot_addr *a, int *fd_out, ot_error *err) OT_CHECKED;
+/* Two ends of one stream between processes of this machine; both non-blocking. */
+ot_rc ot_sock_pair(int fds_out[2], ot_error *err) OT_CHECKED;
 int ot_sock_error(int fd); /* SO_ERROR */
 ot_rc ot_sock_set_timeout(int fd, int64_t timeout_us, ot_error *err) OT_CHECKED;
 void ot_sock_nodelay(int fd);

@@ -15,7 +15,7 @@
 struct control {
     const ot_args *args;
     char data[OT_PATH_MAX], site[OT_PATH_MAX];
-    int lock, listener;
+    int lock, listener, supervisor;
     char address[300];
     bool own_listener;
 };
@@ -57,7 +57,9 @@ static ot_rc open_listener(struct control *c, ot_error *err)
         OT_TRY(ot_datadir_announce(c->data, c->address, err));
     }
     ot_sock_nonblock(c->listener, true);
-    return OT_OK;
+    return ot_args_given(c->args, "supervisor-fd")
+               ? take_fd(c->args, "supervisor-fd", &c->supervisor, err)
+               : OT_OK;
 }
 
 static int announce(const struct control *c)
@@ -78,7 +80,7 @@ static int announce(const struct control *c)
 
 static int run(const ot_args *args)
 {
-    struct control c = {.args = args, .lock = -1, .listener = -1};
+    struct control c = {.args = args, .lock = -1, .listener = -1, .supervisor = -1};
     ot_error err = {0};
     ot_rc rc = take_data(&c, &err);
     if (rc == OT_OK) {
@@ -94,10 +96,12 @@ static int run(const ot_args *args)
                             .exe = ot_args_str(args, "exe"),
                             .version = OT_VERSION,
                             .site_path = c.site[0] != 0 ? c.site : NULL,
-                            .listen_fd = c.listener};
+                            .listen_fd = c.listener,
+                            .supervisor_fd = c.supervisor};
         rc = ot_api_run(&o, &err);
     }
     ot_fd_close(&c.listener);
+    ot_fd_close(&c.supervisor);
     ot_fd_close(&c.lock);
     return rc != OT_OK ? ot_cli_fail(args, &err) : code;
 }
@@ -120,6 +124,12 @@ static const ot_opt opts[] = {
      .min = "0",
      .max = "1048576",
      .help = "the data directory's lock, held and handed over",
+     .hidden = true},
+    {.name = "supervisor-fd",
+     .type = OT_OPT_INT,
+     .min = "0",
+     .max = "1048576",
+     .help = "a channel to the supervisor",
      .hidden = true},
     {.name = "exe",
      .type = OT_OPT_STRING,

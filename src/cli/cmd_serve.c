@@ -76,6 +76,8 @@ static void fill_options(const ot_args *args, ot_serve_options *o)
     o->queue_max = (uint32_t)ot_args_int(args, "queue");
     o->drain_ms = (uint32_t)(ot_args_us(args, "drain") / 1000);
     o->body_max = ot_args_size(args, "body-max");
+    o->supervisor_fd =
+        ot_args_given(args, "supervisor-fd") ? (int)ot_args_int(args, "supervisor-fd") : -1;
     o->plugin_path = ot_args_str(args, "plugin-path");
 }
 
@@ -139,6 +141,11 @@ static const ot_opt serve_opts[] = {
      .min = "1",
      .max = "64",
      .help = "threads for long runs (default: one a processor)"},
+    {.name = "supervisor-fd",
+     .type = OT_OPT_INT,
+     .min = "0",
+     .help = "a channel to the supervisor",
+     .hidden = true},
     {.name = "model-control",
      .type = OT_OPT_STRING,
      .choices = control_choices,

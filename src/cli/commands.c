@@ -7,6 +7,7 @@
 const ot_command *const ot_cli_commands[] = {
     /* Run the loop */
     &ot_cli_up_command,
+    &ot_cli_upgrade_command,
     &ot_cli_init_command,
     &ot_cli_check_command,
     &ot_cli_apply_command,

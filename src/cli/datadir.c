@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "cli/handover.h"
 #include "launch/proc.h"
 
 #include <inttypes.h>
@@ -28,8 +29,9 @@ ot_rc ot_datadir_absolute(const char *path, char out[OT_PATH_MAX], ot_error *err
     return ot_path_join(out, cwd, path, err);
 }
 
-/* The lock names its owner, "PID START\n", so that others can tell whether that one lives: children
- * of a killed one hold the lock on while they drain. The lock itself is the truth; this is a hint.
+/* The lock names its owner, "PID START HANDOVER\n", so that others can tell whether that one lives:
+ * children of a killed one hold the lock on while they drain. The lock itself is the truth; this is
+ * a hint.
  */
 static ot_rc sign_lock(const char *lock, ot_error *err)
 {
@@ -38,21 +40,24 @@ static ot_rc sign_lock(const char *lock, ot_error *err)
     ot_disk *d = ot_disk_posix();
     ot_file *f;
     OT_TRY(ot_launch_proc_read(getpid(), &self, err));
-    int n = snprintf(text, sizeof text, "%d %" PRIu64 "\n", (int)self.pid, self.start_time);
+    int n = snprintf(text, sizeof text, "%d %" PRIu64 " %d\n", (int)self.pid, self.start_time,
+                     OT_HANDOVER_VERSION);
     OT_TRY(d->ops->open(d, lock, OT_OPEN_WRITE | OT_OPEN_TRUNC | OT_OPEN_NOFOLLOW, 0600, &f, err));
     ot_rc rc = f->ops->pwrite(f, text, (size_t)n, 0, err);
     ot_file_close(f);
     return rc;
 }
 
-/* The living owner, 0 when it is dead; -1 when the lock does not tell. */
-static int lock_owner(const char *lock)
+/* The living owner, 0 when it is dead; -1 when the lock does not tell. *handover_out: 0 when it
+ * can't hand over. */
+static int lock_owner(const char *lock, int *handover_out)
 {
     OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
     int pid;
     uint64_t start;
+    *handover_out = 0;
     if (ot_disk_read_all(ot_disk_posix(), lock, 64, &text, NULL) != OT_OK || text.len == 0 ||
-        sscanf(text.data, "%d %" SCNu64, &pid, &start) != 2) {
+        sscanf(text.data, "%d %" SCNu64 " %d", &pid, &start, handover_out) < 2) {
         return -1;
     }
     return ot_launch_proc_alive(pid, start) ? pid : 0;
@@ -68,7 +73,7 @@ static ot_rc take_lock(const char *dir, const char *lock, int *lock_out, ot_erro
         if (rc != OT_UNAVAILABLE) {
             return rc;
         }
-        int owner = lock_owner(lock);
+        int handover, owner = lock_owner(lock, &handover);
         if (owner > 0) {
             return ot_fail(err, rc,
                            "data directory '%s' is in use by another overtake (process %d); stop "
@@ -117,6 +122,28 @@ ot_rc ot_datadir_take(const char *path, char out[OT_PATH_MAX], int *lock_out, ot
                        "restore BACKUP --data %s` again",
                        out, out);
     }
+    return OT_OK;
+}
+
+ot_rc ot_datadir_retake(const char *path, char out[OT_PATH_MAX], ot_error *err)
+{
+    char lock[OT_PATH_MAX];
+    OT_TRY(ot_datadir_absolute(path, out, err));
+    OT_TRY(ot_path_join(lock, out, "lock", err));
+    return sign_lock(lock, err);
+}
+
+ot_rc ot_datadir_owner(const char *dir, int *pid_out, bool *upgrades_out, ot_error *err)
+{
+    char lock[OT_PATH_MAX];
+    int handover;
+    OT_TRY(ot_path_join(lock, dir, "lock", err));
+    int pid = lock_owner(lock, &handover);
+    if (pid <= 0) {
+        return ot_fail(err, OT_UNAVAILABLE, "no overtake runs in data directory '%s'", dir);
+    }
+    *pid_out = pid;
+    *upgrades_out = handover > 0;
     return OT_OK;
 }
 

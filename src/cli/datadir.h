@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "base/sock.h"
 
+#include <stdbool.h>
+
 ot_rc ot_datadir_absolute(const char *path, char out[OT_PATH_MAX], ot_error *err) OT_CHECKED;
 /* Makes it if missing and locks it; the lock is held until *lock_out and its copies in other
  * processes close. OT_UNAVAILABLE, with the process named, when another overtake has it; where only
@@ -17,6 +19,11 @@ ot_rc ot_datadir_lock(const char *path, char out[OT_PATH_MAX], int *lock_out,
 /* The same, and refuses one that a restore left half done. */
 ot_rc ot_datadir_take(const char *path, char out[OT_PATH_MAX], int *lock_out,
                       ot_error *err) OT_CHECKED;
+/* The same directory, whose lock was handed over: names its owner anew. */
+ot_rc ot_datadir_retake(const char *path, char out[OT_PATH_MAX], ot_error *err) OT_CHECKED;
+/* The process that has it, and whether that one can be upgraded in place (cli/upgrade.h).
+ * OT_UNAVAILABLE: none has. */
+ot_rc ot_datadir_owner(const char *dir, int *pid_out, bool *upgrades_out, ot_error *err) OT_CHECKED;
 /* Makes the control API's token if there is none. OT_DENIED when others can read it. */
 ot_rc ot_datadir_token(const char *dir, ot_error *err) OT_CHECKED;
 /* Writes down where commands find the control plane. */

@@ -1,6 +1,8 @@
 /* From the words of a command line to a command and its exit code; the commands that are about the
  * table itself. */
 #include "cli/commands.h"
+#include "cli/handover.h"
+#include "store/store.h"
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -141,7 +143,12 @@ int ot_cli_main(const ot_command *const *table, size_t n, int argc, const char *
 static int run_version(const ot_args *args)
 {
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
-    ot_str_addf(&out, ot_args_json(args) ? "{\"version\": \"%s\"}\n" : PROGRAM " %s\n", OT_VERSION);
+    if (ot_args_json(args)) {
+        ot_str_addf(&out, "{\"version\": \"%s\", \"schema\": %zu, \"handover\": %d}\n", OT_VERSION,
+                    ot_store_schema(), OT_HANDOVER_VERSION);
+    } else {
+        ot_str_addf(&out, PROGRAM " %s\n", OT_VERSION);
+    }
     return ot_cli_print(&out);
 }
 

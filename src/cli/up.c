@@ -1,13 +1,14 @@
 /* `overtake up`: a data directory, two listeners and two children. The supervisor does nothing
- * else: see cli/supervise.h. */
+ * else but to upgrade itself: see cli/supervise.h and cli/upgrade.h. */
 #include "base/disk.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/appfile.h"
 #include "cli/commands.h"
 #include "cli/datadir.h"
-#include "cli/supervise.h"
+#include "cli/upgrade.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,27 +19,26 @@
 
 struct up {
     const ot_args *args;
-    char data[OT_PATH_MAX]; /* absolute */
-    char exe[OT_PATH_MAX];
+    char exe[OT_PATH_MAX]; /* what the children run */
     char agent[OT_PATH_MAX + 8];
     char site[OT_PATH_MAX]; /* absolute; "": none */
     char inference_fd[16], control_fd[16], lock_fd[16], workers[24];
-    int lock, inference, control;
-    char inference_addr[300], control_addr[300];
+    char serve_channel[16], control_channel[16];
+    ot_upgrade upgrade; /* with the data directory, listeners and lock */
+    bool given;         /* it was handed over */
 };
 
-/* The path, not /proc/self/exe: after an upgrade SIGHUP starts the children from the new file. */
+/* Children run what we run, also when another file lies at its path by now: that one comes in by an
+ * upgrade only. */
 static ot_rc find_self(struct up *u, ot_error *err)
 {
     const char *given = ot_args_str(u->args, "exe");
     if (given != NULL) {
         return ot_datadir_absolute(given, u->exe, err);
     }
-    ssize_t n = readlink("/proc/self/exe", u->exe, sizeof u->exe - 1);
-    if (n <= 0) {
-        return ot_fail(err, OT_INTERNAL, "/proc/self/exe: not readable; is /proc mounted?");
-    }
-    u->exe[n] = 0;
+    OT_TRY(ot_upgrade_prepare(&u->upgrade, err));
+    OT_TRY(ot_upgrade_path(getpid(), u->upgrade.path, err));
+    snprintf(u->exe, sizeof u->exe, "/proc/self/exe");
     return OT_OK;
 }
 
@@ -59,26 +59,32 @@ static ot_rc listen_on(const ot_addr *addr, const char *option, int *fd_out, cha
 
 static ot_rc open_listeners(struct up *u, ot_error *err)
 {
-    const ot_addr *control = ot_args_addr(u->args, "control");
-    OT_TRY(listen_on(ot_args_addr(u->args, "listen"), "listen", &u->inference, u->inference_addr,
+    ot_handover *h = &u->upgrade.now;
+    OT_TRY(listen_on(ot_args_addr(u->args, "listen"), "listen", &h->inference, h->inference_addr,
                      err));
-    OT_TRY(listen_on(control, "control", &u->control, u->control_addr, err));
-    return ot_datadir_announce(u->data, u->control_addr, err);
+    OT_TRY(
+        listen_on(ot_args_addr(u->args, "control"), "control", &h->control, h->control_addr, err));
+    return ot_datadir_announce(u->upgrade.data, h->control_addr, err);
 }
 
 static int announce(const struct up *u)
 {
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    const ot_handover *h = &u->upgrade.now;
+    const char *data = u->upgrade.data;
+    if (u->given) {
+        return 0; /* the binary before has said it */
+    }
     if (ot_args_json(u->args)) {
         ot_str_addf(&out, "{\"inference\": \"%s\", \"control\": \"%s\", \"data\": \"",
-                    u->inference_addr, u->control_addr);
-        ot_str_add_json(&out, u->data, strlen(u->data));
+                    h->inference_addr, h->control_addr);
+        ot_str_add_json(&out, data, strlen(data));
         ot_str_adds(&out, "\"}\n");
     } else {
         ot_str_addf(&out,
                     "inference  http://%s\ncontrol    http://%s (in a browser: the page; its "
                     "address with the token: overtake page)\ndata       %s\n",
-                    u->inference_addr, u->control_addr, u->data);
+                    h->inference_addr, h->control_addr, data);
     }
     return ot_cli_print(&out);
 }
@@ -89,14 +95,17 @@ static ot_rc supervise(struct up *u, ot_error *err)
 {
     const char *level = ot_args_str(u->args, "log-level");
     const char *form = ot_args_str(u->args, "log-format");
+    const ot_handover *h = &u->upgrade.now;
     const char *serve[ARGS_MAX] = {"overtake",
                                    "serve",
                                    "--agent",
                                    u->agent,
                                    "--data",
-                                   u->data,
+                                   u->upgrade.data,
                                    "--listen-fd",
                                    u->inference_fd,
+                                   "--supervisor-fd",
+                                   u->serve_channel,
                                    "--log-level",
                                    level,
                                    "--log-format",
@@ -106,11 +115,13 @@ static ot_rc supervise(struct up *u, ot_error *err)
     const char *control[ARGS_MAX] = {"overtake",
                                      "control",
                                      "--data",
-                                     u->data,
+                                     u->upgrade.data,
                                      "--listen-fd",
                                      u->control_fd,
                                      "--lock-fd",
                                      u->lock_fd,
+                                     "--supervisor-fd",
+                                     u->control_channel,
                                      "--log-level",
                                      level,
                                      "--log-format",
@@ -118,20 +129,34 @@ static ot_rc supervise(struct up *u, ot_error *err)
                                      u->site[0] != 0 ? "--site" : NULL,
                                      u->site};
     ot_supervise_child children[] = {
-        {.name = "serve", .exe = u->exe, .argv = serve, .fds = {u->inference, u->lock}, .n_fds = 2},
-        {.name = "control",
-         .exe = u->exe,
-         .argv = control,
-         .fds = {u->control, u->lock},
-         .n_fds = 2},
+        [OT_HANDOVER_SERVE] = {.name = "serve",
+                               .exe = u->exe,
+                               .argv = serve,
+                               .fds = {h->inference, h->lock},
+                               .n_fds = 2,
+                               .channel = u->serve_channel,
+                               .overlaps = true},
+        [OT_HANDOVER_CONTROL] = {.name = "control",
+                                 .exe = u->exe,
+                                 .argv = control,
+                                 .fds = {h->control, h->lock},
+                                 .n_fds = 2,
+                                 .channel = u->control_channel},
     };
-    ot_supervise_options opt = {.drain_us = ot_args_us(u->args, "drain")};
+    ot_supervise_options opt = {.drain_us = ot_args_us(u->args, "drain"),
+                                .ready_us = ot_args_us(u->args, "ready"),
+                                .upgrade = ot_args_given(u->args, "exe") ? NULL : &ot_upgrade_ops,
+                                .running = u->given ? h->children : NULL,
+                                .roll = u->given,
+                                .again = h->again,
+                                .log_child = OT_HANDOVER_CONTROL,
+                                .arg = &u->upgrade};
     return ot_supervise(children, OT_COUNT(children), &opt, err);
 }
 
 /* A site file with an error keeps `up` from starting, not the apps from running: see
- * ot_pipeline_site. */
-static ot_rc take_site(struct up *u, ot_error *err)
+ * ot_pipeline_site. Who takes over has been checked, and goes on. */
+static ot_rc take_site(struct up *u, ot_handover_kind kind, ot_error *err)
 {
     const char *path = ot_args_str(u->args, "site");
     ot_site *site;
@@ -139,41 +164,104 @@ static ot_rc take_site(struct up *u, ot_error *err)
         return OT_OK;
     }
     OT_TRY(ot_cli_absolute(path, u->site, err));
+    if (kind != OT_HANDOVER_NONE && kind != OT_HANDOVER_CHECK) {
+        return OT_OK;
+    }
     OT_TRY(ot_cli_site_load(u->site, &site, err));
     ot_site_destroy(site);
     return OT_OK;
 }
 
-static ot_rc set_up(struct up *u, ot_error *err)
+/* What another binary leaves us. */
+static ot_rc take_over(struct up *u, ot_handover_kind kind, int memory, ot_error *err)
 {
-    OT_TRY(take_site(u, err));
-    OT_TRY(ot_datadir_check_control(ot_args_addr(u->args, "control"), "control", err));
+    ot_upgrade *up = &u->upgrade;
+    OT_TRY(ot_handover_take(memory, &up->now, err));
+    ot_fd_close(&memory);
+    u->given = true;
+    snprintf(up->from, sizeof up->from, "%s", up->now.version);
+    if (kind == OT_HANDOVER_UNREAD) {
+        snprintf(up->now.why, sizeof up->now.why,
+                 "the new binary could not take what it was handed");
+        snprintf(up->from, sizeof up->from, "a new binary");
+        for (size_t i = 0; i < OT_HANDOVER_CHILDREN; i++) {
+            up->now.children[i].stays = true;
+        }
+    }
+    if (up->now.why[0] != 0) {
+        ot_fd_close(&up->before); /* the one that failed */
+    } else {
+        (void)fcntl(up->before, F_SETFD, FD_CLOEXEC);
+    }
+    return ot_datadir_retake(ot_args_str(u->args, "data"), up->data, err);
+}
+
+static ot_rc set_up(struct up *u, ot_handover_kind kind, int memory, ot_error *err)
+{
+    ot_handover *h = &u->upgrade.now;
     OT_TRY(find_self(u, err));
-    OT_TRY(ot_datadir_take(ot_args_str(u->args, "data"), u->data, &u->lock, err));
-    OT_TRY(ot_datadir_token(u->data, err));
-    OT_TRY(open_listeners(u, err));
-    snprintf(u->agent, sizeof u->agent, "unix:%s/agent.sock", u->data);
+    OT_TRY(take_site(u, kind, err));
+    OT_TRY(ot_datadir_check_control(ot_args_addr(u->args, "control"), "control", err));
+    if (kind == OT_HANDOVER_NONE) {
+        OT_TRY(ot_datadir_take(ot_args_str(u->args, "data"), u->upgrade.data, &h->lock, err));
+        OT_TRY(ot_datadir_token(u->upgrade.data, err));
+        OT_TRY(open_listeners(u, err));
+    } else {
+        OT_TRY(take_over(u, kind, memory, err));
+    }
+    snprintf(u->agent, sizeof u->agent, "unix:%s/agent.sock", u->upgrade.data);
     ot_addr agent;
     OT_TRY(ot_addr_parse(u->agent, &agent, err)); /* a path too long for a socket shows here */
-    snprintf(u->inference_fd, sizeof u->inference_fd, "%d", u->inference);
-    snprintf(u->control_fd, sizeof u->control_fd, "%d", u->control);
-    snprintf(u->lock_fd, sizeof u->lock_fd, "%d", u->lock);
+    snprintf(u->inference_fd, sizeof u->inference_fd, "%d", h->inference);
+    snprintf(u->control_fd, sizeof u->control_fd, "%d", h->control);
+    snprintf(u->lock_fd, sizeof u->lock_fd, "%d", h->lock);
     snprintf(u->workers, sizeof u->workers, "%" PRId64, ot_args_int(u->args, "workers"));
     return OT_OK;
 }
 
+/* We can't go on with what was handed over: the binary before could. */
+static void give_back(struct up *u, int memory, const ot_error *why)
+{
+    ot_error err = {0};
+    const ot_handover *h = &u->upgrade.now;
+    ot_err("up", "what the binary before hands over can't be taken: %s", why->msg);
+    ot_rc rc = u->given ? ot_upgrade_ops.go_back(&u->upgrade, h->children, h->again, why->msg, &err)
+                        : ot_upgrade_return(&u->upgrade, memory, u->upgrade.before, &err);
+    if (rc != OT_OK) {
+        ot_err("up", "and it can't be given back: %s; the children drain and end", err.msg);
+    }
+}
+
 static int run(const ot_args *args)
 {
-    struct up u = {.args = args, .lock = -1, .inference = -1, .control = -1};
+    static struct up u; /* large */
+    ot_handover_kind kind;
     ot_error err = {0};
-    ot_rc rc = set_up(&u, &err);
+    int memory;
+    u = (struct up){.args = args,
+                    .upgrade = {.now = {.lock = -1, .inference = -1, .control = -1},
+                                .binary = -1,
+                                .before = -1}};
+    ot_rc rc = ot_handover_find(&kind, &memory, &u.upgrade.before, &err);
+    if (rc == OT_OK && kind == OT_HANDOVER_CHECK) { /* it knows its options, and these words */
+        rc = take_site(&u, kind, &err);
+        rc = rc == OT_OK ? ot_handover_read(memory, &u.upgrade.now, &err) : rc;
+        return rc == OT_OK ? 0 : ot_cli_fail(args, &err);
+    }
+    if (rc == OT_OK) {
+        rc = set_up(&u, kind, memory, &err);
+    }
+    if (rc != OT_OK && kind == OT_HANDOVER_GIVEN) {
+        give_back(&u, memory, &err);
+    }
     int code = rc == OT_OK ? announce(&u) : 0;
     if (rc == OT_OK && code == 0) {
         rc = supervise(&u, &err);
     }
-    ot_fd_close(&u.inference);
-    ot_fd_close(&u.control);
-    ot_fd_close(&u.lock);
+    ot_fd_close(&u.upgrade.now.inference);
+    ot_fd_close(&u.upgrade.now.control);
+    ot_fd_close(&u.upgrade.now.lock);
+    ot_upgrade_done(&u.upgrade);
     return rc != OT_OK ? ot_cli_fail(args, &err) : code;
 }
 
@@ -198,6 +286,11 @@ static const ot_opt opts[] = {
      .def = "30s",
      .min = "1ms",
      .help = "how long each child may finish its work at the end"},
+    {.name = "ready",
+     .type = OT_OPT_DURATION,
+     .def = "60s",
+     .min = "1ms",
+     .help = "how long a child of a new binary may take to be ready before an upgrade goes back"},
     {.name = "exe",
      .type = OT_OPT_STRING,
      .value = "FILE",
@@ -211,7 +304,7 @@ const ot_command ot_cli_up_command = {
     .summary = "run the control plane and one replica on this machine",
     .detail = "Opens both listeners, starts `overtake control` and `overtake serve` and starts "
               "either again\nwhen it ends; connections wait meanwhile and are not refused. SIGTERM "
-              "and ^C drain: first the\nreplica, then the control plane. SIGHUP starts both anew, "
-              "from the binary as it is then.",
+              "and ^C drain: first the\nreplica, then the control plane. SIGHUP is an upgrade, "
+              "as `overtake upgrade`: the binary as it is\nthen takes the place of this one.",
     OT_OPTS(opts),
     .run = run};

@@ -16,7 +16,8 @@
 typedef struct agent {
     ot_hub *hub;
     ot_frame_conn *conn;
-    bool greeted;
+    bool greeted, refused;
+    bool leaving; /* another process has come under its id */
     char id[65], kind[33], incarnation[33], version[33];
     int64_t pid;
     char *observed; /* the last report, JSON */
@@ -30,24 +31,15 @@ struct ot_hub {
     size_t n_agents;
 };
 
-static void agent_drop(agent *a)
+static agent *find(const ot_hub *h, const char *id, bool leaving)
 {
-    ot_hub *h = a->hub;
     for (size_t i = 0; i < h->n_agents; i++) {
-        if (h->agents[i] == a) {
-            h->agents[i] = h->agents[--h->n_agents];
-            break;
+        agent *a = h->agents[i];
+        if (a->greeted && a->leaving == leaving && strcmp(a->id, id) == 0) {
+            return a;
         }
     }
-    ot_frame_conn_destroy(a->conn);
-    bool tell = a->greeted;
-    char id[65];
-    memcpy(id, a->id, sizeof id);
-    ot_free(a->observed);
-    ot_free(a);
-    if (tell) {
-        h->ops.connected(h->ops.self, id, false);
-    }
+    return NULL;
 }
 
 static void send_desired(agent *a)
@@ -60,25 +52,82 @@ static void send_desired(agent *a)
     }
 }
 
+static void agent_drop(agent *a)
+{
+    ot_hub *h = a->hub;
+    for (size_t i = 0; i < h->n_agents; i++) {
+        if (h->agents[i] == a) {
+            h->agents[i] = h->agents[--h->n_agents];
+            break;
+        }
+    }
+    ot_frame_conn_destroy(a->conn);
+    bool tell = a->greeted && !a->leaving;
+    agent *other = tell ? find(h, a->id, true) : NULL;
+    char id[65];
+    memcpy(id, a->id, sizeof id);
+    ot_free(a->observed);
+    ot_free(a);
+    if (other != NULL) { /* the new one did not come to work: the other speaks for it again */
+        other->leaving = false;
+        send_desired(other);
+        if (other->observed != NULL) {
+            h->ops.observed(h->ops.self, id, other->observed, strlen(other->observed));
+        }
+    } else if (tell) {
+        h->ops.connected(h->ops.self, id, false);
+    }
+}
+
 static void copy_text(char *out, size_t size, const json_t *j, const char *key)
 {
     const char *s = json_string_value(json_object_get(j, key));
     snprintf(out, size, "%s", s != NULL ? s : "");
 }
 
-/* A replica that was started again may be here before the end of its last connection has shown. */
-static void drop_namesake(const agent *a)
+/* A replica that was started again may be here before the end of its last connection has shown; one
+ * that is to replace another comes while that one still is. At most one is on its way out. */
+static void make_way(const agent *a)
 {
-    ot_hub *h = a->hub;
-    for (size_t i = 0; i < h->n_agents; i++) {
-        agent *other = h->agents[i];
-        if (other != a && other->greeted && strcmp(other->id, a->id) == 0) {
-            ot_info("hub", "agent %s came again (process %" PRId64 " after %" PRId64 ")", a->id,
-                    a->pid, other->pid);
-            agent_drop(other);
-            return;
-        }
+    agent *other = find(a->hub, a->id, false), *leaving = find(a->hub, a->id, true);
+    if (other == NULL) {
+        return;
     }
+    ot_info("hub", "agent %s came again (process %" PRId64 " after %" PRId64 ")", a->id, a->pid,
+            other->pid);
+    if (leaving != NULL) {
+        agent_drop(leaving);
+    }
+    if (strcmp(other->incarnation, a->incarnation) == 0) {
+        agent_drop(other);
+    } else {
+        other->leaving = true;
+    }
+}
+
+static bool say_hello(agent *a, const char *refused)
+{
+    json_t *j = json_pack("{s:i,s:s*}", "protocol", OT_AGENT_PROTOCOL, "refused", refused);
+    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    bool sent = text != NULL &&
+                ot_frame_send(a->conn, OT_AGENT_HELLO, text, strlen(text), NULL, 0, NULL) == OT_OK;
+    free(text);
+    return sent;
+}
+
+/* It learns why, and closes. */
+static bool refuse(agent *a, int64_t protocol)
+{
+    char why[256];
+    snprintf(why, sizeof why,
+             "the agent %s (version %s) speaks protocol %" PRId64
+             " and the control plane protocol %d; they may differ by one: upgrade the older one "
+             "step by step",
+             a->id, a->version, protocol, OT_AGENT_PROTOCOL);
+    ot_warn("hub", "refused: %s", why);
+    a->refused = true;
+    return say_hello(a, why);
 }
 
 /* False: the connection is of no use. */
@@ -97,7 +146,13 @@ static bool hello(agent *a, const ot_frame *f)
                 protocol, a->id);
         return false;
     }
-    drop_namesake(a);
+    if (protocol > OT_AGENT_PROTOCOL + 1 || protocol < OT_AGENT_PROTOCOL - 1) {
+        return refuse(a, protocol);
+    }
+    make_way(a);
+    if (!say_hello(a, NULL)) {
+        return false;
+    }
     a->greeted = true;
     a->hub->ops.connected(a->hub->ops.self, a->id, true);
     send_desired(a);
@@ -140,7 +195,9 @@ static void observed(agent *a, const ot_frame *f)
         ot_free(a->observed);
         a->observed = copy;
     }
-    a->hub->ops.observed(a->hub->ops.self, a->id, f->json, f->json_len);
+    if (!a->leaving) {
+        a->hub->ops.observed(a->hub->ops.self, a->id, f->json, f->json_len);
+    }
 }
 
 static void on_frame(void *arg, ot_frame_conn *c, const ot_frame *f)
@@ -148,7 +205,7 @@ static void on_frame(void *arg, ot_frame_conn *c, const ot_frame *f)
     (void)c;
     agent *a = arg;
     bool fine = true;
-    if (f->type == OT_AGENT_HELLO && !a->greeted) {
+    if (f->type == OT_AGENT_HELLO && !a->greeted && !a->refused) {
         fine = hello(a, f);
     } else if (!a->greeted) {
         fine = false;
@@ -250,7 +307,7 @@ void ot_hub_destroy(ot_hub *h)
 void ot_hub_desired_changed(ot_hub *h)
 {
     for (size_t i = 0; i < h->n_agents; i++) {
-        if (h->agents[i]->greeted) {
+        if (h->agents[i]->greeted && !h->agents[i]->leaving) {
             send_desired(h->agents[i]);
         }
     }
@@ -258,19 +315,15 @@ void ot_hub_desired_changed(ot_hub *h)
 
 const char *ot_hub_incarnation(const ot_hub *h, const char *id)
 {
-    for (size_t i = 0; i < h->n_agents; i++) {
-        if (h->agents[i]->greeted && strcmp(h->agents[i]->id, id) == 0) {
-            return h->agents[i]->incarnation;
-        }
-    }
-    return NULL;
+    const agent *a = find(h, id, false);
+    return a != NULL ? a->incarnation : NULL;
 }
 
 size_t ot_hub_agents(const ot_hub *h)
 {
     size_t n = 0;
     for (size_t i = 0; i < h->n_agents; i++) {
-        n += h->agents[i]->greeted;
+        n += h->agents[i]->greeted && !h->agents[i]->leaving;
     }
     return n;
 }
@@ -278,14 +331,18 @@ size_t ot_hub_agents(const ot_hub *h)
 void ot_hub_json(const ot_hub *h, ot_str *out)
 {
     ot_str_addc(out, '[');
+    size_t begin = out->len;
     for (size_t i = 0; i < h->n_agents; i++) {
         const agent *a = h->agents[i];
+        if (!a->greeted || a->leaving) {
+            continue;
+        }
         json_t *seen = a->observed != NULL ? json_loads(a->observed, 0, NULL) : NULL;
         json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:I,s:o}", "id", a->id, "kind", a->kind,
                               "incarnation", a->incarnation, "version", a->version, "pid",
                               (json_int_t)a->pid, "observed", seen != NULL ? seen : json_null());
         char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
-        ot_str_addf(out, "%s%s", i > 0 ? "," : "", text != NULL ? text : "null");
+        ot_str_addf(out, "%s%s", out->len > begin ? "," : "", text != NULL ? text : "null");
         free(text);
         json_decref(j);
     }

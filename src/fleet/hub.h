@@ -1,7 +1,8 @@
 /* The hub: the control plane's end of the agent protocol (docs/architecture.md).
  *
  * Accepts agents on a Unix socket, hands what they report to its owner, sends them the desired
- * state, and acknowledges a push only after the owner has made it durable.
+ * state, and acknowledges a push only after the owner has made it durable. Two processes may have
+ * one id for a while: the one that came last speaks for it, the other hands in what it still has.
  * Threads: the loop's. Lifetime: create/destroy; the listening socket stays the caller's. */
 #ifndef OT_FLEET_HUB_H
 #define OT_FLEET_HUB_H
@@ -16,7 +17,7 @@
 #define OT_HUB_AGENTS_MAX 256
 
 enum {
-    OT_AGENT_HELLO = 1,
+    OT_AGENT_HELLO = 1, /* both ways */
     OT_AGENT_DESIRED = 2,
     OT_AGENT_OBSERVED = 3,
     OT_AGENT_PUSH = 4,

@@ -18,15 +18,14 @@ typedef struct search {
 
 bool ot_runtime_program_dir(char out[OT_PATH_MAX])
 {
-    char *real = realpath("/proc/self/exe", NULL);
-    char *slash = real != NULL ? strrchr(real, '/') : NULL;
-    bool found = slash != NULL && (size_t)(slash - real) < OT_PATH_MAX;
-    if (found) {
-        memcpy(out, real, (size_t)(slash - real));
-        out[slash - real] = '\0';
+    /* Not realpath: our file may be gone, replaced by a newer one. */
+    ssize_t n = readlink("/proc/self/exe", out, OT_PATH_MAX - 1);
+    out[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(out, '/');
+    if (slash != NULL) {
+        *slash = '\0';
     }
-    free(real);
-    return found;
+    return slash != NULL;
 }
 
 static void add(search *s, const char *path)

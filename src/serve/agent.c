@@ -17,6 +17,7 @@
 #define PROTOCOL 1
 #define PAUSE_MIN_US 50000
 #define PAUSE_MAX_US 5000000
+#define GREET_US 2000000       /* for the control plane to speak, before it counts as gone */
 #define FLIGHT_MAX (24u << 20) /* bytes handed to a connection before more of the spool is read */
 
 enum { FRAME_HELLO = 1, FRAME_DESIRED = 2, FRAME_OBSERVED = 3, FRAME_PUSH = 4, FRAME_ACK = 5 };
@@ -27,7 +28,9 @@ struct ot_agent {
     char id[OT_SERVE_NAME];
     char desired_path[OT_PATH_MAX];
     ot_frame_conn *conn;
-    bool agreed; /* the control plane has spoken on this connection */
+    bool agreed;  /* the control plane has spoken on this connection */
+    bool settled; /* it has spoken, or is not there: see ot_agent_settled */
+    ot_timer greet_timer;
     int64_t pause_us;
     ot_timer timer;
     ot_rng rng;
@@ -36,8 +39,24 @@ struct ot_agent {
 
 static void connect_now(void *arg);
 
+static void settle(ot_agent *a)
+{
+    if (!a->settled) {
+        a->settled = true;
+        ot_loop_timer_cancel(a->control->serve->loop, &a->greet_timer);
+        ot_open_try(a->control);
+    }
+}
+
+static void on_silence(void *arg)
+{
+    ot_warn("agent", "the control plane does not speak; serving without it");
+    settle(arg);
+}
+
 static void try_later(ot_agent *a)
 {
+    settle(a);
     /* Half of it by chance, so that replicas do not come back all at once. */
     double us = (double)a->pause_us * (0.5 + ot_rng_uniform(&a->rng) / 2);
     a->pause_us = OT_MIN(a->pause_us * 2, PAUSE_MAX_US);
@@ -121,7 +140,27 @@ static void take_desired(ot_agent *a, const ot_frame *f)
         ot_warn("agent", "desired state not kept: %s", err.msg);
     }
     ot_control_apply(a->control, t);
+    settle(a);
     ot_agent_pump(a);
+}
+
+/* The hub's own hello: false when we can't work with it. Hubs of protocol 1 may send none. */
+static bool take_hello(const ot_frame *f)
+{
+    json_t *j = json_loadb(f->json, f->json_len, 0, NULL);
+    json_int_t protocol = json_integer_value(json_object_get(j, "protocol"));
+    const char *refused = json_string_value(json_object_get(j, "refused"));
+    bool fine = refused == NULL && protocol >= PROTOCOL - 1 && protocol <= PROTOCOL + 1;
+    if (!fine && refused != NULL) {
+        ot_err("agent", "the control plane refuses this replica: %s", refused);
+    } else if (!fine) {
+        ot_err("agent",
+               "the control plane speaks protocol %" JSON_INTEGER_FORMAT " and this replica (%s) "
+               "protocol %d; they may differ by one: upgrade the older one step by step",
+               protocol, OT_SERVE_VERSION, PROTOCOL);
+    }
+    json_decref(j);
+    return fine;
 }
 
 void ot_agent_observe(ot_agent *a)
@@ -143,10 +182,26 @@ void ot_agent_observe(ot_agent *a)
 
 /* ---- the connection */
 
+static void drop_connection(ot_agent *a)
+{
+    ot_frame_conn_destroy(a->conn);
+    a->conn = NULL;
+    a->agreed = false;
+    ot_spool_rewind(a->control->serve->spool);
+}
+
 static void on_frame(void *arg, ot_frame_conn *c, const ot_frame *f)
 {
     ot_agent *a = arg;
     (void)c;
+    if (f->type == FRAME_HELLO && !take_hello(f)) {
+        drop_connection(a);
+        a->pause_us = PAUSE_MAX_US;
+        if (!a->control->draining) {
+            try_later(a);
+        }
+        return;
+    }
     if (f->type == FRAME_DESIRED) {
         a->pause_us = PAUSE_MIN_US;
         take_desired(a, f);
@@ -158,14 +213,6 @@ static void on_frame(void *arg, ot_frame_conn *c, const ot_frame *f)
     json_t *j = json_loadb(f->json, f->json_len, 0, NULL);
     take_ack(a, j);
     json_decref(j);
-}
-
-static void drop_connection(ot_agent *a)
-{
-    ot_frame_conn_destroy(a->conn);
-    a->conn = NULL;
-    a->agreed = false;
-    ot_spool_rewind(a->control->serve->spool);
 }
 
 static void on_close(void *arg, ot_frame_conn *c, const ot_error *err)
@@ -278,6 +325,8 @@ ot_rc ot_agent_create(ot_control *c, ot_agent **a_out, ot_error *err)
 void ot_agent_start(ot_agent *a)
 {
     recall_desired(a);
+    ot_loop_timer_set(a->control->serve->loop, &a->greet_timer,
+                      ot_clock_mono_ns() + GREET_US * UINT64_C(1000), on_silence, a);
     connect_now(a);
 }
 
@@ -287,9 +336,15 @@ void ot_agent_destroy(ot_agent *a)
         return;
     }
     ot_loop_timer_cancel(a->control->serve->loop, &a->timer);
+    ot_loop_timer_cancel(a->control->serve->loop, &a->greet_timer);
     ot_frame_conn_destroy(a->conn);
     ot_str_done(&a->last_observed);
     ot_free(a);
+}
+
+bool ot_agent_settled(const ot_agent *a)
+{
+    return a->settled;
 }
 
 bool ot_agent_connected(const ot_agent *a)

@@ -254,7 +254,7 @@ static void prune_cache(ot_control *c, const ot_route *r)
             keep[n++] = r->deps[i]->previous->bundle;
         }
     }
-    if (keep != NULL && !loading &&
+    if (keep != NULL && !loading && !c->beside &&
         ot_path_join(cache, c->serve->o.data, "replica/cache", NULL) == OT_OK) {
         ot_fetch_prune(c->serve->disk, cache, keep, n);
     }
@@ -556,6 +556,7 @@ ot_rc ot_control_start(ot_control *c, ot_error *err)
 {
     OT_TRY(ot_loader_create(c->serve, &c->loader, err));
     if (c->agent != NULL) {
+        OT_TRY(ot_company_start(c, err));
         ot_agent_start(c->agent);
     } else {
         ot_target *t;
@@ -574,6 +575,7 @@ void ot_control_destroy(ot_control *c)
         return;
     }
     ot_loader_stop(c->loader);
+    ot_company_stop(c);
     ot_agent_destroy(c->agent);
     c->agent = NULL;
     /* The workers have ended: what they were still asked about is answered. */

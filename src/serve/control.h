@@ -9,6 +9,7 @@
 #ifndef OT_SERVE_CONTROL_H
 #define OT_SERVE_CONTROL_H
 
+#include "net/lines.h"
 #include "serve/load.h"
 #include "serve/worker.h"
 
@@ -59,7 +60,12 @@ struct ot_control {
     bool open; /* the workers were asked to accept */
     ot_ask open_asks[OT_SERVE_WORKERS_MAX];
     ot_timer open_timer;
-    ot_error open_err; /* why a worker could not; the replica ends with it */
+    unsigned open_left; /* workers that do not accept yet */
+    ot_error open_err;  /* why a worker could not; the replica ends with it */
+
+    /* company.c */
+    bool beside;
+    ot_lines lines;
 
     /* The end. */
     bool draining;
@@ -118,5 +124,14 @@ void ot_agent_destroy(ot_agent *a); /* NULL is fine */
 void ot_agent_observe(ot_agent *a); /* the observed state may have changed */
 void ot_agent_pump(ot_agent *a);    /* the spool may have something */
 bool ot_agent_connected(const ot_agent *a);
+/* The control plane has spoken once, so that it knows who we are before the first label of one of
+ * our answers reaches it; or it is not there. */
+bool ot_agent_settled(const ot_agent *a);
+
+/* company.c: what the supervisor says, and is told. While another replica works on the same data
+ * directory (`beside`), its spool and the cache are left alone. */
+ot_rc ot_company_start(ot_control *c, ot_error *err) OT_CHECKED;
+void ot_company_ready(ot_control *c); /* it accepts */
+void ot_company_stop(ot_control *c);
 
 #endif

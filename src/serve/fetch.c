@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define COPY_BYTES (1u << 20)
 
@@ -78,7 +79,7 @@ static ot_rc stage(ot_disk *disk, const char *blobs, const char *hex, const char
 ot_rc ot_fetch_bundle(ot_disk *disk, const char *blobs, const char *cache, const char *hex,
                       ot_bundle *b_out, ot_error *err)
 {
-    char dir[OT_PATH_MAX], temporary[OT_PATH_MAX], name[80];
+    char dir[OT_PATH_MAX], temporary[OT_PATH_MAX], name[112];
     ot_digest want;
     if (!ot_digest_parse(hex, &want)) {
         return ot_fail(err, OT_INVALID, "'%.80s' is not a SHA-256 in hex", hex);
@@ -92,7 +93,8 @@ ot_rc ot_fetch_bundle(ot_disk *disk, const char *blobs, const char *cache, const
         ot_warn("serve", "fetched again: %s", err->msg);
         OT_TRY(ot_disk_remove_tree(disk, dir, err));
     }
-    snprintf(name, sizeof name, ".%s", hex);
+    /* Two replicas may be here at a time: one name each. */
+    snprintf(name, sizeof name, ".%s.%ld", hex, (long)getpid());
     OT_TRY(ot_path_join(temporary, cache, name, err));
     OT_TRY(ot_disk_remove_tree(disk, temporary, err));
     OT_TRY(ot_disk_mkdirs(disk, temporary, 0700, err));
@@ -104,6 +106,11 @@ ot_rc ot_fetch_bundle(ot_disk *disk, const char *blobs, const char *cache, const
     }
     if (rc == OT_OK) {
         rc = disk->ops->rename(disk, temporary, dir, err);
+    }
+    if (rc != OT_OK && ot_disk_exists(disk, dir)) {
+        rc = OT_OK; /* the other one was faster */
+        ot_rc ignored = ot_disk_remove_tree(disk, temporary, NULL);
+        (void)ignored;
     }
     if (rc != OT_OK) {
         ot_rc ignored = ot_disk_remove_tree(disk, temporary, NULL);

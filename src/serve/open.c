@@ -1,7 +1,8 @@
 /* When a replica begins to accept. One that starts again under a control plane knows from its kept
  * state what it has to answer for; until those versions are loaded its clients wait in the backlog
  * of the listener instead of being told that nobody knows their model. Not for ever: one model that
- * takes too long holds the others up. */
+ * takes too long holds the others up. It also waits until the control plane knows it, or is known
+ * not to be there. */
 #include "serve/control.h"
 
 #include "base/clock.h"
@@ -28,11 +29,15 @@ static void on_listening(void *arg)
         c->open_err = ask->worker->listen_err;
         ot_loop_stop(c->serve->loop);
     }
+    if (--c->open_left == 0 && c->open_err.rc == OT_OK) {
+        ot_company_ready(c);
+    }
 }
 
 static void open_now(ot_control *c)
 {
     c->open = true;
+    c->open_left = c->serve->n_workers;
     ot_loop_timer_cancel(c->serve->loop, &c->open_timer);
     for (unsigned i = 0; i < c->serve->n_workers; i++) {
         c->open_asks[i] = (ot_ask){
@@ -63,7 +68,8 @@ void ot_open_start(ot_control *c)
 
 void ot_open_try(ot_control *c)
 {
-    if (!c->open && !c->draining && !(c->agent != NULL && champion_loads(c))) {
+    if (!c->open && !c->draining &&
+        !(c->agent != NULL && (champion_loads(c) || !ot_agent_settled(c->agent)))) {
         open_now(c);
     }
 }

@@ -23,6 +23,7 @@ void ot_serve_options_init(ot_serve_options *o)
         .queue_max = 1024,
         .drain_ms = 10000,
         .body_max = 64u << 20,
+        .supervisor_fd = -1,
     };
 }
 

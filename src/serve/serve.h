@@ -43,6 +43,7 @@ typedef struct ot_serve_options {
     uint32_t drain_ms;       /* how long requests in flight may take at the end */
     uint64_t body_max;       /* bytes of a request's body */
     const char *plugin_path; /* see ot_runtime_create */
+    int supervisor_fd;       /* a channel to the supervisor (cli/supervise.h); -1: none */
 } ot_serve_options;
 
 void ot_serve_options_init(

@@ -36,6 +36,7 @@ struct ot_spool {
     ot_disk *disk;
     char dir[OT_PATH_MAX];
     uint64_t incarnation;
+    bool adopted; /* Synchronization: the thread of ot_spool_adopt */
     pthread_mutex_t lock;
     /* Synchronization: all below under lock. */
     uint64_t max_bytes, dropped_total;
@@ -209,8 +210,8 @@ static ot_rc found_file(void *arg, const char *name, ot_error *err)
     scan *c = arg;
     ot_stream stream;
     entry e = {0};
-    if (!parse_name(name, &stream, &e.incarnation, &e.seq)) {
-        return OT_OK; /* a temporary file, or not ours */
+    if (!parse_name(name, &stream, &e.incarnation, &e.seq) || e.incarnation == c->s->incarnation) {
+        return OT_OK; /* a temporary file, not ours, or known */
     }
     char path[OT_PATH_MAX];
     ot_stat st;
@@ -245,13 +246,17 @@ static int by_name(const void *a, const void *b)
     return x->e->seq < y->e->seq ? -1 : x->e->seq > y->e->seq;
 }
 
-static ot_rc load_existing(ot_spool *s, ot_error *err)
+ot_rc ot_spool_adopt(ot_spool *s, ot_error *err)
 {
     scan c = {.s = s};
+    if (s->adopted) {
+        return OT_OK;
+    }
     ot_rc rc = s->disk->ops->list(s->disk, s->dir, found_file, &c, err);
     if (rc == OT_OK && c.n > 0) {
         qsort(c.found, c.n, sizeof c.found[0], by_name);
     }
+    pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < c.n; i++) {
         if (rc == OT_OK) {
             append_locked(s, c.found[i].stream, c.found[i].e);
@@ -259,7 +264,9 @@ static ot_rc load_existing(ot_spool *s, ot_error *err)
             ot_free(c.found[i].e);
         }
     }
+    pthread_mutex_unlock(&s->lock);
     ot_free(c.found);
+    s->adopted = rc == OT_OK;
     return rc;
 }
 
@@ -281,9 +288,6 @@ ot_rc ot_spool_open(ot_disk *disk, const char *dir, uint64_t incarnation, uint64
     if (rc == OT_OK) {
         snprintf(s->dir, sizeof s->dir, "%s", dir);
         rc = ot_disk_mkdirs(disk, dir, 0700, err);
-    }
-    if (rc == OT_OK) {
-        rc = load_existing(s, err);
     }
     if (rc != OT_OK) {
         ot_spool_close(s);

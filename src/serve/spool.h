@@ -1,9 +1,9 @@
 /* The spool: pushes on disk until the control plane has acknowledged them.
  *
  * One file a push, named INCARNATION-STREAM-SEQ, with the finished JSON and the binary part. Files
- * of an earlier incarnation keep its name and are pushed first. A file survives the process, not
- * the power: a sample is worth no fsync. Over its limit the oldest samples are dropped and their
- * rows counted for the next push of their deployment; windows have a limit of their own.
+ * of an earlier incarnation keep its name and are pushed when they are adopted. A file survives the
+ * process, not the power: a sample is worth no fsync. Over its limit the oldest samples are dropped
+ * and their rows counted for the next push of their deployment; windows have a limit of their own.
  *
  *     0          4         8          12
  *     | "OTSP"   | json_len | bin_len | json | bin |      32-bit little-endian
@@ -30,6 +30,8 @@ typedef struct ot_spool ot_spool;
 
 ot_rc ot_spool_open(ot_disk *disk, const char *dir, uint64_t incarnation, uint64_t max_bytes,
                     ot_spool **spool_out, ot_error *err) OT_CHECKED;
+/* Takes in what lies there of earlier incarnations, once; no process of theirs may be left. */
+ot_rc ot_spool_adopt(ot_spool *s, ot_error *err) OT_CHECKED;
 void ot_spool_close(ot_spool *s); /* the files stay; NULL is fine */
 void ot_spool_set_max(ot_spool *s, uint64_t max_bytes);
 

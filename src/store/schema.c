@@ -12,6 +12,11 @@ const ot_migration ot_schema_migrations[] = {
 };
 const size_t ot_schema_migrations_count = OT_COUNT(ot_schema_migrations);
 
+size_t ot_store_schema(void)
+{
+    return ot_schema_migrations_count;
+}
+
 /* PRAGMA application_id: "OTA1". */
 #define APPLICATION_ID 0x4f544131
 

@@ -86,6 +86,7 @@ typedef struct ot_store_stats {
 } ot_store_stats;
 
 void ot_store_stats_get(ot_store *store, ot_store_stats *out);
+size_t ot_store_schema(void); /* the newest version of the schema that this program knows */
 const char *ot_store_dir(const ot_store *store);
 ot_disk *ot_store_disk(const ot_store *store);
 ot_store *ot_txn_store(ot_txn *txn);

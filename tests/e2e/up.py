@@ -280,9 +280,11 @@ class App:
 
 class Traffic:
     """Clients of a deployment: rows of two classes, and after each round the labels of what was answered. An exact
-    ledger: every request and every label is counted. `with Traffic(up, "planes"): ...`"""
+    ledger: every request and every label is counted. `with Traffic(up, "planes"): ...` `pause`: seconds between
+    requests, where something else is to have the processor too."""
 
-    def __init__(self, up, deployment, rows=8, seed=1000, turn=0.0, label=lambda y: y):
+    def __init__(self, up, deployment, rows=8, seed=1000, turn=0.0, label=lambda y: y, pause=0):
+        self.pause = pause
         self.up, self.deployment, self.rows, self.seed, self.turn, self.label = up, deployment, rows, seed, turn, label
         self.sent = self.answered = self.accepted = 0
         self.by_version, self.problems = {}, []
@@ -291,7 +293,7 @@ class Traffic:
         self.threads = [threading.Thread(target=f) for f in (self.ask, self.tell)]
 
     def ask(self):
-        while not self.done.is_set():
+        while not self.done.wait(self.pause):
             self.seed += 1
             x, y = two_classes(self.rows, self.seed, self.turn)
             self.sent += 1
@@ -311,7 +313,7 @@ class Traffic:
         self.send_labels()
 
     def send_labels(self):
-        n = len(self.ids)
+        n = min(len(self.ids), 50_000)
         take, self.ids = self.ids[:n], self.ids[n:]
         if take:
             try:
@@ -329,4 +331,5 @@ class Traffic:
         self.done.set()
         for t in self.threads:
             t.join()
-        self.send_labels()  # what was answered while the last were told
+        while self.ids and not self.problems:  # what was answered while the last were told
+            self.send_labels()

@@ -14,7 +14,8 @@ static ot_spool *open_spool(uint64_t incarnation, uint64_t max)
 {
     ot_spool *s = NULL;
     ot_error err;
-    if (ot_spool_open(ot_disk_posix(), dir, incarnation, max, &s, &err) != OT_OK) {
+    if (ot_spool_open(ot_disk_posix(), dir, incarnation, max, &s, &err) != OT_OK ||
+        ot_spool_adopt(s, &err) != OT_OK) {
         printf("# %s\n", err.msg);
     }
     return s;
