@@ -121,6 +121,8 @@ static void end_next(supervise_child *c)
         }
         supervise_close(&c->next);
         c->next = (supervise_proc){.channel = -1};
+    }
+    if (c->rolling && c->spec->overlaps) {
         supervise_say(&c->now, "alone\n");
     }
 }

@@ -6,8 +6,9 @@
 
 #include "cli/handover.h"
 
-#define OT_UPGRADE_FILE "upgrade" /* in the data directory: the binary that the next SIGHUP takes  \
-                                   */
+#define OT_UPGRADE_FILE                                                                            \
+    "upgrade" /* in the data directory: the binary that the next SIGHUP takes                      \
+               */
 #define OT_UPGRADE_ARGS_MAX 128
 
 /* What a binary says of itself (`overtake version --output json`). */

@@ -72,6 +72,30 @@ static void run_as_child(int argc, char **argv)
             pause();
         }
     }
+    if (strcmp(argv[1], "speak") ==
+        0) { /* ready at once, unless told to be mute; notes what it hears */
+        struct sigaction sa = {.sa_handler = on_term};
+        sigaction(SIGTERM, &sa, NULL);
+        char buf[64];
+        int fd = atoi(argv[4]);
+        note_line("up", argv[3]);
+        if (strcmp(text_of(at("mute")), "crash") == 0) {
+            exit(3);
+        }
+        if (text_of(at("mute"))[0] == 0 &&
+            ot_sock_write_all(fd, "some other line\nready\n", 22, NULL) != OT_OK) {
+            exit(1);
+        }
+        for (bool end = false; !end;) {
+            end = asked; /* and what was said before is heard */
+            ssize_t n = ot_sock_read(fd, buf, sizeof buf - 1);
+            buf[n > 0 ? n : 0] = 0;
+            note("events", buf);
+            usleep(1000);
+        }
+        note_line("down", argv[3]);
+        exit(0);
+    }
     note("events", "crash\n");
     exit(3);
 }
@@ -191,6 +215,43 @@ static void test_drain(void)
     is_int(ended(up), 0, "a second signal ends it at once");
 }
 
+/* A child that may have a second beside it is replaced without a gap; one that can't come up is not
+ * missed. */
+static void test_overlap(void)
+{
+    static char channel[16];
+    const char *argv[] = {"child", "speak", dir, "first", channel, NULL};
+    ot_supervise_child c = {
+        .name = "first", .exe = self, .argv = argv, .channel = channel, .overlaps = true};
+    ot_supervise_options opt = {.ready_us = 1000000};
+    unlink(at("events"));
+    pid_t up = supervise(&c, 1, &opt);
+    ok(wait_text(at("events"), "up:first\nalone\n"), "it hears that it is alone");
+    kill(up, SIGHUP);
+    ok(wait_text(at("events"), "down:first\nalone\n"),
+       "the second is alone when the first has gone");
+    const char *said = text_of(at("events")), *again = strstr(said + 1, "up:first");
+    ok(strstr(said, "beside\n") != NULL, "which was told of it");
+    ok(again != NULL && again < strstr(said, "down:first"), "it was there before");
+    note("mute", "yes");
+    unlink(at("events"));
+    kill(up, SIGHUP);
+    ok(wait_text(at("events"), "alone\n"), "one that does not get ready is ended");
+    ok(strstr(text_of(at("events")), "down") == NULL, "and the first stays");
+    unlink(at("mute"));
+    note("mute", "crash");
+    unlink(at("events"));
+    kill(up, SIGHUP);
+    ok(wait_text(at("events"), "alone\n"), "one that ends at once: the first is alone again");
+    ok(strstr(text_of(at("events")), "down") == NULL, "and stays");
+    unlink(at("mute"));
+    unlink(at("events"));
+    kill(up, SIGHUP);
+    kill(up, SIGTERM);
+    is_int(ended(up), 0, "SIGTERM ends it all");
+    ok(strstr(text_of(at("events")), "down:first\n") != NULL, "drained");
+}
+
 static void test_back_off(void)
 {
     const char *argv[] = {"child", "crash", dir, NULL};
@@ -237,6 +298,7 @@ int main(int argc, char **argv)
     }
     test_restart();
     test_drain();
+    test_overlap();
     test_back_off();
     test_killed_supervisor();
     is_int(ot_disk_remove_tree(ot_disk_posix(), dir, NULL), OT_OK, "clean up");

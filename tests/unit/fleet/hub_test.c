@@ -18,8 +18,8 @@ static struct owner {
 
 /* What the agent received. */
 static struct agent {
-    int desired, acks, closed;
-    char last[256];
+    int desired, acks, closed, hellos;
+    char last[256], hello[512];
 } agent;
 
 static ot_loop *loop;
@@ -64,6 +64,11 @@ static void got_frame(void *arg, ot_frame_conn *c, const ot_frame *f)
     (void)c;
     agent.desired += f->type == OT_AGENT_DESIRED;
     agent.acks += f->type == OT_AGENT_ACK;
+    if (f->type == OT_AGENT_HELLO) {
+        agent.hellos++;
+        snprintf(agent.hello, sizeof agent.hello, "%.*s", (int)f->json_len, f->json);
+        return;
+    }
     snprintf(agent.last, sizeof agent.last, "%.*s", (int)f->json_len, f->json);
 }
 
@@ -114,6 +119,7 @@ static void test_talk(ot_hub *hub, const ot_addr *a)
     is_int(owner.connected, 1, "the owner is told");
     is_int(agent.desired, 1, "hello is answered with the desired state");
     is_str(agent.last, "{\"revision\":7}", "as the owner has it");
+    is_str(agent.hello, "{\"protocol\":1}", "the hub says what it speaks");
     ot_hub_desired_changed(hub);
     turns();
     is_int(agent.desired, 2, "a change is sent");
@@ -181,6 +187,78 @@ static void test_namesake(ot_hub *hub, const ot_addr *a)
     is_int((long long)ot_hub_agents(hub), 0, "none is here");
 }
 
+#define HELLO_OF(incarnation)                                                                      \
+    "{\"protocol\":1,\"id\":\"replica-0\",\"kind\":\"replica\",\"incarnation\":\"" incarnation "\"}"
+
+/* In an upgrade a second process has the id before the first has handed in its last. */
+static void test_successor(ot_hub *hub, const ot_addr *a)
+{
+    struct owner before = owner;
+    ot_frame_conn *old = dial(a);
+    say(old, OT_AGENT_HELLO, HELLO_OF("00000000000000aa"), "");
+    say(old, OT_AGENT_OBSERVED, "{\"of\":\"old\"}", "");
+    ot_frame_conn *new = dial(a);
+    say(new, OT_AGENT_HELLO, HELLO_OF("00000000000000bb"), "");
+    is_int(agent.closed, 0, "the old one stays");
+    is_int((long long)ot_hub_agents(hub), 1, "one speaks for the id");
+    is_str(ot_hub_incarnation(hub, "replica-0"), "00000000000000bb", "the new one");
+    is_int(owner.lost - before.lost, 0, "nothing was lost");
+    say(new, OT_AGENT_OBSERVED, "{\"of\":\"new\"}", "");
+    say(old, OT_AGENT_OBSERVED, "{\"of\":\"old again\"}", "");
+    is_str(owner.last, "replica-0 {\"of\":\"new\"}",
+           "what the old one observes says nothing any more");
+    say(old, OT_AGENT_PUSH, PUSH, "rows");
+    is_str(owner.last, PUSH "|rows", "what it pushes is taken");
+    agent.desired = 0;
+    ot_hub_desired_changed(hub);
+    turns();
+    is_int(agent.desired, 1, "a change goes to the new one");
+    ot_frame_conn_destroy(new);
+    turns();
+    is_int(owner.lost - before.lost, 0, "the new one ends: the old one is there");
+    is_str(owner.last, "replica-0 {\"of\":\"old again\"}", "and counts again");
+    is_int(agent.desired, 2, "and hears what is desired by now");
+    is_str(ot_hub_incarnation(hub, "replica-0"), "00000000000000aa", "it speaks for the id");
+    new = dial(a);
+    say(new, OT_AGENT_HELLO, HELLO_OF("00000000000000cc"), "");
+    ot_frame_conn_destroy(old);
+    turns();
+    is_int(owner.lost - before.lost, 0, "the old one ends: nobody misses it");
+    ot_frame_conn *third = dial(a);
+    say(third, OT_AGENT_HELLO, HELLO_OF("00000000000000dd"), "");
+    ot_frame_conn *fourth = dial(a);
+    say(fourth, OT_AGENT_HELLO, HELLO_OF("00000000000000ee"), "");
+    is_int(agent.closed, 1, "of three the oldest is closed");
+    ot_frame_conn_destroy(new);
+    ot_frame_conn_destroy(third);
+    ot_frame_conn_destroy(fourth);
+    turns();
+    is_int(owner.lost - before.lost, 1, "the last one is missed");
+    is_int((long long)ot_hub_agents(hub), 0, "none is here");
+}
+
+static void test_protocols(ot_hub *hub, const ot_addr *a)
+{
+    struct owner before = owner;
+    ot_frame_conn *c = dial(a);
+    say(c, OT_AGENT_HELLO, "{\"protocol\":2,\"id\":\"replica-0\",\"new\":{\"x\":1}}", "");
+    is_int(agent.desired, 1, "the next version is taken, with what is not known");
+    ot_frame_conn_destroy(c);
+    turns();
+    c = dial(a);
+    say(c, OT_AGENT_HELLO, "{\"protocol\":3,\"id\":\"replica-0\",\"version\":\"7.0\"}", "");
+    is_int(agent.desired, 0, "the one after it is not");
+    ok(strstr(agent.hello, "\"refused\"") != NULL &&
+           strstr(agent.hello, "(version 7.0) speaks protocol 3") != NULL,
+       "and learns why: %s", agent.hello);
+    is_int((long long)ot_hub_agents(hub), 0, "it is not here");
+    say(c, OT_AGENT_PUSH, PUSH, "rows");
+    is_int(agent.closed, 1, "and not heard");
+    is_int(owner.pushes - before.pushes, 0, "by nobody");
+    ot_frame_conn_destroy(c);
+    turns();
+}
+
 int main(void)
 {
     ot_addr a = {.is_unix = true};
@@ -201,6 +279,8 @@ int main(void)
         test_talk(hub, &a);
         test_strangers(&a);
         test_namesake(hub, &a);
+        test_successor(hub, &a);
+        test_protocols(hub, &a);
         ot_frame_conn *c = dial(&a);
         say(c, OT_AGENT_HELLO, HELLO, "");
         int lost = owner.lost;
