@@ -130,6 +130,8 @@ class Agent:
         self.socket.connect(str(up.seen("agent.sock")))
         ControlPlane.send(self.socket, 1, {"protocol": 1, "id": id, "kind": "replica", "incarnation": incarnation,
                                            "version": "0.1.0", "pid": os.getpid()})
+        kind, hello, _ = ControlPlane.read(self.socket)
+        assert kind == 1 and hello["protocol"] == 1 and "refused" not in hello
         kind, self.desired, _ = ControlPlane.read(self.socket)
         assert kind == 2
 
