@@ -100,13 +100,14 @@ static const ot_conf_field site_fields[] = {
      .help = "When releases may move forward, a list; left out: always. Going back always may"},
 };
 static const ot_conf_section site_section =
-    SECTION("the site", ot_site, site_fields, NONE, NULL, NONE);
+    SECTION("the site", ot_site, site_fields, NONE, NULL, offsetof(ot_site, marks));
+_Static_assert(OT_COUNT(site_fields) <= OT_SITE_KEYS_MAX, "a mark for each");
 
 static ot_rc check_site(const ot_site *site, ot_conf_ctx *ctx, ot_error *err)
 {
     static const char *const known[] = {"local"};
     if (strcmp(site->schema, "overtake.site/1") != 0) {
-        return ot_conf_fail(ctx, (ot_conf_mark){1, 1}, err,
+        return ot_conf_fail(ctx, ot_conf_mark_of(&site_section, site, "schema"), err,
                             "schema '%.40s' is not known; this version reads overtake.site/1",
                             site->schema);
     }
@@ -119,7 +120,7 @@ static ot_rc check_site(const ot_site *site, ot_conf_ctx *ctx, ot_error *err)
         }
     }
     if (site->executors.n == 0) {
-        return ot_conf_fail(ctx, (ot_conf_mark){0}, err,
+        return ot_conf_fail(ctx, ot_conf_mark_of(&site_section, site, "executors"), err,
                             "executors: with none no run could start; name local");
     }
     return OT_OK;

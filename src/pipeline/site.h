@@ -10,6 +10,7 @@
 #include "pipeline/window.h"
 
 #define OT_SITE_QUOTAS_MAX 10 /* keys of `quotas` */
+#define OT_SITE_KEYS_MAX 6
 #define OT_SITE_PLACE_TEXT 160
 
 /* 0 and an absent mark: no limit. */
@@ -30,6 +31,7 @@ typedef struct ot_site {
      * canary is the most that its first share may be. */
     ot_app_release release;
     ot_windows windows;
+    ot_conf_mark marks[OT_SITE_KEYS_MAX];
     const char *file; /* for messages */
     const char *yaml; /* the text as given */
     ot_arena arena;

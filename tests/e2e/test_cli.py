@@ -33,6 +33,20 @@ def test_reference_of_the_site_in_docs_is_what_the_tables_say():
         "docs/site-yaml.md is behind: put the output of `overtake config reference site` there"
 
 
+def test_the_site_of_the_docs_is_one(tmp_path):
+    text = (ROOT / "docs" / "site-yaml.md").read_text()
+    lines = text[text.index("    schema: overtake.site/1"):].split("\n\n")[0].splitlines()
+    (tmp_path / "site.yaml").write_text("\n".join(line[4:] for line in lines) + "\n")
+    (tmp_path / "digits.npz").write_bytes(b"")
+    app = LEAST + "release: [gate: {better_on: base}, approval: {}, canary: {}, probation: {}]\n"
+    (tmp_path / "app.yaml").write_text(app)
+    done = overtake("check", "app.yaml", "--site", "site.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "app.yaml").write_text(app.replace("canary: {}", "canary: {shares: 20%}"))
+    done = overtake("check", "app.yaml", "--site", "site.yaml", cwd=tmp_path)
+    assert done.returncode == 1 and "more than site.yaml:11:27 allows (10%)" in done.stderr
+
+
 def test_check_accepts_the_least_app(tmp_path):
     (tmp_path / "app.yaml").write_text(LEAST)
     (tmp_path / "digits.npz").write_bytes(b"")

@@ -157,6 +157,11 @@ int main(void)
 {
     world_start();
     write_file("empty/here", "");
+    /* One place: a process that died must leave none taken. */
+    char site[OT_PATH_MAX];
+    snprintf(site, sizeof site, "%s/site.yaml", scratch);
+    write_file("site.yaml", "schema: overtake.site/1\nquotas: {runs_at_once: 1}\n");
+    driver_site = site;
     test_each_step("empty", first_apply, "first");
     driver d;
     driver_open(&d, "serving");

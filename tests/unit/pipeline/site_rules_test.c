@@ -368,6 +368,22 @@ static void test_approval(void)
     driver_close(&d);
 }
 
+/* An app may name its own, and other ones for each of its approvals. */
+static void test_own_approvals(void)
+{
+    ot_error err = {0};
+    driver d;
+    driver_open(&d, "own");
+    driver_apply_ok(&d, with_release("release: [{approval: {by: anna}}, {approval: {by: ben}}]\n"));
+    settle(&d);
+    ok(driver_act(&d, "approve", 0, NULL, &err) == OT_OK, "the first is anna's: %s", err.msg);
+    is_str(driver_where(&d), "approval", "then the other");
+    ok(driver_act(&d, "approve", 0, NULL, &err) == OT_DENIED &&
+           has(err.msg, "may be approved by ben, not by anna"),
+       "is not");
+    driver_close(&d);
+}
+
 /* ------------------------------------------------------------------ another file */
 
 static void test_tighter(void)
@@ -486,6 +502,7 @@ int main(void)
     test_window_back();
     test_window_at_start();
     test_approval();
+    test_own_approvals();
     test_tighter();
     test_tighter_in_between();
     test_bad_file();

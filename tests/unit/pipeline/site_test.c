@@ -80,9 +80,9 @@ static void test_errors(void)
     refuses(SITE "executors: [slurm]\n",
             "site.yaml:2:13: executors: 'slurm' is not known; this version has 'local'");
     refuses(SITE "executors: []\n",
-            "site.yaml: executors: with none no run could start; name local");
+            "site.yaml:2:12: executors: with none no run could start; name local");
     refuses("schema: overtake/1\n",
-            "site.yaml:1:1: schema 'overtake/1' is not known; this version reads overtake.site/1");
+            "site.yaml:1:9: schema 'overtake/1' is not known; this version reads overtake.site/1");
     refuses("quotas: {cpu: 1}\n", "site.yaml:1:1: the site needs 'schema': Always "
                                   "`overtake.site/1`");
     refuses("", "site.yaml: the file is empty");
