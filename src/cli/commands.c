@@ -41,6 +41,8 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_doctor_command,
     /* Between servers */
     &ot_cli_promote_command,
+    &ot_cli_export_command,
+    &ot_cli_import_command,
     &ot_cli_keys_command,
     &ot_cli_trust_add_command,
     &ot_cli_trust_list_command,

@@ -3,10 +3,12 @@ every way in which it must not."""
 
 import base64
 import hashlib
+import io
 import json
 import os
 import stat
 import subprocess
+import tarfile
 
 import numpy as np
 import pytest
@@ -457,3 +459,56 @@ def test_servers_have_names(pair, tmp_path):
     assert said["version"] == 1
     cli("servers", "remove", "prod", env=env)
     assert cli("servers", "list", env=env) == {}
+
+
+# ---- over a gap in the network
+
+
+def test_a_version_travels_as_a_file(pair, tmp_path):
+    source, target = pair
+    file = tmp_path / "planes-1.otb"
+    assert cli("export", "planes@1", file, "--data", source.data) is None
+    assert "is there already" in cli("export", "planes@1", file, "--data", source.data, code=1)["error"]
+    # Any tar reads it.
+    with tarfile.open(file) as t:
+        names = t.getnames()
+        assert names[:2] == ["envelope.json", "bundle/manifest.json"] and len(set(names)) == len(names)
+        manifest = t.extractfile("bundle/manifest.json").read()
+        assert manifest == file_of(source, "manifest.json")
+        members = {m.name: t.extractfile(m).read() for m in t.getmembers()}
+
+    def packed(entries, cut=None):
+        path = tmp_path / "changed.otb"
+        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as t:
+            for name, data in entries:
+                info = tarfile.TarInfo(name)
+                if isinstance(data, str):
+                    info.type, info.linkname = tarfile.SYMTYPE, data
+                    t.addfile(info)
+                else:
+                    info.size = len(data)
+                    t.addfile(info, io.BytesIO(data))
+        if cut:
+            path.write_bytes(path.read_bytes()[:cut])
+        return path
+
+    def fails(match, entries, cut=None):
+        said = cli("import", packed(entries, cut), "--data", target.data, code=1)["error"]
+        assert match in said, said
+        assert kept(target) == [] and target.api.get("/models")["models"] == []
+    whole = list(members.items())
+    fails("is a link", [*whole, ("bundle/model/x", "/etc/passwd")])
+    fails("is no name of a version's archive", [*whole, ("bundle/../../x", b"x")])
+    fails("is in it twice", [*whole, whole[1]])
+    fails("cut short", whole, cut=3000)
+    fails("'envelope.json' is not in the archive", whole[1:])
+    fails("it was changed", [(n, d + b" " if n == "bundle/manifest.json" else d) for n, d in whole])
+    cli("import", packed([(n, d[:-1] if n == "bundle/model/null.json" else d) for n, d in whole]), "--data", target.data,
+        code=1)
+    cli("import", packed([(n, d[:-1] + b"x" if n == "bundle/model/null.json" else d) for n, d in whole]),
+        "--data", target.data, code=1)  # goes on, with the last byte wrong
+    assert kept(target) == [] and target.api.get("/models")["models"] == []
+    said = cli("import", file, "--data", target.data)
+    assert (said["version"], said["existed"]) == (1, False)
+    assert target.api.get("/models/planes/versions/1")["bundle"] == hashlib.sha256(manifest).hexdigest()
+    assert "already there as v1" in cli("import", file, "--data", target.data)["text"]
