@@ -6,6 +6,7 @@
 #include "model/prediction.h"
 #include "quality/jobs.h"
 #include "quality/score.h"
+#include "runtime/golden.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -62,6 +63,25 @@ static ot_rc open_contestant(contestant *c, const json_t *o, ot_error *err)
     return OT_OK;
 }
 
+/* What came from another server was packaged there: here is another machine, with its own runtime.
+ */
+static ot_rc prove(contestant *c, ot_error *err)
+{
+    OT_AUTO(ot_golden_done) ot_golden g = {0};
+    ot_golden_result r;
+    int64_t max = c->bundle.manifest.batch_max;
+    if (ot_manifest_file_find(&c->bundle.manifest, OT_BUNDLE_GOLDEN) == NULL) {
+        return OT_OK;
+    }
+    OT_TRY(ot_bundle_golden(ot_disk_posix(), &c->bundle, &g, err));
+    OT_TRY(ot_golden_check(c->scorer.model, g.cases, g.n_cases, g.abs, g.rel, max > 0 ? 0 : -1, max,
+                           &r, err));
+    return r.correct ? OT_OK
+                     : ot_fail(err, OT_DATA_LOSS,
+                               "bundle '%s': it does not repeat its golden answers: %.800s",
+                               c->name, r.reason);
+}
+
 static ot_rc open_all(evaluation *e, ot_error *err)
 {
     const json_t *list = json_object_get(e->spec, "bundles");
@@ -77,7 +97,7 @@ static ot_rc open_all(evaluation *e, ot_error *err)
     if (n == 2 && strcmp(e->c[0].name, e->c[1].name) == 0) {
         return ot_fail(err, OT_INVALID, "spec: both bundles are called '%s'", e->c[0].name);
     }
-    return OT_OK;
+    return prove(&e->c[0], err); /* the one that is judged; the other serves already */
 }
 
 /* ------------------------------------------------------------------ scores */
