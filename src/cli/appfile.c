@@ -113,12 +113,12 @@ static const char *read_place(const char *msg, const char *path, int *line, int 
     return p + (*p == ' ');
 }
 
-static json_t *error_json(const ot_error *err, const char *const *paths, size_t n)
+static json_t *error_json(const char *text, const char *const *paths, size_t n)
 {
-    const char *file = NULL, *message = err->msg;
+    const char *file = NULL, *message = text;
     int line = 0, column = 0;
     for (size_t i = 0; i < n && file == NULL; i++) {
-        const char *rest = paths[i] != NULL ? read_place(err->msg, paths[i], &line, &column) : NULL;
+        const char *rest = paths[i] != NULL ? read_place(text, paths[i], &line, &column) : NULL;
         if (rest != NULL) {
             file = paths[i];
             message = rest;
@@ -135,13 +135,19 @@ static json_t *error_json(const ot_error *err, const char *const *paths, size_t 
 int ot_cli_refuse(const ot_args *args, const ot_error *err, const char *const *paths,
                   size_t n_paths)
 {
-    if (!ot_args_json(args)) {
-        return ot_cli_fail(args, err);
+    char lines[OT_ERROR_MSG_MAX], *rest = NULL;
+    json_t *list = json_array();
+    snprintf(lines, sizeof lines, "%s", err->msg);
+    for (char *l = strtok_r(lines, "\n", &rest); l != NULL; l = strtok_r(NULL, "\n", &rest)) {
+        fprintf(stderr, "overtake: %s\n", l);
+        json_array_append_new(list, error_json(l, paths, n_paths));
     }
-    fprintf(stderr, "overtake: %s\n", err->msg);
-    json_t *j = json_pack("{s:s,s:s,s:[o]}", "error", err->msg, "code", ot_rc_name(err->rc),
-                          "errors", error_json(err, paths, n_paths));
-    (void)ot_cli_print_json(j);
-    json_decref(j);
+    if (ot_args_json(args)) {
+        json_t *j = json_pack("{s:s,s:s,s:O}", "error", err->msg, "code", ot_rc_name(err->rc),
+                              "errors", list);
+        (void)ot_cli_print_json(j);
+        json_decref(j);
+    }
+    json_decref(list);
     return 1;
 }

@@ -34,7 +34,8 @@ ot_rc ot_cli_app_check(const char *path, const ot_site *site, double rate, ot_ap
                        ot_error *err) OT_CHECKED;
 /* ot_cli_fail with, in JSON, the list "errors": [{"file", "line", "column", "message"}] for a
  * review of changes. A place in one of the files (NULLs are skipped) is given by the path that the
- * user named; file, line and column are null where the error names no place. */
+ * user named; file, line and column are null where the error names no place. Each line of the
+ * message is an error of its own. */
 int ot_cli_refuse(const ot_args *args, const ot_error *err, const char *const *paths,
                   size_t n_paths);
 

@@ -45,7 +45,7 @@ void ot_site_destroy(ot_site *site);
 
 /* Holds the app to the site. What the app file does not write and is over a bound becomes the
  * bound; what it writes against a bound, and a stage that it leaves out, is OT_INVALID with the
- * places in both files. */
+ * places in both files, one line for each quota and each stage. */
 ot_rc ot_site_tighten(const ot_site *site, ot_app *app, ot_error *err) OT_CHECKED;
 /* Where something stands, as "site.yaml:3:17". */
 const char *ot_site_place(const ot_site *site, ot_conf_mark mark, char out[OT_SITE_PLACE_TEXT]);

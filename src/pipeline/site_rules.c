@@ -27,7 +27,8 @@ void pl_site_hold(pl_app *a)
     }
     a->refused[0] = 0;
     if (a->p->site != NULL && ot_site_tighten(a->p->site, fresh, &err) != OT_OK) {
-        snprintf(a->refused, sizeof a->refused, "%.500s", err.msg);
+        snprintf(a->refused, sizeof a->refused, "%.*s",
+                 (int)OT_MIN(strcspn(err.msg, "\n"), (size_t)500), err.msg);
     }
     ot_app_destroy(a->app);
     a->app = fresh;

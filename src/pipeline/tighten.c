@@ -3,7 +3,7 @@
 
 #include "base/mem.h"
 
-#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct holder {
@@ -70,17 +70,13 @@ static ot_rc hold(const holder *h, const bound *b, void *app, const void *site, 
     return OT_OK;
 }
 
-static ot_rc hold_resources(const holder *h, ot_error *err)
+static ot_rc hold_resource(const holder *h, const char *key, ot_error *err)
 {
-    static const char *const keys[] = {"cpu", "gpu", "memory", "disk", "log", "time"};
-    for (size_t i = 0; i < OT_COUNT(keys); i++) {
-        bound b = {.where = "train.resources",
-                   .key = keys[i],
-                   .app_section = &ot_conf_resources,
-                   .site_section = &ot_conf_quotas};
-        OT_TRY(hold(h, &b, &h->app->train.resources, &h->site->quotas, err));
-    }
-    return OT_OK;
+    bound b = {.where = "train.resources",
+               .key = key,
+               .app_section = &ot_conf_resources,
+               .site_section = &ot_conf_quotas};
+    return hold(h, &b, &h->app->train.resources, &h->site->quotas, err);
 }
 
 /* ------------------------------------------------------------------ stages */
@@ -261,12 +257,33 @@ static ot_rc hold_release(const holder *h, const ot_app_stage *least, ot_error *
         stage, ot_site_place(h->site, least->mark, place), stage, ot_site_contact(h->site));
 }
 
+/* One refusal a line; one that does not fit any more is left out. */
+static void add_line(const ot_error *one, ot_error *all)
+{
+    size_t n = strlen(all->msg);
+    if (all->rc == OT_OK) {
+        *all = *one;
+    } else if (n + 1 + strlen(one->msg) < sizeof all->msg) {
+        snprintf(all->msg + n, sizeof all->msg - n, "\n%s", one->msg);
+    }
+}
+
 ot_rc ot_site_tighten(const ot_site *site, ot_app *app, ot_error *err)
 {
+    static const char *const keys[] = {"cpu", "gpu", "memory", "disk", "log", "time"};
     holder h = {.site = site, .app = app, .ctx = {.file = app->file, .arena = &app->arena}};
-    OT_TRY(hold_resources(&h, err));
-    for (size_t i = 0; i < site->release.n; i++) {
-        OT_TRY(hold_release(&h, &site->release.v[i], err));
+    ot_error all = {0};
+    for (size_t i = 0; i < OT_COUNT(keys) + site->release.n; i++) {
+        ot_error one = {0};
+        ot_rc rc = i < OT_COUNT(keys)
+                       ? hold_resource(&h, keys[i], &one)
+                       : hold_release(&h, &site->release.v[i - OT_COUNT(keys)], &one);
+        if (rc != OT_OK) {
+            add_line(&one, &all);
+        }
     }
-    return OT_OK;
+    if (all.rc != OT_OK && err != NULL) {
+        *err = all;
+    }
+    return all.rc;
 }

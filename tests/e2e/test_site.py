@@ -44,9 +44,11 @@ def test_a_site(up, app, site, tmp_path):
     done = apply(a.yaml(release=asked, train={
         "run": "sh t.sh", "data": ["base"], "model": "out/model", "resources": {"memory": "2GiB"}}), "--diff")
     (error,) = json.loads(done.stdout)["errors"]
-    assert done.returncode == 1 and error["file"] == str(file) and error["line"] > 1
+    assert done.returncode == 1 and error["file"] == str(file) and error["line"] > 1 and error["column"] > 1
     assert error["message"] == ("train.resources.memory 2GiB is more than site.yaml:3:35 allows (1GiB); lower it or ask "
                                 "ops@example.org")
+    done = apply(a.yaml(train={"run": "sh t.sh", "data": ["base"], "model": "out/model", "resources": {"memory": "2GiB"}}))
+    assert [e["file"] for e in json.loads(done.stdout)["errors"]] == [str(file)] * 2 and done.stderr.count("\n") == 2
     done = apply(a.yaml())
     assert done.returncode == 1 and "release has no approval, and site.yaml:5:5 demands one" in done.stderr
     assert u.api.get("/apps") == {"apps": []}

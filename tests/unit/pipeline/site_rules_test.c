@@ -396,7 +396,8 @@ static void test_tighter(void)
            "a default comes down while it runs");
     site_is(&d, SITE "quotas: {memory: 1GiB}\n");
     is_int(driver_count(&d, "site.applied"), 1, "the same file is no change");
-    site_is(&d, SITE "quotas: {time: 10s}\n");
+    site_is(&d, SITE "quotas: {time: 10s}\nrelease: [{approval: {}}]\n");
+    ok(strchr(driver_said(&d, "site.forbids"), '\n') == NULL, "one reason is enough to forbid");
     is_int(driver_count(&d, "site.forbids"), 1, "an app that asks for more");
     ok(has(driver_said(&d, "site.forbids"), "train.resources.time 20s is more than site.yaml:2:16 "
                                             "allows (10s)"),

@@ -225,12 +225,42 @@ static void test_quotas(void)
              "lower it or ask ops");
 }
 
+/* All at once, so that a file is not mended line by line; within what an error can hold. */
+static void test_several(void)
+{
+    too_much(
+        SITE "quotas: {cpu: 2, memory: 1GiB}\nrelease: [{approval: {}}, {probation: {}}]\n",
+        APP "  resources: {cpu: 4, memory: 2GiB}\nrelease: [{probation: {}}]\n",
+        "app.yaml:9:20: train.resources.cpu 4 is more than site.yaml:2:15 allows (2); lower it "
+        "or ask the operators\n"
+        "app.yaml:9:31: train.resources.memory 2GiB is more than site.yaml:2:26 allows (1GiB); "
+        "lower it or ask the operators\n"
+        "app.yaml:10:1: release has no approval, and site.yaml:3:12 demands one; add `- "
+        "approval: {}` or ask the operators");
+    char site[1024], contact[300];
+    memset(contact, 'x', sizeof contact - 1);
+    contact[sizeof contact - 1] = 0;
+    snprintf(site, sizeof site,
+             SITE "contact: %s\nquotas: {cpu: 1, memory: 1GiB, disk: 1GiB, time: 1min}\n", contact);
+    ot_error err = {0};
+    ot_app *a = held(site, APP "  resources: {cpu: 4, memory: 2GiB, disk: 2GiB, time: 1h}\n", &err);
+    int lines = 1;
+    for (const char *p = err.msg; *p != 0; p++) {
+        lines += *p == '\n';
+    }
+    ok(a == NULL && lines == 2, "what does not fit is left out (%d lines)", lines);
+    is_str(err.msg + strlen(err.msg) - 3, "xxx", "whole");
+    ot_app_destroy(a);
+}
+
 static void test_stages_left_out(void)
 {
     static const char site[] = SITE "release:\n  - gate: {}\n  - approval: {}\n";
     too_much(site, APP,
              "app.yaml:1:1: release has no gate, and site.yaml:3:5 demands one; add `- "
-             "gate: {}` or ask the operators");
+             "gate: {}` or ask the operators\n"
+             "app.yaml:1:1: release has no approval, and site.yaml:4:5 demands one; add `- "
+             "approval: {}` or ask the operators");
     too_much(site, APP "release:\n" GATE,
              "app.yaml:9:1: release has no approval, and site.yaml:4:5 demands one; add `- "
              "approval: {}` or ask the operators");
@@ -273,7 +303,9 @@ static void test_stages_weakened(void)
 #define REST(approval, shadow, canary, probation)                                                  \
     APP "release:\n" GATE "  - approval: {" approval "}\n  - shadow: {" shadow                     \
         "}\n  - canary: {" canary "}\n  - probation: {" probation "}\n"
-    too_much(site, APP "release:\n  - gate: {not_worse_on: {base: 0.05}}\n",
+    too_much(site,
+             APP "release:\n  - gate: {not_worse_on: {base: 0.05}}\n  - approval: {}\n"
+                 "  - shadow: {}\n  - canary: {}\n  - probation: {}\n",
              "app.yaml:10:26: gate.not_worse_on.base 0.05 is more than site.yaml:3:20 allows "
              "(0.02); lower it or ask the operators");
     too_much(site, REST("by: [anna, carl]", "", "", ""),
@@ -325,6 +357,7 @@ int main(void)
     test_errors();
     test_windows();
     test_quotas();
+    test_several();
     test_stages_left_out();
     test_stages_weakened();
     test_no_memory();
