@@ -22,15 +22,38 @@ static int refuse(const ot_args *args, const ot_error *err)
     return ot_cli_refuse(args, err, paths, OT_COUNT(paths));
 }
 
+static int say_site(const ot_args *args, const ot_site *site)
+{
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    size_t stages = site->release.n, windows = site->windows.n;
+    if (ot_args_json(args)) {
+        ot_str_addf(&out, "{\"stages\": %zu, \"change_windows\": %zu, \"errors\": []}\n", stages,
+                    windows);
+    } else {
+        ot_str_addf(&out, "site %s: fine (%zu release stages, %zu change windows)\n", site->file,
+                    stages, windows);
+    }
+    return ot_cli_print(&out);
+}
+
 static int run_check(const ot_args *args)
 {
     ot_app *app = NULL;
     ot_site *site;
     ot_error err = {0};
     double rate = (double)ot_args_int(args, "rate");
+    const char *file = ot_args_pos(args, "file");
+    if (file == NULL && ot_args_str(args, "site") == NULL) {
+        return ot_cli_usage(args, "an app file is needed, or --site FILE to check that alone");
+    }
     ot_rc rc = take_site(args, &site, &err);
+    if (rc == OT_OK && file == NULL) {
+        int code = say_site(args, site);
+        ot_site_destroy(site);
+        return code;
+    }
     if (rc == OT_OK) {
-        rc = ot_cli_app_check(ot_args_pos(args, "file"), site, rate, &app, &err);
+        rc = ot_cli_app_check(file, site, rate, &app, &err);
     }
     ot_site_destroy(site);
     if (rc != OT_OK) {
@@ -84,6 +107,8 @@ static int run_reference(const ot_args *args)
 }
 
 static const ot_pos file_pos[] = {{.name = "file", .help = "an app file (YAML)"}};
+static const ot_pos check_pos[] = {
+    {.name = "file", .help = "an app file (YAML); without it the site alone", .optional = true}};
 static const ot_pos which_pos[] = {
     {.name = "WHICH", .help = "app, site or api [app]", .optional = true}};
 
@@ -105,7 +130,7 @@ const ot_command ot_cli_check_command = {
     .detail = "Exit code 0: fine; 1: refused, with file, line and column; 2: the command line is "
               "wrong. With\n--output json the errors are a list: docs/pull-requests.md.",
     OT_OPTS(check_opts),
-    OT_POS(file_pos),
+    OT_POS(check_pos),
     .run = run_check,
 };
 const ot_command ot_cli_config_show_command = {

@@ -38,6 +38,8 @@ def test_the_site_of_the_docs_is_one(tmp_path):
     lines = text[text.index("    schema: overtake.site/1"):].split("\n\n")[0].splitlines()
     (tmp_path / "site.yaml").write_text("\n".join(line[4:] for line in lines) + "\n")
     (tmp_path / "digits.npz").write_bytes(b"")
+    assert overtake("check", "--site", "site.yaml", cwd=tmp_path).stdout == \
+        "site site.yaml: fine (4 release stages, 1 change windows)\n"
     app = LEAST + "release: [gate: {better_on: base}, approval: {}, canary: {}, probation: {}]\n"
     (tmp_path / "app.yaml").write_text(app)
     done = overtake("check", "app.yaml", "--site", "site.yaml", cwd=tmp_path)

@@ -108,6 +108,20 @@ def wait_up(u):
         return []
 
 
+def test_a_site_alone(tmp_path):
+    def check():
+        return subprocess.run([OVERTAKE, "check", "--site", "site.yaml", "--output", "json"], cwd=tmp_path,
+                              capture_output=True, text=True, timeout=PATIENCE)
+    (tmp_path / "site.yaml").write_text(SITE)
+    done = check()
+    assert done.returncode == 0 and json.loads(done.stdout) == {"stages": 1, "change_windows": 0, "errors": []}
+    (tmp_path / "site.yaml").write_text(SITE.replace("memory", "memroy"))
+    done = check()
+    assert done.returncode == 1 and json.loads(done.stdout)["errors"] == [{
+        "file": "site.yaml", "line": 3, "column": 27,
+        "message": "'memroy' is not known in quotas; did you mean 'memory'?"}]
+
+
 def test_up_does_not_start_with_a_bad_site(tmp_path):
     (tmp_path / "site.yaml").write_text("schema: overtake.site/1\nquotas: {cpu: all}\n")
     done = subprocess.run([OVERTAKE, "up", "--site", "site.yaml", "--data", "data", "--listen", "127.0.0.1:0",
