@@ -19,7 +19,7 @@ static void add_field(ot_str *out, const char *key, const char *value)
     ot_str_addc(out, '"');
 }
 
-void api_event_json(const ot_event *e, ot_str *out)
+void ot_api_event_json(const ot_event *e, ot_str *out)
 {
     char hex[OT_DIGEST_HEX];
     ot_str_addf(out, "{\"seq\":%" PRIu64 ",\"time_us\":%" PRId64, e->seq, e->time_us);
@@ -55,7 +55,7 @@ static ot_rc add_event(void *arg, const ot_event *e, ot_error *err)
     if (p->n++ > 0) {
         ot_str_addc(p->out, ',');
     }
-    api_event_json(e, p->out);
+    ot_api_event_json(e, p->out);
     return OT_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "api/aside.h"
 #include "api/auth.h"
 #include "api/control.h"
+#include "api/event_json.h"
 #include "api/head.h"
 #include "api/query.h"
 #include "base/mem.h"
@@ -111,9 +112,6 @@ api_answer_fn api_keys, api_trust, api_trust_add, api_trust_remove;
 api_own_fn api_sign, api_version_file, api_incoming_open, api_incoming_status, api_incoming_write,
     api_incoming_finish;
 
-/* {"seq": ...} as docs/api.md has it, on one line. */
-struct ot_event;
-void api_event_json(const struct ot_event *e, ot_str *out);
 
 /* --- stream.c: answers that go on
  * ------------------------------------------------------------------ */

@@ -87,7 +87,7 @@ static ot_rc send_event(void *arg, const ot_event *e, ot_error *err)
     (void)err;
     struct reading *r = arg;
     OT_AUTO(ot_str_done) ot_str line = OT_STR_INIT;
-    api_event_json(e, &line);
+    ot_api_event_json(e, &line);
     ot_str_addc(&line, '\n');
     r->rc = line.failed ? OT_CANCELLED : ot_http_stream_write(r->s->req, line.data, line.len);
     if (r->rc == OT_OK) {

@@ -39,6 +39,7 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_backup_command,
     &ot_cli_restore_command,
     &ot_cli_doctor_command,
+    &ot_cli_report_command,
     /* Between servers */
     &ot_cli_promote_command,
     &ot_cli_export_command,

@@ -81,9 +81,9 @@ static bool has_word(const char *name, size_t n, const char *word)
 bool ot_redact_is_secret_name(const char *name, size_t n)
 {
     static const char *const words[] = {
-        "password",   "passwd",     "passphrase", "secret",    "token",      "api_key",
-        "apikey",     "api-key",    "access_key", "accesskey", "access-key", "private_key",
-        "private-key", "privatekey", "credential", "cookie",    "authorization"};
+        "password",    "passwd",     "passphrase", "secret",    "token",         "api_key",
+        "apikey",      "api-key",    "access_key", "accesskey", "access-key",    "private_key",
+        "private-key", "privatekey", "credential", "cookie",    "authorization", "webhook"};
     for (size_t i = 0; i < OT_COUNT(words); i++) {
         if (has_word(name, n, words[i])) {
             return true;
@@ -159,9 +159,9 @@ static size_t shaped(const text *t, size_t at)
     static const struct {
         const char *prefix;
         size_t least; /* characters after it */
-    } shapes[] = {{"AKIA", 16},        {"ASIA", 16},  {"ghp_", 20},  {"gho_", 20}, {"ghs_", 20},
-                  {"github_pat_", 20}, {"glpat-", 16}, {"xoxb-", 16}, {"xoxp-", 16}, {"sk-", 20},
-                  {"hf_", 20},         {"eyJ", 40}};
+    } shapes[] = {{"AKIA", 16},  {"ASIA", 16},        {"ghp_", 20},   {"gho_", 20},
+                  {"ghs_", 20},  {"github_pat_", 20}, {"glpat-", 16}, {"xoxb-", 16},
+                  {"xoxp-", 16}, {"sk-", 20},         {"hf_", 20},    {"eyJ", 40}};
     if (at > 0 && is_word(t->p[at - 1])) {
         return 0;
     }
@@ -234,8 +234,7 @@ static size_t put_url(ot_redactor *r, const text *t, size_t at, ot_str *out)
     }
     text rest = {.p = t->p + from, .n = query - from};
     for (size_t i = 0; i < rest.n;) { /* a secret in the path */
-        size_t k = known(r, &rest, i);
-        k = k > 0 ? k : shaped(&rest, i);
+        size_t k = shaped(&rest, i);
         if (k > 0) {
             hide(r, out);
         } else {
@@ -300,12 +299,11 @@ static value value_at(const text *t, size_t at, bool line)
     return v;
 }
 
-/* A word begins at `at`; how far it goes, but not into a secret. */
-static size_t word_at(const ot_redactor *r, const text *t, size_t at)
+/* A word begins at `at`; how far it goes. */
+static size_t word_at(const text *t, size_t at)
 {
     size_t n = 1;
-    while (at + n < t->n && is_word(t->p[at + n]) && n < NAME_MAX_BYTES &&
-           known(r, t, at + n) == 0) {
+    while (at + n < t->n && is_word(t->p[at + n]) && n < NAME_MAX_BYTES) {
         n++;
     }
     return n;
@@ -326,7 +324,7 @@ static size_t scheme_at(const text *t, size_t at, size_t n)
 /* Copies a word, and hides the value after a secret's name. What was dealt with. */
 static size_t put_word(ot_redactor *r, const text *t, size_t at, ot_str *out)
 {
-    size_t n = word_at(r, t, at), scheme = scheme_at(t, at, n);
+    size_t n = word_at(t, at), scheme = scheme_at(t, at, n);
     ot_str_add(out, t->p + at, n);
     if (scheme > 0) {
         ot_str_addc(out, ' ');
@@ -350,28 +348,54 @@ static size_t put_word(ot_redactor *r, const text *t, size_t at, ot_str *out)
     return n + sign + v.n;
 }
 
-void ot_redact(ot_redactor *r, const char *p, size_t n, ot_str *out)
+/* What is known goes first, wherever it stands: a pattern could begin or end in its middle. */
+static void put_unknown(ot_redactor *r, const char *p, size_t n, ot_str *out)
 {
     text t = {.p = p, .n = n};
-    size_t home = r->home != NULL ? strlen(r->home) : 0;
     for (size_t i = 0; i < n;) {
         size_t k = known(r, &t, i);
-        k = k > 0 ? k : pem(&t, i);
-        k = k > 0 ? k : shaped(&t, i);
         if (k > 0) {
             hide(r, out);
-        } else if (home > 0 && i + home <= n && memcmp(p + i, r->home, home) == 0 &&
-                   (i + home == n || !is_word(p[i + home]))) {
-            ot_str_addc(out, '~');
-            k = home;
-        } else if (i + 3 <= n && memcmp(p + i, "://", 3) == 0) {
-            k = put_url(r, &t, i, out);
-        } else if (is_word(p[i]) && (i == 0 || !is_word(p[i - 1]))) {
-            k = put_word(r, &t, i, out);
+            i += k;
         } else {
-            ot_str_addc(out, p[i]);
-            k = 1;
+            ot_str_addc(out, p[i++]);
         }
-        i += k;
     }
+}
+
+/* What is put at a place; how far it goes. */
+static size_t put_at(ot_redactor *r, const text *t, size_t at, ot_str *out)
+{
+    size_t home = r->home != NULL ? strlen(r->home) : 0;
+    const char *p = t->p + at;
+    size_t left = t->n - at, k = pem(t, at);
+    k = k > 0 ? k : shaped(t, at);
+    if (k > 0) {
+        hide(r, out);
+        return k;
+    }
+    if (home > 0 && home <= left && memcmp(p, r->home, home) == 0 &&
+        (home == left || !is_word(p[home]))) {
+        ot_str_addc(out, '~');
+        return home;
+    }
+    if (left >= 3 && memcmp(p, "://", 3) == 0) {
+        return put_url(r, t, at, out);
+    }
+    if (is_word(*p) && (at == 0 || !is_word(p[-1]))) {
+        return put_word(r, t, at, out);
+    }
+    ot_str_addc(out, *p);
+    return 1;
+}
+
+void ot_redact(ot_redactor *r, const char *p, size_t n, ot_str *out)
+{
+    OT_AUTO(ot_str_done) ot_str first = OT_STR_INIT;
+    put_unknown(r, p, n, &first);
+    text t = {.p = first.data, .n = first.len};
+    for (size_t i = 0; i < t.n;) {
+        i += put_at(r, &t, i, out);
+    }
+    r->failed |= first.failed || out->failed;
 }

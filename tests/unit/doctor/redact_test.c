@@ -34,24 +34,29 @@ static void test_known(void)
 
 static void test_urls(void)
 {
-    becomes("post https://anna:pw@host:80/a/b?key=1&x=2 now", "post https://[redacted]@host:80/a/b?[redacted] now");
-    becomes("webhook: 'https://hooks.example.org/x?token=abc'", "webhook: 'https://hooks.example.org/x?[redacted]'");
+    becomes("post https://anna:pw@host:80/a/b?key=1&x=2 now",
+            "post https://[redacted]@host:80/a/b?[redacted] now");
+    becomes("webhook: 'https://hooks.example.org/x?token=abc'",
+            "webhook: '[redacted]'");
     becomes("{\"url\": \"http://h/p?q\"}", "{\"url\": \"http://h/p?[redacted]\"}");
     becomes("https://token@host", "https://[redacted]@host");
     becomes("https://h/hunter2-and%20more/y", "https://h/[redacted]/y");
     same("http://127.0.0.1:9000/api/v1/apps");
+    becomes("'https://hooks.example.org/x?token=abc'", "'https://hooks.example.org/x?[redacted]'");
     same("mail@example.org about a: b");
 }
 
 static void test_names(void)
 {
     becomes("DB_PASSWORD=hello there", "DB_PASSWORD=[redacted] there");
-    becomes("export AWS_SECRET_ACCESS_KEY='a b c'; ls", "export AWS_SECRET_ACCESS_KEY='[redacted]'; ls");
+    becomes("export AWS_SECRET_ACCESS_KEY='a b c'; ls",
+            "export AWS_SECRET_ACCESS_KEY='[redacted]'; ls");
     becomes("{\"api-key\": \"x\\\"y\", \"n\": 1}", "{\"api-key\": \"[redacted]\", \"n\": 1}");
     becomes("{\\\"password\\\": \\\"x\\\"}", "{\\\"password\\\": \\\"[redacted]\\\"}");
     becomes("password: hello", "password: [redacted]");
     becomes("--token=abc --n=2", "--token=[redacted] --n=2");
-    becomes("Authorization: Digest a, b=\"c\"\r\nHost: x", "Authorization: [redacted]\"c\"\r\nHost: x");
+    becomes("Authorization: Digest a, b=\"c\"\r\nHost: x",
+            "Authorization: [redacted]\"c\"\r\nHost: x");
     becomes("authorization: Bearer abc.def-1\nHost: x", "authorization: [redacted]\nHost: x");
     becomes("sent Bearer abcdefgh to", "sent Bearer [redacted] to");
     becomes("Cookie: a=1; b=2\n", "Cookie: [redacted]\n");
@@ -67,7 +72,8 @@ static void test_shapes(void)
     becomes("AKIAABCDEFGHIJKLMNOP", "[redacted]");
     becomes("use ghp_0123456789abcdefghij01 now", "use [redacted] now");
     becomes("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.abc-_d", "[redacted]");
-    becomes("a\n-----BEGIN RSA PRIVATE KEY-----\nMIIE\nxx==\n-----END RSA PRIVATE KEY-----\nb", "a\n[redacted]\nb");
+    becomes("a\n-----BEGIN RSA PRIVATE KEY-----\nMIIE\nxx==\n-----END RSA PRIVATE KEY-----\nb",
+            "a\n[redacted]\nb");
     becomes("-----BEGIN PRIVATE KEY-----\nMIIE", "[redacted]");
     same("-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----");
     same("sk-learn and task-12 and AKIA");
