@@ -112,7 +112,6 @@ api_answer_fn api_keys, api_trust, api_trust_add, api_trust_remove;
 api_own_fn api_sign, api_version_file, api_incoming_open, api_incoming_status, api_incoming_write,
     api_incoming_finish;
 
-
 /* --- stream.c: answers that go on
  * ------------------------------------------------------------------ */
 

@@ -36,8 +36,7 @@ static void test_urls(void)
 {
     becomes("post https://anna:pw@host:80/a/b?key=1&x=2 now",
             "post https://[redacted]@host:80/a/b?[redacted] now");
-    becomes("webhook: 'https://hooks.example.org/x?token=abc'",
-            "webhook: '[redacted]'");
+    becomes("webhook: 'https://hooks.example.org/x?token=abc'", "webhook: '[redacted]'");
     becomes("{\"url\": \"http://h/p?q\"}", "{\"url\": \"http://h/p?[redacted]\"}");
     becomes("https://token@host", "https://[redacted]@host");
     becomes("https://h/hunter2-and%20more/y", "https://h/[redacted]/y");
