@@ -322,7 +322,7 @@ static ot_rc act_rollback(pl_app *a, const ot_person_act *act, ot_error *err)
     if (a->st.cycle.state == PL_RELEASING) {
         return end_release(a, act, "rolled back", err);
     }
-    if (a->st.cycle.state != PL_IDLE && a->st.cycle.waits[0] != 0) {
+    if (a->st.cycle.state != PL_IDLE && (a->st.cycle.waits[0] != 0 || a->st.cycle.held_told)) {
         return pl_cycle_abandon(a, act->actor, reason_of(act), err);
     }
     if (a->st.cycle.state != PL_IDLE) {

@@ -481,6 +481,16 @@ static void test_held_at_the_gate(void)
     driver_settle(&d);
     is_str(driver_where(&d), "shadow", "then it goes on");
     driver_close(&d);
+
+    start(&d, "served");
+    fake_find("digits", OT_FINDING_DEGRADED);
+    spend_accuracy(&d);
+    driver_settle(&d);
+    is_str(driver_where(&d), "evaluating", "another waits there");
+    ok(driver_act(&d, "rollback", 0, NULL, &err) == OT_OK, "a person can end it %s", err.msg);
+    is_str(driver_where(&d), "idle", "it ends");
+    is_str(driver_status(&d, 2), "refused", "and is refused");
+    driver_close(&d);
 }
 
 /* What a person begins with the budget spent goes its way. */
