@@ -84,7 +84,7 @@ page() {
         echo "  page: # SKIP no node here"; skipped=$((skipped + 1)); return
     fi
     log=$build/tests/page.log
-    if "$node" --test --test-reporter=tap --import ./tests/page/paths.mjs tests/page/pure.test.mjs >"$log" 2>&1; then
+    if "$node" --test --test-reporter=tap --import ./tests/page/paths.mjs tests/page/*.test.mjs >"$log" 2>&1; then
         passed=$((passed + $(grep -c '^ok ' "$log")))
     else
         echo "FAIL tests/page"; grep -A12 '^not ok' "$log" | head -40; failed=$((failed + 1)); status=1

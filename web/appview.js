@@ -2,6 +2,7 @@
 
 import { html } from '/vendor/preact.js';
 import { Actions } from '/actions.js';
+import { BudgetCard } from '/budgets.js';
 import { Charts } from '/charts.js';
 import { EvidenceCard } from '/evidence.js';
 import { LoopGraph } from '/graph.js';
@@ -27,6 +28,7 @@ export default function AppView({ live, app: name }) {
     <${Card} title="The loop" id="h-loop" wide><${Guard} what="The graph">
       <${LoopGraph} app=${app} events=${live.events.list} /><//><//>
     <${Now} app=${app} />
+    <${Guard} what="The budgets"><${BudgetCard} app=${app} /><//>
     <${Guard} what="The charts"><${Charts} app=${app} beat=${live.beat} /><//>
     <div class="grid two">
       <${Guard} what="The evidence"><${EvidenceCard} app=${app} /><//>

@@ -5,7 +5,7 @@ const ENDS = [
   ['degraded', 'bad'], ['at_risk', 'bad'], ['drift.detected', 'bad'], ['rolled_back', 'bad'], ['.failed', 'bad'],
   ['.lost', 'bad'], ['suspended', 'bad'], ['.forbids', 'bad'], ['loop.paused', 'waits'], ['loop.frozen', 'waits'], ['loop.pinned', 'waits'],
   ['.refused', 'waits'], ['.stopped', 'waits'], ['.held', 'waits'], ['.requested', 'waits'], ['.waits', 'waits'], ['.promoted', 'good'],
-  ['.passed', 'good'], ['.recovered', 'good'], ['.given', 'good'], ['.resumed', 'good'], ['.allows', 'good'],
+  ['.burning', 'bad'], ['.spent', 'bad'], ['.restored', 'good'], ['.passed', 'good'], ['.recovered', 'good'], ['.given', 'good'], ['.resumed', 'good'], ['.allows', 'good'],
 ];
 
 export const MARKS = { bad: '▲', waits: '◆', good: '✓', plain: '·' };
@@ -37,7 +37,7 @@ export const FILTERS = {
   alerts: ['Alerts', (e) => e.kind === 'bad' || e.kind === 'waits'],
   release: ['Releases', (e) => /^(gate|stage|version|probation|approval|release)\./.test(e.type)],
   runs: ['Runs', (e) => /^(run|trigger|cycle)\./.test(e.type)],
-  quality: ['Quality', (e) => /^(drift|quality|labels|windows|samples)\./.test(e.type)],
+  quality: ['Quality', (e) => /^(drift|quality|budget|labels|windows|samples)\./.test(e.type)],
   people: ['People', (e) => /^(loop|approval|app)\./.test(e.type) || e.type === 'version.pushed'],
   all: ['Everything', () => true],
 };

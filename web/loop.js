@@ -112,6 +112,7 @@ export function deadlineText(us, nowUs) {
 
 export function health(app) {
   if (app.degraded) return ['bad', 'degraded'];
+  if (app.automation_off) return ['bad', 'budget spent'];
   if (app.drift) return ['waits', 'drift'];
   if (!app.champion) return ['plain', 'nothing serves yet'];
   return ['good', 'well'];
@@ -123,7 +124,7 @@ export function actionsOf(app) {
   const busy = idle ? '' : `it is ${cycleText(app.cycle)}`, out = [];
   if (app.cycle.stage === 'approval') out.push(['approve', 'Approve', false, ''], ['reject', 'Reject', true, '']);
   out.push(['train', 'Train now', false, busy || (frozen ? 'it is frozen' : '')]);
-  if (held || app.automation_off) out.push(['resume', 'Resume', false, '']);
+  if (held || app.automation_off) out.push(['resume', 'Resume', Boolean(app.automation_off), '']);
   if (!held) out.push(['pause', 'Pause', false, '']);
   if (!frozen) out.push(['freeze', 'Freeze', false, '']);
   const nothing = !app.previous && idle ? 'there is no version before this one' : '';

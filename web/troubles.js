@@ -1,5 +1,6 @@
 // What is wrong with an app, worst first, and what a person can do about it. Pure.
 
+import { budgetTroubles } from '/budget.js';
 import { OBJECTIVES, valueText } from '/format.js';
 import { cycleText } from '/loop.js';
 
@@ -26,6 +27,7 @@ function degraded(app) {
 export function troubles(app) {
   const out = [], c = app.cycle, d = app.quality?.drift;
   if (app.degraded) out.push(degraded(app));
+  out.push(...budgetTroubles(app));
   for (const o of app.objectives ?? []) {
     if (o.holds !== false || (o.objective === 'accuracy' && app.degraded)) continue;
     out.push(['bad', `${OBJECTIVES[o.objective] ?? o.objective} ${valueText(o)}; promised is ${o.target}.`,
