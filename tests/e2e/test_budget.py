@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from browser import open_page
 from replica import OVERTAKE, PATIENCE, wait_for
 from up import TRAIN, two_classes
 
@@ -51,23 +52,33 @@ def label(u, n, seed):
         for i, v in enumerate(y)]})["accepted"]
 
 
-def test_a_spent_budget_stops_the_automation_until_a_person_resumes_it(up, app, hook):
-    url, alerts = hook
-    u, a = up(), app()
+def slow_app(u, app, **more):
+    """v1 of an app whose callers may fail one time in a hundred serves; and a row for it."""
+    a = app()
     a.program(SLOW)
-    a.apply(u.api, quality=WINDOWS, alerts={"webhook": url},
-            objectives={"availability": {"at_least": 0.99, "over": "2min"}},
-            retrain={"when": ["labels.new >= 8"], "cool_down": "1s"})
+    a.apply(u.api, quality=WINDOWS, objectives={"availability": {"at_least": 0.99, "over": "2min"}}, **more)
     u.api.wait_event("version.promoted", "model/planes@1")
     x, _ = two_classes(1, 3)
     u.wait_serves("planes", 1, x)
-    assert budget(u.api)["remaining"] == 1 and u.api.app("planes")["automation_off"] is None
+    return x
 
-    # The callers' deadline is shorter than the model's run: requests fail.
+
+def burn(u, x):
+    """The callers' deadline is shorter than the model's run: requests fail until nothing is left."""
     def fail():
         assert u.infer("planes", x, headers={"overtake-deadline-ms": "5"})[0] == 504
         return u.api.events("budget.spent")
     (spent,) = wait_for("a spent budget", fail)
+    return spent
+
+
+def test_a_spent_budget_stops_the_automation_until_a_person_resumes_it(up, app, hook):
+    url, alerts = hook
+    u = up()
+    x = slow_app(u, app, alerts={"webhook": url}, retrain={"when": ["labels.new >= 8"], "cool_down": "1s"})
+    assert budget(u.api)["remaining"] == 1 and u.api.app("planes")["automation_off"] is None
+
+    spent = burn(u, x)
     assert spent["object"] == "app/planes" and "overtake resume planes --reason TEXT" in spent["payload"]["text"]
     assert spent["payload"]["remaining"] <= 0 and spent["payload"]["bad"] >= 2
     b = budget(u.api)
@@ -110,3 +121,21 @@ def test_a_spent_budget_stops_the_automation_until_a_person_resumes_it(up, app, 
     assert "the callers wait longer now" in resumed["text"] and resumed["because"] == [spent["seq"]]
     u.api.wait_event("trigger.fired", after=spent["seq"])
     u.api.wait_event("version.promoted", "model/planes@2")
+
+
+def test_the_page_says_so_and_resumes(up, app, page):
+    u = up()
+    x = slow_app(u, app)
+    open_page(page, u, "/apps/planes")
+    page.wait_text("100.0% left", "[data-budget=availability]")
+    page.wait_text("holds", "[data-budget=availability]")
+    burn(u, x)
+    page.wait_text("spent", "[data-budget=availability]")
+    page.wait_text("Nothing goes on by itself: the budget of availability was spent", ".troubles")
+    page.click("[data-verb=resume]")
+    page.click("#ask-reason")
+    page.type("the callers wait longer now")
+    page.click("dialog .primary")
+    page.wait_text("the callers wait longer now", ".timeline")
+    wait_for("the automation", lambda: u.api.app("planes")["automation_off"] is None)
+    page.wait("no word of it", "!document.body.innerText.includes('Nothing goes on by itself')")
