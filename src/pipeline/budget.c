@@ -201,13 +201,12 @@ static void note_burning(pl_change *c, pl_objective o, const pl_budget_look *l)
         pl_event *e = add_event(c, "budget.recovered", with_numbers(p, o, l));
         e->because[e->n_because++] = b->burning_seq;
     }
-    /* A rule that only held a moment ago says nothing new. */
-    bool urgent = rule != 0 && l->holds[rule - 1] &&
-                  (b->rule == 0 || (l->rules[rule - 1].page && !l->rules[b->rule - 1].page));
+    bool urgent =
+        rule != 0 && (b->rule == 0 || (l->rules[rule - 1].page && !l->rules[b->rule - 1].page));
     if (urgent) {
         tell_burning(c, o, l, (size_t)rule - 1);
     }
-    b->rule = rule != 0 && b->rule == 0 && !urgent ? 0 : rule;
+    b->rule = rule;
 }
 
 static void tell_spent(pl_change *c, pl_objective o, const pl_budget_look *l, const char *what)
@@ -377,9 +376,11 @@ bool pl_budget_resume(pl_state *s, int64_t for_us)
     }
     for (size_t o = 0; o < PL_OBJECTIVES; o++) {
         pl_budget *b = &s->budgets[o];
-        any = any || b->off || b->spent;
-        b->granted_us = b->spent ? until : 0;
-        b->off = false;
+        if (b->off || (b->spent && for_us > 0)) {
+            any = true;
+            b->off = false;
+            b->granted_us = b->spent ? until : 0;
+        }
     }
     s->cycle.held_told = false;
     return any;

@@ -350,8 +350,8 @@ bool pl_budget_holds(const pl_app *a);
 void pl_budget_why(const pl_app *a, char out[160]);
 /* Tells once a cycle that it is held, where it would go on. */
 void pl_budget_tell_held(pl_app *a, const char *where);
-/* What a person's `resume` gives back, for `for_us` (0: until the budget recovers). False: nothing
- * was taken. */
+/* What a person's `resume` gives back, for `for_us` (0: until the budget recovers); what was given
+ * for a time already, only with another time. False: nothing of both. */
 bool pl_budget_resume(pl_state *s, int64_t for_us);
 
 /* --- budget_view.c -----------------------------------------------------------------------------

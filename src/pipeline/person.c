@@ -113,7 +113,7 @@ static ot_rc act_freeze(pl_app *a, const ot_person_act *act, ot_error *err)
 
 static ot_rc act_resume(pl_app *a, const ot_person_act *act, ot_error *err)
 {
-    if (pl_budget_off(a) != NULL) {
+    if (pl_budget_off(a) != NULL || act->for_us > 0) {
         OT_TRY(need_reason(act, err));
     }
     char object[96], for_text[32];

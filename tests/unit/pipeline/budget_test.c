@@ -267,6 +267,30 @@ static void test_ticket_then_page(void)
     driver_close(&d);
 }
 
+/* A process that comes while nothing burns for a moment does not take that for the end. */
+static void test_restart_while_burning(void)
+{
+    driver d;
+    start(&d, "served");
+    four_weeks(&d, OT_TALLY_AVAILABILITY, 100);
+    for (int i = 0; i < 44; i++) {
+        minute(&d, OT_TALLY_AVAILABILITY, 100, 2);
+    }
+    is_int(driver_count(&d, "budget.burning"), 1, "burns");
+    count(&d, OT_TALLY_AVAILABILITY, ot_clock_wall_us(), ot_clock_wall_us() + 3 * MIN_US, MIN_US,
+          100, 0);
+    clock_offset_us += 3 * MIN_US;
+    driver_again(&d);
+    is_int(driver_count(&d, "budget.recovered"), 0, "three good minutes, and a restart");
+    minute(&d, OT_TALLY_AVAILABILITY, 1000, 25);
+    is_int(driver_count(&d, "budget.burning"), 1, "the same fire");
+    for (int i = 0; i < 12; i++) {
+        minute(&d, OT_TALLY_AVAILABILITY, 100, 0);
+    }
+    is_int(driver_count(&d, "budget.recovered"), 1, "has one end");
+    driver_close(&d);
+}
+
 static void test_low_traffic(void)
 {
     driver d;
@@ -361,6 +385,8 @@ static void test_granted_for_a_time(void)
     ok(has(driver_said(&d, "loop.resumed"), "for 2"), "%s", driver_said(&d, "loop.resumed"));
     driver_forward(&d, 2 * DAY - HOUR);
     is_str(why_off(&d), "", "on before that");
+    ok(driver_act(&d, "pause", 0, NULL, &err) == OT_OK && resume(&d, NULL, 0, &err) == OT_OK,
+       "a pause ends without a reason, and grants nothing: %s", err.msg);
     driver_again(&d);
     driver_forward(&d, 2 * HOUR);
     ok(has(why_off(&d), "spent"), "off after it");
@@ -420,8 +446,12 @@ static void test_held_canary(void)
     ok(ot_pipeline_why(d.p, "digits", 2, &why, &err) == OT_OK &&
            has(why.data, "v2 is held in canary") && has(why.data, "budget.spent"),
        "why not v2");
-    ok(resume(&d, "looked at it", 0, &err) == OT_OK, "resumed %s", err.msg);
+    ok(resume(&d, "looked at it", HOUR, &err) == OT_OK, "resumed %s", err.msg);
     is_str(driver_where(&d), "canary 50%", "on it goes");
+    driver_forward(&d, 90 * MIN_US);
+    is_int(driver_count(&d, "release.held"), 2, "until that hour is over");
+    fake_pair("digits", 50, OT_PAIR_NOT_WORSE);
+    is_str(driver_where(&d), "canary 50%", "held again");
     driver_close(&d);
 }
 
@@ -520,6 +550,7 @@ int main(void)
     test_quiet();
     test_page();
     test_ticket_then_page();
+    test_restart_while_burning();
     test_low_traffic();
     test_late_labels();
     test_spent();

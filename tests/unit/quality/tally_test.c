@@ -70,7 +70,7 @@ static void test_windows(int64_t v)
     ot_quality_destroy(q);
 }
 
-static void test_labels(int64_t v)
+static void test_labels(int64_t v, int64_t other)
 {
     told t = {0};
     ot_quality_config cfg = labels_config("quality", &t);
@@ -90,6 +90,7 @@ static void test_labels(int64_t v)
     is_int(label_rows(q, &l, &r), OT_OK, "again");
     tally_is("quality", OT_TALLY_ACCURACY, 16, 8, 4, "counts nothing");
     s.seq = s.seq + 1;
+    s.version = other;
     s.shadow = true;
     is_int(push_sample(q, &s), OT_OK, "a shadow's answers");
     tally_is("quality", OT_TALLY_ACCURACY, 16, 8, 4, "are nobody's");
@@ -107,7 +108,7 @@ int main(void)
     fixture_start();
     int64_t v = add_version("digits", false);
     test_windows(v);
-    test_labels(v);
+    test_labels(v, add_version("digits", false));
     fixture_end();
     return tap_done();
 }
