@@ -32,7 +32,7 @@ export function budgetTroubles(app) {
   const out = [];
   if (app.automation_off) {
     const repair = (app.budgets ?? []).some((b) => b.off && b.objective === 'accuracy');
-    out.push(['bad', `Nothing goes on by itself: ${app.automation_off}.`,
+    out.push(['bad', `Nothing is done by itself: ${app.automation_off}.`,
       `“Resume” lets it go on${repair ? '; “Train now” begins a repair that is not held' : ''}.`]);
   }
   for (const b of app.budgets ?? []) {

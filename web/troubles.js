@@ -33,7 +33,6 @@ export function troubles(app) {
     out.push(['bad', `${OBJECTIVES[o.objective] ?? o.objective} ${valueText(o)}; promised is ${o.target}.`,
       app.previous ? `If it began with v${app.champion}, “Roll back” gives v${app.previous}.` : '']);
   }
-  if (app.automation_off) out.push(['bad', `Nothing is done by itself: ${app.automation_off}.`, '“Resume” lets it go on.']);
   if (app.failures > 0) {
     out.push(['bad', `${app.failures} ${app.failures === 1 ? 'cycle' : 'cycles in a row'} failed.`,
       'The newest failed run, below, says why in its log.']);

@@ -42,9 +42,9 @@ test('what a person bears is no trouble, what is off is', () => {
   assert.match(budgetRows(app([borne]))[0].detail, /borne until 2023-11-1/);
   assert.deepEqual(budgetTroubles(app([borne])), []);
   const off = app([budget({ objective: 'accuracy', spent: true, off: true, burning: 'page' })], { automation_off: 'the budget is spent' });
-  assert.deepEqual(budgetTroubles(off), [['bad', 'Nothing goes on by itself: the budget is spent.',
+  assert.deepEqual(budgetTroubles(off), [['bad', 'Nothing is done by itself: the budget is spent.',
     '“Resume” lets it go on; “Train now” begins a repair that is not held.']]);
-  assert.ok(troubles(off).some(([, what]) => what.startsWith('Nothing goes on by itself')));
+  assert.ok(troubles(off).some(([, what]) => what.startsWith('Nothing is done by itself')));
 });
 
 test('resume asks why, and pause stays', () => {
