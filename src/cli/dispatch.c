@@ -8,6 +8,7 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,8 +145,8 @@ static int run_version(const ot_args *args)
 {
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
     if (ot_args_json(args)) {
-        ot_str_addf(&out, "{\"version\": \"%s\", \"schema\": %zu, \"handover\": %d}\n", OT_VERSION,
-                    ot_store_schema(), OT_HANDOVER_VERSION);
+        ot_str_addf(&out, "{\"version\": \"%s\", \"schema\": %" PRId64 ", \"handover\": %d}\n",
+                    OT_VERSION, ot_store_schema_newest(), OT_HANDOVER_VERSION);
     } else {
         ot_str_addf(&out, PROGRAM " %s\n", OT_VERSION);
     }

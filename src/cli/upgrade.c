@@ -123,12 +123,12 @@ static ot_rc read_version(const char *path, const char *said, ot_upgrade_binary 
                      "%s (%s) can't take over from a running supervisor: it is older; stop this "
                      "one and start that one",
                      path, version);
-    } else if (b.schema < (int64_t)ot_store_schema()) {
+    } else if (b.schema < ot_store_schema_newest()) {
         rc = ot_fail(err, OT_PRECONDITION,
                      "%s (%s) knows the store's schema up to version %" PRId64
-                     " and this one writes version %zu; to go back, stop and restore the backup "
-                     "from before the migration",
-                     path, version, b.schema, ot_store_schema());
+                     " and this one up to %" PRId64 "; to go back, stop this one and start that "
+                     "one (docs/upgrade.md)",
+                     path, version, b.schema, ot_store_schema_newest());
     } else {
         snprintf(b.version, sizeof b.version, "%s", version);
         *out = b;

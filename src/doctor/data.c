@@ -58,6 +58,7 @@ static bool is_free(const char *dir, int *lock_out, bool *taken_out)
 
 typedef struct proof {
     int64_t schema;
+    bool too_new;
     ot_events_verdict v;
     bool bad;
     int64_t last_us, backup_us;
@@ -76,7 +77,9 @@ static ot_rc prove_txn(ot_txn *txn, void *arg, ot_error *err)
     ot_event_query last = {.newest_first = true, .limit = 1};
     ot_event_query backup = {.newest_first = true, .limit = 1, .type_prefix = "backup.made"};
     OT_TRY(ot_store_schema_version(txn, &p->schema, err));
-    if (p->schema > ot_store_schema_newest()) {
+    ot_error why;
+    p->too_new = ot_store_schema_check(txn, &why) != OT_OK;
+    if (p->too_new) {
         return OT_OK;
     }
     ot_rc rc = ot_events_verify(txn, NULL, &p->v, err);
@@ -91,16 +94,17 @@ static ot_rc prove_txn(ot_txn *txn, void *arg, ot_error *err)
 static void say_schema(doctor *d, const proof *p)
 {
     int64_t newest = ot_store_schema_newest();
-    if (p->schema > newest) {
+    if (p->too_new) {
         dr_say(
             d, "data.schema", OT_CHECK_FAIL,
             "run the Overtake that wrote it, or a newer one; or restore a backup from before the "
             "upgrade",
             "version %" PRId64 "; this program knows versions up to %" PRId64, p->schema, newest);
     } else if (p->schema < newest) {
-        dr_say(d, "data.schema", OT_CHECK_WARN,
-               "take a backup before the first start: there is no way back",
-               "version %" PRId64 "; the next start brings it to %" PRId64, p->schema, newest);
+        dr_say(d, "data.schema", OT_CHECK_OK, NULL,
+               "version %" PRId64 "; the next start brings it to %" PRId64
+               " and keeps a copy from before",
+               p->schema, newest);
     } else {
         dr_say(d, "data.schema", OT_CHECK_OK, NULL, "version %" PRId64, p->schema);
     }
@@ -168,7 +172,7 @@ static void prove_here(doctor *d, const char *dir)
         return;
     }
     say_schema(d, &p);
-    if (p.schema <= ot_store_schema_newest()) {
+    if (!p.too_new) {
         say_log(d, &p);
         say_backup(d, &p);
     }

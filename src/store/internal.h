@@ -65,13 +65,14 @@ int64_t ot_txn_changes(ot_txn *txn); /* rows that the last statement changed */
 ot_rc ot_sql_fail(sqlite3 *db, int sqlite_rc, const char *operation, ot_error *err);
 
 /* The schema: position + 1 in the list of schema.c is the version (PRAGMA user_version). Entries
- * are only ever appended, and only add. */
+ * are only ever appended, and only add: what an older program writes must do for a newer one. */
 typedef struct ot_migration {
     const char *name;
     const char *sql;
+    bool breaks; /* programs that do not know it can't use what it leaves; otherwise they go on */
 } ot_migration;
-extern const ot_migration ot_schema_migrations[];
-extern const size_t ot_schema_migrations_count;
+const ot_migration *ot_schema_list(size_t *n_out);
+void ot_schema_install(const ot_migration *list, size_t n); /* test seam; NULL: the product's */
 extern const char ot_schema_core[];     /* schema_core.c */
 extern const char ot_schema_models[];   /* schema_models.c */
 extern const char ot_schema_runs[];     /* schema_runs.c */

@@ -33,9 +33,10 @@ typedef struct ot_store_options {
     uint32_t checkpoint_pages; /* write-ahead log length that starts a checkpoint [1000] */
 } ot_store_options;
 
-/* Opens or creates the store in directory `dir` (made if missing) and brings its schema forward.
+/* Opens or creates the store in directory `dir` (made if missing) and brings its schema forward, a
+ * copy of the database kept beside it (docs/upgrade.md). A newer schema stays as it is.
  * `opt` may be NULL. OT_UNAVAILABLE: another process uses the directory. OT_PRECONDITION: the
- * schema is newer than this program, or the file is not a store. OT_DATA_LOSS: the file is damaged.
+ * schema is too new for this program, or the file is not a store. OT_DATA_LOSS: the file is damaged.
  */
 ot_rc ot_store_open(ot_disk *disk, const char *dir, const ot_store_options *opt,
                     ot_store **store_out, ot_error *err) OT_CHECKED;
@@ -46,6 +47,8 @@ ot_rc ot_store_open_view(ot_disk *disk, const char *dir, ot_store **store_out,
                          ot_error *err) OT_CHECKED;
 int64_t ot_store_schema_newest(void); /* the schema's version that this program makes */
 ot_rc ot_store_schema_version(ot_txn *txn, int64_t *version_out, ot_error *err) OT_CHECKED;
+/* OT_PRECONDITION: it is of a newer program, and not for this one. */
+ot_rc ot_store_schema_check(ot_txn *txn, ot_error *err) OT_CHECKED;
 /* Finishes what is queued, stops the writer thread, closes. No other call may be running. */
 void ot_store_close(ot_store *store);
 
@@ -86,7 +89,6 @@ typedef struct ot_store_stats {
 } ot_store_stats;
 
 void ot_store_stats_get(ot_store *store, ot_store_stats *out);
-size_t ot_store_schema(void); /* the newest version of the schema that this program knows */
 const char *ot_store_dir(const ot_store *store);
 ot_disk *ot_store_disk(const ot_store *store);
 ot_store *ot_txn_store(ot_txn *txn);

@@ -107,6 +107,9 @@ def test_what_is_wrong_with_a_data_directory(data):
     with sqlite3.connect(data / "store/store.db") as db:
         newest = db.execute("PRAGMA user_version").fetchone()[0]
         db.execute(f"PRAGMA user_version = {newest + 1}")
+    assert doctor(data, "--no-app")[1]["data.schema"]["state"] == "ok", "an addition shuts nobody out"
+    with sqlite3.connect(data / "store/store.db") as db:
+        db.execute(f"UPDATE kv SET value = CAST('{newest + 1}' AS BLOB) WHERE scope = 'schema' AND key = 'readable_from'")
     fails(data, "data.schema", str(newest + 1), "newer")
     with sqlite3.connect(data / "store/store.db") as db:
         db.execute(f"PRAGMA user_version = {newest}")

@@ -312,15 +312,18 @@ static ot_rc refused(ot_disk *d, const char *dir, ot_error *e)
 static void test_open(void)
 {
     ot_error e;
-    char newer[] = "PRAGMA user_version=999", foreign[] = "PRAGMA application_id=5",
-         table[] = "INSERT INTO nowhere VALUES(1)";
+    char newer[] = "PRAGMA user_version=999",
+         shut[] = "UPDATE kv SET value = x'393938' WHERE scope = 'schema'",
+         foreign[] = "PRAGMA application_id=5", table[] = "INSERT INTO nowhere VALUES(1)";
     ot_store *s = open_or_die(ot_disk_posix(), dir_named("deep/er/store///"), NULL);
     is_int(refused(ot_disk_posix(), dir_named("deep/er/store"), &e), OT_UNAVAILABLE,
            "a second opener is refused");
     ok(strstr(e.msg, "in use by another process") != NULL && strstr(e.msg, "/lock") != NULL,
        "and told who holds what: %s", e.msg);
     is_int(ot_store_write(s, run_sql, table, &e), OT_INTERNAL, "a wrong statement is an error");
-    ok(ot_store_write(s, run_sql, newer, &e) == OT_OK, "as a newer program leaves it");
+    ok(ot_store_write(s, run_sql, newer, &e) == OT_OK &&
+           ot_store_write(s, run_sql, shut, &e) == OT_OK,
+       "as a newer program leaves it");
     ot_store_close(s);
     is_int(refused(ot_disk_posix(), dir_named("deep/er/store"), &e), OT_PRECONDITION,
            "a newer schema is refused");
