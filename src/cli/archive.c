@@ -1,37 +1,12 @@
 #include "cli/archive.h"
 
 #include "base/mem.h"
+#include "codec/tar.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define BLOCK 512
-
-/* POSIX.1-2017, pax, "ustar Interchange Format". Numbers are octal text. */
-typedef struct header {
-    char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], checksum[8], type, linkname[100],
-        magic[6], version[2], uname[32], gname[32], devmajor[8], devminor[8], prefix[155], pad[12];
-} header;
-_Static_assert(sizeof(header) == BLOCK, "ustar");
-
-/* The sum of all bytes, the field itself counted as blanks. */
-static unsigned checksum_of(const header *h)
-{
-    const unsigned char *p = (const unsigned char *)h;
-    size_t from = offsetof(header, checksum), to = from + sizeof h->checksum;
-    unsigned sum = 0;
-    for (size_t i = 0; i < sizeof *h; i++) {
-        sum += i >= from && i < to ? ' ' : p[i];
-    }
-    return sum;
-}
-
-static uint64_t padding(uint64_t size)
-{
-    return (BLOCK - size % BLOCK) % BLOCK;
-}
 
 /* ------------------------------------------------------------------ writing */
 
@@ -51,68 +26,42 @@ ot_rc ot_archive_begin(ot_disk *disk, const char *path, ot_archive_writer *w, ot
                            &w->file, err);
 }
 
-/* The last '/' that leaves at most 155 bytes before it and 100 behind. */
-static bool set_name(header *h, const char *name)
-{
-    size_t n = strlen(name), cut = 0;
-    if (n <= sizeof h->name) {
-        memcpy(h->name, name, n);
-        return true;
-    }
-    for (size_t i = 1; i < n && i <= sizeof h->prefix; i++) {
-        cut = name[i] == '/' ? i : cut;
-    }
-    if (cut == 0 || n - cut - 1 > sizeof h->name) {
-        return false;
-    }
-    memcpy(h->prefix, name, cut);
-    memcpy(h->name, name + cut + 1, n - cut - 1);
-    return true;
-}
-
 ot_rc ot_archive_entry_begin(ot_archive_writer *w, const char *name, uint64_t size, ot_error *err)
 {
-    header h = {.mode = "0000644", .uid = "0000000", .gid = "0000000", .mtime = "00000000000"};
-    char number[24];
+    ot_tar_entry e = {.size = size, .mode = 0644};
+    uint8_t block[OT_TAR_BLOCK];
     if (w->left > 0) {
         return ot_fail(err, OT_INTERNAL, "%s: %" PRIu64 " bytes before '%s' are lacking", w->path,
                        w->left, name);
     }
-    if (!set_name(&h, name) || size > OT_ARCHIVE_FILE_MAX) {
-        return ot_fail(err, OT_EXHAUSTED,
-                       "'%.200s' (%" PRIu64
-                       " bytes): an archive's names have at most %d bytes, its "
-                       "files %" PRIu64 "; promote sends what does not fit",
-                       name, size, OT_ARCHIVE_NAME_MAX, OT_ARCHIVE_FILE_MAX);
+    snprintf(e.name, sizeof e.name, "%s", name);
+    ot_rc rc =
+        strlen(name) <= OT_TAR_NAME_MAX
+            ? ot_tar_format(&e, block, err)
+            : ot_fail(err, OT_EXHAUSTED, "'%.200s...': a name of %zu bytes", name, strlen(name));
+    if (rc != OT_OK) {
+        return ot_error_prefix(err, rc, "%s; promote sends what does not fit", w->path);
     }
-    snprintf(number, sizeof number, "%011" PRIo64, size);
-    memcpy(h.size, number, sizeof h.size);
-    h.type = '0';
-    memcpy(h.magic, "ustar", sizeof h.magic);
-    memcpy(h.version, "00", sizeof h.version);
-    snprintf(number, sizeof number, "%06o", checksum_of(&h));
-    memcpy(h.checksum, number, 7);
-    h.checksum[7] = ' ';
     w->left = w->size = size;
-    return w->file->ops->append(w->file, &h, sizeof h, err);
+    return w->file->ops->append(w->file, block, sizeof block, err);
 }
 
 ot_rc ot_archive_entry_write(ot_archive_writer *w, const void *p, size_t n, ot_error *err)
 {
-    static const char zeros[BLOCK];
+    static const char zeros[OT_TAR_BLOCK];
     if (n > w->left) {
         return ot_fail(err, OT_DATA_LOSS, "%s: %zu bytes too many for an entry", w->path,
                        (size_t)(n - w->left));
     }
     OT_TRY(w->file->ops->append(w->file, p, n, err));
     w->left -= n;
-    size_t pad = (size_t)padding(w->size);
+    size_t pad = ot_tar_padding(w->size);
     return w->left == 0 && pad > 0 ? w->file->ops->append(w->file, zeros, pad, err) : OT_OK;
 }
 
 ot_rc ot_archive_commit(ot_archive_writer *w, ot_error *err)
 {
-    static const char end[2 * BLOCK];
+    static const char end[2 * OT_TAR_BLOCK];
     OT_TRY(w->file->ops->append(w->file, end, sizeof end, err));
     OT_TRY(w->file->ops->sync(w->file, false, err));
     OT_TRY(w->disk->ops->rename(w->disk, w->tmp, w->path, err));
@@ -132,56 +81,25 @@ void ot_archive_abandon(ot_archive_writer *w)
 
 /* ------------------------------------------------------------------ reading */
 
-/* Octal digits, then NULs or blanks to the end of the field. */
-static bool octal(const char *field, size_t n, uint64_t *out)
-{
-    uint64_t x = 0;
-    size_t i = 0;
-    for (; i < n && field[i] >= '0' && field[i] <= '7'; i++) {
-        x = x << 3 | (uint64_t)(field[i] - '0');
-    }
-    bool any = i > 0;
-    for (; i < n; i++) {
-        if (field[i] != 0 && field[i] != ' ') {
-            return false;
-        }
-    }
-    *out = x;
-    return any;
-}
-
-static void join_name(const header *h, char out[OT_ARCHIVE_NAME_MAX + 2])
-{
-    size_t prefix = strnlen(h->prefix, sizeof h->prefix), name = strnlen(h->name, sizeof h->name);
-    size_t at = 0;
-    if (prefix > 0) {
-        memcpy(out, h->prefix, prefix);
-        out[prefix] = '/';
-        at = prefix + 1;
-    }
-    memcpy(out + at, h->name, name);
-    out[at + name] = 0;
-}
-
 static bool is_known(const char *name)
 {
     return strcmp(name, OT_ARCHIVE_ENVELOPE) == 0 || ot_has_prefix(name, OT_ARCHIVE_BUNDLE);
 }
 
-static ot_rc check_entry(const ot_archive *a, const header *h, ot_archive_entry *e, uint64_t at,
-                         ot_error *err)
+static ot_rc check_entry(const ot_archive *a, const uint8_t block[OT_TAR_BLOCK],
+                         ot_archive_entry *e, uint64_t at, ot_error *err)
 {
-    uint64_t sum;
-    if (memcmp(h->magic, "ustar", 5) != 0 || !octal(h->checksum, sizeof h->checksum, &sum) ||
-        sum != checksum_of(h) || !octal(h->size, sizeof h->size, &e->size)) {
+    ot_tar_entry h;
+    if (!ot_tar_parse(block, &h)) {
         return ot_fail(err, OT_INVALID, "no entry of a tar archive at byte %" PRIu64, at);
     }
-    join_name(h, e->name);
-    if (h->type != '0' && h->type != 0) {
+    memcpy(e->name, h.name, sizeof e->name);
+    e->size = h.size;
+    if (h.type != '0' && h.type != 0) {
         return ot_fail(err, OT_INVALID,
                        "'%.255s' is a link, a folder or a special entry (type '%c'); only regular "
                        "files are accepted",
-                       e->name, h->type > ' ' && h->type < 127 ? h->type : '?');
+                       e->name, h.type > ' ' && h.type < 127 ? h.type : '?');
     }
     if (!ot_path_is_clean(e->name) || !is_known(e->name)) {
         return ot_fail(err, OT_INVALID, "'%.255s' is no name of a version's archive", e->name);
@@ -214,25 +132,25 @@ static ot_rc keep(ot_archive *a, const ot_archive_entry *e, ot_error *err)
 
 static ot_rc index_all(ot_archive *a, uint64_t size, ot_error *err)
 {
-    static const header zero;
+    static const uint8_t zero[OT_TAR_BLOCK];
     for (uint64_t at = 0;;) {
-        header h;
+        uint8_t block[OT_TAR_BLOCK];
         size_t n;
-        ot_archive_entry e = {.at = at + BLOCK};
-        OT_TRY(a->file->ops->pread(a->file, &h, sizeof h, at, &n, err));
-        if (n < sizeof h) {
+        ot_archive_entry e = {.at = at + OT_TAR_BLOCK};
+        OT_TRY(a->file->ops->pread(a->file, block, sizeof block, at, &n, err));
+        if (n < sizeof block) {
             return ot_fail(err, OT_DATA_LOSS, "cut short after %" PRIu64 " bytes", size);
         }
-        if (memcmp(&h, &zero, sizeof h) == 0) {
+        if (memcmp(block, zero, sizeof block) == 0) {
             return OT_OK;
         }
-        OT_TRY(check_entry(a, &h, &e, at, err));
+        OT_TRY(check_entry(a, block, &e, at, err));
         if (e.size > size - e.at) {
             return ot_fail(err, OT_DATA_LOSS, "cut short in '%s': %" PRIu64 " of %" PRIu64 " bytes",
                            e.name, size - e.at, e.size);
         }
         OT_TRY(keep(a, &e, err));
-        at = e.at + e.size + padding(e.size);
+        at = e.at + e.size + ot_tar_padding(e.size);
     }
 }
 

@@ -12,14 +12,13 @@
 
 #include "base/disk.h"
 #include "base/error.h"
+#include "codec/tar.h"
 
 #include <stdint.h>
 
 #define OT_ARCHIVE_ENVELOPE "envelope.json"
 #define OT_ARCHIVE_BUNDLE "bundle/"
 #define OT_ARCHIVE_ENTRIES_MAX 4100 /* a bundle's files, its manifest, the envelope */
-#define OT_ARCHIVE_NAME_MAX 255     /* bytes; ustar */
-#define OT_ARCHIVE_FILE_MAX ((UINT64_C(1) << 33) - 1) /* bytes; ustar */
 
 /* --- writing: whole at `path` or not there ---------------------------------------------------- */
 
@@ -44,7 +43,7 @@ void ot_archive_abandon(ot_archive_writer *w); /* after a commit it does nothing
 /* --- reading ---------------------------------------------------------------------------------- */
 
 typedef struct ot_archive_entry {
-    char name[OT_ARCHIVE_NAME_MAX + 2];
+    char name[OT_TAR_NAME_MAX + 2];
     uint64_t at, size;
 } ot_archive_entry;
 

@@ -66,7 +66,7 @@ static ot_rc add_file(ot_str *tar, const char *folder, const char *name, const o
     if (snprintf(e.name, sizeof e.name, "%s/%s", folder, name) >= (int)sizeof e.name) {
         return ot_fail(err, OT_RANGE, "%s/%s: a name too long for an archive", folder, name);
     }
-    OT_TRY(ot_tar_header(&e, header, err));
+    OT_TRY(ot_tar_format(&e, header, err));
     ot_str_add(tar, header, sizeof header);
     ot_str_add(tar, text->data, text->len);
     ot_str_add(tar, zeros, ot_tar_padding(text->len));

@@ -1,4 +1,4 @@
-/* links: cli net base */
+/* links: cli net codec base */
 /* An archive of a version: whatever is accepted can be read whole, entry by entry. */
 #include "base/mem.h"
 #include "cli/archive.h"

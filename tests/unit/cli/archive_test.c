@@ -59,13 +59,13 @@ static void test_writer(void)
 {
     ot_error e = {0};
     ot_archive_writer w;
-    char name[OT_ARCHIVE_NAME_MAX + 60];
+    char name[OT_TAR_NAME_MAX + 60];
     ok(ot_archive_begin(disk, at("half.otb"), &w, &e) == OT_OK, "begun");
     ok(ot_archive_entry_begin(&w, "envelope.json", 4, &e) == OT_OK, "an entry of four bytes");
     ok(ot_archive_entry_write(&w, "12345", 5, &e) == OT_DATA_LOSS, "takes no fifth: %s", e.msg);
     ok(ot_archive_entry_begin(&w, "bundle/x", 4, &e) == OT_INTERNAL, "and needs four: %s", e.msg);
     ok(ot_archive_entry_write(&w, "1234", 4, &e) == OT_OK, "four");
-    ok(ot_archive_entry_begin(&w, "bundle/x", OT_ARCHIVE_FILE_MAX + 1, &e) == OT_EXHAUSTED,
+    ok(ot_archive_entry_begin(&w, "bundle/x", OT_TAR_SIZE_MAX + 1, &e) == OT_EXHAUSTED,
        "too large: %s", e.msg);
     memset(name, 'x', sizeof name);
     name[sizeof name - 1] = 0;
