@@ -9,7 +9,7 @@ import pytest
 
 from browser import open_page
 from replica import OVERTAKE, PATIENCE, wait_for
-from up import TRAIN, two_classes
+from up import TRAIN, ApiError, two_classes
 
 # A model that needs 20 ms a run, and callers who give it 5: what a slow model does to its callers.
 SLOW = TRAIN.replace('"softmax": True', '"softmax": True, "late": True, "delay_us": 20000')
@@ -113,6 +113,9 @@ def test_a_spent_budget_stops_the_automation_until_a_person_resumes_it(up, app, 
     assert "AUTOMATION OFF" in out and "SPENT   availability" in out
     assert "automation  off: the budget of availability was spent" in out
     assert "needs a reason" in cli("resume", "planes", code=1)
+    for wrong in (0, -1, "1h", 1.5):
+        with pytest.raises(ApiError, match="'for_us' must be microseconds from 1 on"):
+            u.api.act("planes", "resume", for_us=wrong)
     cli("resume", "planes", "--reason", "the callers wait longer now", "--for", "1h")
     assert u.api.app("planes")["automation_off"] is None
     granted = budget(u.api)
