@@ -8,6 +8,11 @@ export class Events {
     this.list = [];
     this.last = 0; // the newest seq that was taken
     this.version = 0; // rises with each change
+    this.more = new Map(); // seq of an alarm -> how many features it is about by now
+  }
+
+  count(events) {
+    for (const e of events) if (e.first) this.more.set(e.first, Math.max(e.named ?? 0, this.more.get(e.first) ?? 0));
   }
 
   // What was seen before is not taken again: a stream that comes back may repeat.
@@ -16,6 +21,7 @@ export class Events {
     if (!fresh.length) return 0;
     this.last = fresh[fresh.length - 1].seq;
     this.list.push(...fresh);
+    this.count(fresh);
     // In large steps: cutting one by one would move the whole list for each event.
     if (this.list.length > this.max * 1.1) this.list = this.list.slice(-this.max);
     this.version++;
@@ -27,6 +33,7 @@ export class Events {
     if (this.list.length >= this.max) return false;
     const first = this.list.length ? this.list[0].seq : Infinity;
     this.list = [...events.filter((e) => e.seq < first), ...this.list];
+    this.count(events);
     if (!this.last && this.list.length) this.last = this.list[this.list.length - 1].seq;
     this.version++;
     return true;

@@ -17,9 +17,9 @@ export function kindOf(e) {
   return 'plain';
 }
 
-// What comes every few seconds and says nothing by itself.
-export const isQuiet = (e) =>
-  e.type === 'windows.received' || e.type === 'samples.received' || e.type === 'labels.received';
+// What comes every few seconds and says nothing by itself, and what belongs to an alarm's line.
+const QUIET = new Set(['windows.received', 'samples.received', 'labels.received', 'drift.spread']);
+export const isQuiet = (e) => QUIET.has(e.type);
 
 const TEXT_MAX = 400;
 
@@ -29,7 +29,7 @@ export function slim(e) {
   if (text === undefined) text = Object.keys(e.payload).length ? JSON.stringify(e.payload) : '';
   if (text.length > TEXT_MAX) text = text.slice(0, TEXT_MAX) + '…';
   return { seq: e.seq, time_us: e.time_us, type: e.type, object: e.object, actor: e.actor, scope: e.scope,
-    step: e.payload?.step, stage: e.payload?.stage, kind: kindOf(e), quiet: isQuiet(e), text };
+    first: e.type === 'drift.spread' ? e.payload?.first : undefined, named: e.payload?.named, step: e.payload?.step, stage: e.payload?.stage, kind: kindOf(e), quiet: isQuiet(e), text };
 }
 
 export const FILTERS = {

@@ -22,15 +22,25 @@ function useRowHeight() {
 
 const SPARE = 8; // rows above and below what is in sight
 
-function Row({ e, top, open, chosen, select }) {
+function Row({ e, top, open, chosen, select, more }) {
   return html`<li class="event ${e.kind} ${chosen ? 'chosen' : ''}" style=${{ transform: `translateY(${top}px)` }} data-seq=${e.seq}
       data-type=${e.type}>
     <button tabindex="-1" onClick=${() => select(e.seq)} aria-expanded=${open ? 'true' : 'false'}>
       <time>${f.time(e.time_us)}</time>
       <span class="mark" title=${WORDS[e.kind]}><span aria-hidden="true">${MARKS[e.kind]}</span>
         <span class="hidden">${WORDS[e.kind]}</span></span>
-      <span class="type">${e.type}</span><span class="object">${e.object}</span><span class="text">${e.text}</span>
+      <span class="type">${e.type}</span><span class="object">${e.object}</span><span class="text">${more ? html`<b>${open ? '▾' : '▸'} ${f.count(more)} by now:</b> ` : ''}${e.text}</span>
     </button></li>`;
+}
+
+// What the log says later of the same change.
+function Spread({ of: alarm }) {
+  const { data, error } = useAsk((signal) => get('/events', { type: 'drift.spread', object: alarm.object, after: alarm.seq,
+    limit: 1000 }, signal), [alarm.seq]);
+  const list = (data?.events ?? []).filter((e) => e.payload?.first === alarm.seq);
+  if (error) return html`<p class="error">▲ ${error}</p>`;
+  return list.length > 0 && html`<h4>The same change, later</h4><ul class="bare spread">${list.map((e) =>
+    html`<li key=${e.seq}><time>${f.time(e.time_us)}</time> ${e.payload.text}</li>`)}</ul>`;
 }
 
 export function Details({ seq, close }) {
@@ -45,6 +55,7 @@ export function Details({ seq, close }) {
       ${e.object.startsWith('run/') && html`<dt>Log</dt><dd><a href="#/runs/${e.object.slice(4)}">${e.object}</a></dd>`}
       </dl>
       ${e.payload?.text && html`<p>${e.payload.text}</p>`}
+      ${(e.type === 'drift.detected' || e.type === 'quality.at_risk') && html`<${Spread} of=${e} />`}
       <pre tabindex="0">${JSON.stringify(e.payload, null, 2)}</pre>`}
   </aside>`;
 }
@@ -137,7 +148,7 @@ export function Timeline({ scope, height: most = 420 }) {
   for (let i = from; i < to; i++) {
     const e = shown[n - 1 - i];
     rows.push(html`<${Row} key=${e.seq} e=${e} top=${i * ROW} open=${open === e.seq} chosen=${chosen === e.seq}
-      select=${(seq) => { choose(seq); setOpen(open === seq ? 0 : seq); }} />`);
+      more=${events.more.get(e.seq)} select=${(seq) => { choose(seq); setOpen(open === seq ? 0 : seq); }} />`);
   }
   const current = at >= 0 ? shown[at] : null;
   return html`<div class="timeline">

@@ -41,7 +41,7 @@ from traffic import Labels, Source, Traffic, accuracy, failed
 
 HERE = pathlib.Path(__file__).resolve().parent
 RUNTIMES = {"tensorflow": "train.py", "onnx": "train_sklearn.py"}
-QUIET = ("samples.", "windows.", "labels.")  # what comes every second
+QUIET = ("samples.", "windows.", "labels.", "drift.spread")  # what comes every second, or belongs to an alarm
 COLOUR = {"drift.detected": 33, "quality.at_risk": 33, "quality.degraded": 31, "version.rolled_back": 31,
           "gate.refused": 31, "cycle.failed": 31, "version.promoted": 32, "probation.passed": 32,
           "gate.passed": 32, "trigger.fired": 36}
@@ -60,27 +60,14 @@ def short(path):
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-class Timeline:
-    """Rows of the log as lines. Of alarms of one kind that follow each other the first three are shown."""
-
-    def __init__(self):
-        self.run = 0
-
-    def __call__(self, e):
-        if e["type"].startswith(QUIET):
-            return
-        if e["type"] in ("drift.detected", "quality.at_risk", "drift.promise_suspended"):
-            self.run += 1
-            if self.run == 4:
-                say("more inputs are named: overtake events --type drift.detected", "|")
-            if self.run > 3:
-                return
-        else:
-            self.run = 0
-        text = f"{e['type']:<20}"
-        if sys.stdout.isatty() and e["type"] in COLOUR:
-            text = f"\033[{COLOUR[e['type']]}m{text}\033[0m"
-        say(f"{text} {(e['text'] or e['object'])[:240]}", "|", e["time_us"] / 1e6)
+def timeline(e):
+    """A row of the log as a line."""
+    if e["type"].startswith(QUIET):
+        return
+    text = f"{e['type']:<20}"
+    if sys.stdout.isatty() and e["type"] in COLOUR:
+        text = f"\033[{COLOUR[e['type']]}m{text}\033[0m"
+    say(f"{text} {(e['text'] or e['object'])[:240]}", "|", e["time_us"] / 1e6)
 
 
 class Stack:
@@ -126,7 +113,7 @@ class Stack:
             raise Failed(f"overtake up ended with {self.up.wait()}; see {self.up_log.name}")
         self.inference = json.loads(line)["inference"]
         self.api = Api(self.data)
-        self.log = Log(self.api, Timeline())
+        self.log = Log(self.api, timeline)
         self.until("the control plane answers", self.answers)
         self.log.start()
 

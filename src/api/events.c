@@ -69,21 +69,11 @@ static ot_rc read_page(ot_txn *txn, void *arg, ot_error *err)
     return ot_events_head(txn, &p->head, err);
 }
 
-static ot_rc read_query(const ot_http_req *r, ot_event_query *q, ot_error *err)
+ot_rc api_event_filter(const ot_http_req *r, ot_event_query *q, ot_error *err)
 {
-    int64_t after = 0, before = 0, limit = 100;
     const char *object = NULL;
-    OT_TRY(ot_query_i64(r->query, "after", r->arena, 0, INT64_MAX, &after, err));
-    OT_TRY(ot_query_i64(r->query, "before", r->arena, 0, INT64_MAX, &before, err));
-    OT_TRY(ot_query_i64(r->query, "limit", r->arena, 1, PAGE_MAX, &limit, err));
-    OT_TRY(ot_query_i64(r->query, "from_us", r->arena, 0, INT64_MAX, &q->from_time_us, err));
-    OT_TRY(ot_query_i64(r->query, "to_us", r->arena, 0, INT64_MAX, &q->to_time_us, err));
     OT_TRY(ot_query_text(r->query, "type", r->arena, OT_EVENT_NAME_MAX, &q->type_prefix, err));
     OT_TRY(ot_query_text(r->query, "object", r->arena, OT_EVENT_NAME_MAX, &object, err));
-    OT_TRY(ot_query_flag(r->query, "newest", r->arena, &q->newest_first, err));
-    q->after_seq = (uint64_t)after;
-    q->before_seq = (uint64_t)before;
-    q->limit = (uint32_t)limit;
     size_t n = object != NULL ? strlen(object) : 0;
     q->object = object;
     if (n > 0 && object[n - 1] == '*') {
@@ -94,6 +84,21 @@ static ot_rc read_query(const ot_http_req *r, ot_event_query *q, ot_error *err)
         }
     }
     return OT_OK;
+}
+
+static ot_rc read_query(const ot_http_req *r, ot_event_query *q, ot_error *err)
+{
+    int64_t after = 0, before = 0, limit = 100;
+    OT_TRY(ot_query_i64(r->query, "after", r->arena, 0, INT64_MAX, &after, err));
+    OT_TRY(ot_query_i64(r->query, "before", r->arena, 0, INT64_MAX, &before, err));
+    OT_TRY(ot_query_i64(r->query, "limit", r->arena, 1, PAGE_MAX, &limit, err));
+    OT_TRY(ot_query_i64(r->query, "from_us", r->arena, 0, INT64_MAX, &q->from_time_us, err));
+    OT_TRY(ot_query_i64(r->query, "to_us", r->arena, 0, INT64_MAX, &q->to_time_us, err));
+    OT_TRY(ot_query_flag(r->query, "newest", r->arena, &q->newest_first, err));
+    q->after_seq = (uint64_t)after;
+    q->before_seq = (uint64_t)before;
+    q->limit = (uint32_t)limit;
+    return api_event_filter(r, q, err);
 }
 
 static void add_head(const ot_event_head *h, ot_str *out)

@@ -112,6 +112,10 @@ api_answer_fn api_keys, api_trust, api_trust_add, api_trust_remove;
 api_own_fn api_sign, api_version_file, api_incoming_open, api_incoming_status, api_incoming_write,
     api_incoming_finish;
 
+/* The parameters `type` and `object`; texts lie in the request's arena. */
+struct ot_event_query;
+ot_rc api_event_filter(const ot_http_req *r, struct ot_event_query *q, ot_error *err) OT_CHECKED;
+
 /* --- stream.c: answers that go on
  * ------------------------------------------------------------------ */
 

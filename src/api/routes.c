@@ -46,7 +46,7 @@ const api_route api_routes[] = {
      .answer = api_events},
     {.method = OT_HTTP_GET,
      .pattern = "/api/v1/events/stream",
-     .params = PARAMS("after"),
+     .params = PARAMS("after", "type", "object"),
      .own = api_event_stream},
     {.method = OT_HTTP_GET, .pattern = "/api/v1/events/verify", .own = api_verify},
     {.method = OT_HTTP_GET,

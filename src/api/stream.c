@@ -13,6 +13,7 @@
 
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #define STREAMS_MAX 64
 #define EVENTS_A_TURN 256
@@ -29,6 +30,7 @@ typedef struct stream {
     bool more;   /* there is more to send at once */
     uint64_t at; /* last seq; offset into the log */
     int64_t run;
+    ot_event_query wanted; /* of events: type and object; its texts lie in the request's arena */
     struct stream *next;
 } stream;
 
@@ -82,14 +84,27 @@ struct reading {
     ot_rc rc;
 };
 
+/* Not left to the store's query: a filter that seldom fits would have it look through the whole
+ * log, and a stream would not know how far it has come. */
+static bool is_wanted(const ot_event_query *q, const ot_event *e)
+{
+    if (q->type_prefix != NULL && !ot_has_prefix(e->type, q->type_prefix)) {
+        return false;
+    }
+    return q->object == NULL || (q->object_prefix ? ot_has_prefix(e->object, q->object)
+                                                  : strcmp(e->object, q->object) == 0);
+}
+
 static ot_rc send_event(void *arg, const ot_event *e, ot_error *err)
 {
     (void)err;
     struct reading *r = arg;
     OT_AUTO(ot_str_done) ot_str line = OT_STR_INIT;
-    ot_api_event_json(e, &line);
-    ot_str_addc(&line, '\n');
-    r->rc = line.failed ? OT_CANCELLED : ot_http_stream_write(r->s->req, line.data, line.len);
+    if (is_wanted(&r->s->wanted, e)) {
+        ot_api_event_json(e, &line);
+        ot_str_addc(&line, '\n');
+        r->rc = line.failed ? OT_CANCELLED : ot_http_stream_write(r->s->req, line.data, line.len);
+    }
     if (r->rc == OT_OK) {
         r->s->at = e->seq;
         r->n++;
@@ -335,6 +350,7 @@ ot_rc api_event_stream(api *a, const api_call *c, ot_error *err)
         OT_TRY(ot_store_read(a->store, head_txn, &after, err));
     }
     stream model = {.at = (uint64_t)after};
+    OT_TRY(api_event_filter(c->req, &model.wanted, err));
     return stream_begin(a, c, &model, "application/x-ndjson", err);
 }
 

@@ -44,6 +44,7 @@ void pl_on_finding(void *arg, const ot_finding *f)
         if (!pl_commit_logged(&c)) {
             return;
         }
+        pl_alert(a, f->event_seq);
     }
     pl_trigger_tick(a);
 }

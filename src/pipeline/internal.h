@@ -203,6 +203,8 @@ ot_rc pl_commit(pl_change *c, ot_error *err) OT_CHECKED;
 /* For changes that nobody waits for: a failure is logged, the app keeps its state and its cycle is
  * looked at again. */
 bool pl_commit_logged(pl_change *c);
+/* Sends an event that is in the log to the app's webhook, when there is one. */
+void pl_alert(const pl_app *a, uint64_t seq);
 /* What stands is done in a second: it may go well then. */
 void pl_cycle_again(pl_app *a);
 void pl_change_drop(pl_change *c); /* frees payloads of a change that is not committed */

@@ -416,26 +416,44 @@ static ot_rc commit_txn(ot_txn *txn, void *arg, ot_error *err)
     return save_state(txn, c->app, &c->next, err);
 }
 
-static void send_alert(const pl_change *c, size_t i)
+static ot_rc alert_text(void *arg, const ot_event *e, ot_error *err)
 {
-    const pl_app *a = c->app;
+    json_t *payload = e->payload != NULL ? json_loads(e->payload, 0, NULL) : json_null();
+    json_t *j = json_pack("{s:s,s:s,s:s,s:I,s:I,s:o?}", "app", e->scope, "type", e->type, "object",
+                          e->object, "event", (json_int_t)e->seq, "time_us", (json_int_t)e->time_us,
+                          "payload", payload);
+    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    *(char **)arg = text;
+    return text != NULL ? OT_OK : ot_fail(err, OT_EXHAUSTED, "no memory for an alert");
+}
+
+struct alert_ask {
+    uint64_t seq;
+    char *text;
+};
+
+static ot_rc alert_txn(ot_txn *txn, void *arg, ot_error *err)
+{
+    struct alert_ask *ask = arg;
+    return ot_event_get(txn, ask->seq, alert_text, &ask->text, err);
+}
+
+void pl_alert(const pl_app *a, uint64_t seq)
+{
     const char *url = a->app->alerts.webhook;
+    struct alert_ask ask = {.seq = seq};
+    ot_error err = {0};
     if (url == NULL || url[0] == 0 || a->p->ports.alert == NULL) {
         return;
     }
-    json_t *j = json_object();
-    json_object_set_new(j, "app", json_string(a->app->app));
-    json_object_set_new(j, "type", json_string(c->events[i].type));
-    json_object_set_new(j, "object", json_string(c->events[i].object));
-    json_object_set_new(j, "event", json_integer((json_int_t)c->seqs[i]));
-    json_object_set_new(j, "time_us", json_integer(ot_clock_wall_us()));
-    json_object_set(j, "payload", c->events[i].payload);
-    char *text = json_dumps(j, JSON_COMPACT);
-    json_decref(j);
-    if (text != NULL) {
-        a->p->ports.alert(a->p->ports.self, url, text);
+    if (ot_store_read(a->p->store, alert_txn, &ask, &err) == OT_OK) {
+        a->p->ports.alert(a->p->ports.self, url, ask.text);
+    } else {
+        ot_err("pipeline", "app %s: event %" PRIu64 " was not sent as an alert: %s", a->app->app,
+               seq, err.msg);
     }
-    free(text);
+    free(ask.text);
 }
 
 ot_rc pl_commit(pl_change *c, ot_error *err)
@@ -448,7 +466,7 @@ ot_rc pl_commit(pl_change *c, ot_error *err)
         }
         for (size_t i = 0; i < c->n_events; i++) {
             if (c->events[i].alert) {
-                send_alert(c, i);
+                pl_alert(c->app, c->seqs[i]);
             }
         }
     }

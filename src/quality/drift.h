@@ -16,6 +16,14 @@
 #include "stats/edetect.h"
 
 enum { Q_INPUTS, Q_OUTPUTS, Q_SIDES, Q_OPEN_MAX = 2 };
+enum { Q_DRIFT, Q_AT_RISK, Q_ALARMS };
+
+/* A change that takes many features rings once: what the blocks after it name belongs to that
+ * alarm, until none has named anything for a cycle (blocks_per_day). */
+typedef struct q_said {
+    int64_t block; /* the last that named something */
+    uint64_t seq;  /* the event of the alarm; 0: none */
+} q_said;
 
 /* One detector and what it needs. Without `detector` the side has no evidence and `reason` says
  * why. */
@@ -30,6 +38,7 @@ typedef struct q_side {
     ot_edetect *detector;
     double *value, *n; /* (series) of the block at hand */
     json_t *moved;     /* array: features with evidence or an open alarm, as in events */
+    q_said said[Q_ALARMS];
     char reason[256];
 } q_side;
 

@@ -48,7 +48,7 @@ static void describe(const q_side *s, const ot_edetect_moved *m, ot_str *out)
 /* What was cleared by an alarm and passes `pick`. */
 typedef struct alarm {
     const ot_quality *q;
-    const q_side *s;
+    q_side *s;
     const q_block *b;
     const ot_edetect_outcome *o;
     bool pick[OT_EDETECT_MOVED_MAX];
@@ -147,21 +147,50 @@ static json_t *alarm_payload(const alarm *a, const char *text)
                      (json_int_t)a->b->windows, "because", (json_int_t)a->because);
 }
 
-static ot_rc raise_alarm(ot_txn *txn, const alarm *a, ot_finding_kind kind, const char *type,
-                         q_found *found, ot_error *err)
+/* More of a change that has rung: it is in the log, under the alarm, and rings nobody. */
+static ot_rc add_to(ot_txn *txn, const alarm *a, uint64_t first, ot_error *err)
 {
+    char names[512], text[640];
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(a->s->moved); i++) {
+        n += json_is_true(json_object_get(json_array_get(a->s->moved, i), "latched"));
+    }
+    alarm_text(a, names, sizeof names);
+    snprintf(text, sizeof text, "%zu%s %s by now; also %s", n,
+             n == OT_EDETECT_MOVED_MAX ? " or more" : "", a->s->name, names);
+    json_t *payload = alarm_payload(a, text);
+    json_object_set_new(payload, "first", json_integer((json_int_t)first));
+    json_object_set_new(payload, "named", json_integer((json_int_t)n));
+    json_array_append_new(json_object_get(payload, "because"), json_integer((json_int_t)first));
+    if (payload == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "evidence of %s: no memory", a->q->cfg.deployment);
+    }
+    return q_event(txn, a->q, "drift.spread", NULL, payload, NULL, err);
+}
+
+static ot_rc raise_alarm(ot_txn *txn, const alarm *a, size_t which, q_found *found, ot_error *err)
+{
+    static const char *const types[Q_ALARMS] = {"drift.detected", "quality.at_risk"};
+    static const ot_finding_kind kinds[Q_ALARMS] = {OT_FINDING_DRIFT, OT_FINDING_AT_RISK};
+    q_said *said = &a->s->said[which];
+    bool goes_on = said->seq != 0 && a->b->index - said->block <= a->q->cfg.blocks_per_day;
+    said->block = a->b->index;
+    if (goes_on) {
+        return add_to(txn, a, said->seq, err);
+    }
     if (found->n == OT_COUNT(found->items)) {
         return ot_fail(err, OT_INTERNAL, "evidence of %s: more findings than blocks can give",
                        a->q->cfg.deployment);
     }
     q_found_one *f = &found->items[found->n];
-    f->kind = kind;
+    f->kind = kinds[which];
     alarm_text(a, f->text, sizeof f->text);
     json_t *payload = alarm_payload(a, f->text);
     if (payload == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "evidence of %s: no memory", a->q->cfg.deployment);
     }
-    OT_TRY(q_event(txn, a->q, type, NULL, payload, &f->event_seq, err));
+    OT_TRY(q_event(txn, a->q, types[which], NULL, payload, &f->event_seq, err));
+    said->seq = f->event_seq;
     found->n++;
     return OT_OK;
 }
@@ -199,11 +228,11 @@ static ot_rc alarms(ot_txn *txn, alarm *a, q_found *found, ot_error *err)
         any_other |= a->pick[i];
     }
     if (any_other || !any_fall) {
-        OT_TRY(raise_alarm(txn, a, OT_FINDING_DRIFT, "drift.detected", found, err));
+        OT_TRY(raise_alarm(txn, a, Q_DRIFT, found, err));
     }
     if (any_fall) {
         memcpy(a->pick, fall, sizeof fall);
-        OT_TRY(raise_alarm(txn, a, OT_FINDING_AT_RISK, "quality.at_risk", found, err));
+        OT_TRY(raise_alarm(txn, a, Q_AT_RISK, found, err));
     }
     return OT_OK;
 }

@@ -153,6 +153,8 @@ static ot_rc side_load(ot_txn *txn, const ot_quality *q, q_side *s, ot_error *er
 
 /* ---- writing */
 
+static const char *const said_keys[Q_ALARMS] = {"drift", "at_risk"};
+
 static json_t *state_json(const q_drift *d, const char *settings)
 {
     json_t *j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "champion", (json_int_t)d->champion,
@@ -163,6 +165,11 @@ static json_t *state_json(const q_drift *d, const char *settings)
         const q_side *s = &d->side[i];
         json_t *side = json_pack("{s:I}", "series",
                                  (json_int_t)(s->plan != NULL ? ot_score_plan_count(s->plan) : 0));
+        for (size_t k = 0; k < Q_ALARMS; k++) {
+            json_object_set_new(
+                side, said_keys[k],
+                json_pack("[I, I]", (json_int_t)s->said[k].block, (json_int_t)s->said[k].seq));
+        }
         if (s->moved != NULL) {
             json_object_set(side, "moved", s->moved);
         }
@@ -323,6 +330,11 @@ static ot_rc side_state(ot_txn *txn, load *l, q_side *s, const json_t *j, ot_err
         return OT_OK;
     }
     s->moved = json_is_array(moved) ? json_incref(moved) : NULL;
+    for (size_t k = 0; k < Q_ALARMS; k++) {
+        const json_t *said = json_object_get(side, said_keys[k]);
+        s->said[k].block = json_integer_value(json_array_get(said, 0));
+        s->said[k].seq = (uint64_t)json_integer_value(json_array_get(said, 1));
+    }
     ot_rc rc = ot_quality_state_get(txn, l->q->cfg.deployment, s->part, &bytes, err);
     if (rc != OT_OK) { /* no block was closed yet */
         return rc == OT_NOT_FOUND ? OT_OK : rc;

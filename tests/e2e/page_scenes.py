@@ -29,7 +29,10 @@ PLAY = """((scene) => {
         }
         if (p.endsWith('/log')) return new Response(scene.log);
         if (init.method === 'POST') return answer({ error: scene.refused ?? 'no' }, 409);
-        const key = u.searchParams.get('type') ? `${p}?type` : p;
+        const type = u.searchParams.get('type'), key = type === 'windows.received' ? `${p}?type` : p;
+        if (type === 'drift.spread') {
+            return answer({ events: scene.answers[p].events.filter((x) => x.type === type).reverse(), head: scene.answers[p].head });
+        }
         if (p === '/events' && u.searchParams.get('limit') === '1') {
             const e = scene.answers[p].events.find((x) => x.seq === Number(u.searchParams.get('after')) + 1);
             return answer({ events: e ? [e] : [], head: scene.answers[p].head });
@@ -63,6 +66,8 @@ STORY = [
     ("windows.received", "300 rows of v1 in 1 window", "deployment/digits"),
     ("drift.detected", "pixel_3_4 up 1.9 sigma, pixel_3_5 up 1.7 sigma, pixel_0_1 outside its range up 12 points and 27 more since "
      "08:39 UTC", "deployment/digits"),
+    ("drift.spread", "14 inputs by now; also pixel_5_4 up 1.2 sigma, pixel_5_5 up 1.1 sigma since 08:39 UTC", "deployment/digits"),
+    ("drift.spread", "29 inputs by now; also pixel_6_0 down 0.9 sigma and 14 more since 08:39 UTC", "deployment/digits"),
     ("quality.degraded", "accuracy 0.51 on 71 labels since 08:39 UTC; the objective is 0.8", "deployment/digits"),
     ("trigger.fired", "retrain: accuracy.degraded and accuracy.estimate < 0.78", "app/digits"),
     ("run.started", "run 4 (train) started", "run/4"),
@@ -75,6 +80,8 @@ def log_of(story, step=20):
     out = []
     for i, (type, text, object) in enumerate(story):
         more = {"step": "train"} if type.startswith("run.") else {}
+        if type == "drift.spread":
+            more = {"first": next(e["seq"] for e in reversed(out) if e["type"] == "drift.detected"), "named": int(text.split()[0])}
         if type == "run.finished" and "failed" in text:
             more["state"] = "failed"
         out.append(event(i + 1, type, text, object, (len(story) - i) * step, **more))
@@ -262,6 +269,9 @@ SCENES = {
                     "document.getElementById('h-versions').scrollIntoView()"),
     "app-event-open": ("/apps/digits", of_app(app(), log=log_of(STORY)), "document.querySelector('.event button').click();"
                        "await new Promise(r => setTimeout(r, 200)); document.getElementById('h-timeline').scrollIntoView()"),
+    "app-alarm-open": ("/apps/digits", of_app(app(moved=29), log=log_of(STORY)), "document.querySelector("
+                       "'.event[data-type=\"drift.detected\"] button').click(); await new Promise(r => setTimeout(r, 200));"
+                       "document.getElementById('h-timeline').scrollIntoView()"),
     "app-absent": ("/apps/absent", {"answers": {"/apps": {"apps": []}, "/events": log_of(STORY)}, "absent": "app 'absent' is not here"}, ""),
     "app-away": ("/apps/digits", of_app(app(degraded=True, objectives=DEGRADED), log=log_of(STORY), fall=40, away=1500),
                  "await new Promise(r => setTimeout(r, 2500))"),

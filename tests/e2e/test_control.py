@@ -276,6 +276,20 @@ def test_events_stream(plane, app):
     for stream in (s, news):
         assert [json.loads(x)["type"] for x in stream.lines(2)] == ["loop.paused", "loop.resumed"]
         stream.close()
+    # Some of them: by the start of the type, by the object or its start.
+    everything = plane.api.events()
+    for query, fits in (("type=loop.", lambda e: e["type"].startswith("loop.")),
+                        ("object=run/*", lambda e: e["object"].startswith("run/")),
+                        ("type=run.finished&object=run/2", lambda e: (e["type"], e["object"]) == ("run.finished", "run/2"))):
+        some = [e for e in everything if fits(e)]
+        s = Stream(plane.api, f"/events/stream?after=0&{query}")
+        assert some and [json.loads(x) for x in s.lines(len(some))] == some, query
+        s.close()
+    rest = Stream(plane.api, "/events/stream?type=loop.resumed")
+    plane.api.act("planes", "pause", "to see it")
+    plane.api.act("planes", "resume", "to see this alone")
+    assert json.loads(rest.lines(1)[0])["type"] == "loop.resumed"
+    rest.close()
 
 
 def test_streams_are_counted(plane):

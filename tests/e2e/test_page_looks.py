@@ -87,6 +87,17 @@ def check(p):
     assert p.js(COLOUR_ALONE) == []
 
 
+def test_a_change_of_many_inputs_is_one_line_that_unfolds(plane, page):
+    show(page, plane.control, "app-alarm-open")
+    drift = "[...document.querySelectorAll('.event')].filter(e => e.dataset.type.startsWith('drift.')).map(e => e.innerText)"
+    [line] = page.js(drift)
+    assert "29 by now" in line and "pixel_3_4" in line
+    page.wait_text("29 inputs by now; also pixel_6_0", ".details")
+    assert "14 inputs by now" in page.text(".details")
+    page.js("const s = document.getElementById('filter'); s.value = 'all'; s.dispatchEvent(new Event('change', {bubbles: true}))")
+    page.wait("each on its own", f"{drift}.length === 3")
+
+
 @pytest.mark.parametrize("name", SCENES)
 def test_scene(plane, page, name):
     page.look(1440, 900, still=True)

@@ -34,6 +34,14 @@ test('older events come before, without doubles, while there is room', () => {
   assert.equal(e.first, 2);
 });
 
+test('what follows an alarm is counted under it', () => {
+  const e = new Events(), more = (seq, first, named) => event(seq, { type: 'drift.spread', payload: { text: '', first, named } });
+  e.push([event(5, { type: 'drift.detected' }), more(6, 5, 9), more(7, 5, 12)]);
+  e.prepend([more(4, 2, 3)]);
+  assert.deepEqual([...e.more], [[5, 12], [2, 3]]);
+  assert.ok(e.list.filter((x) => x.first).every((x) => x.quiet && x.kind === 'plain') && !e.list[1].quiet);
+});
+
 test('lines do not depend on where the bytes were cut', () => {
   const bytes = new TextEncoder().encode('{"a":"é"}\n\n{"b":1}\nrest');
   for (let cut = 0; cut <= bytes.length; cut++) {

@@ -198,7 +198,8 @@ static void test_two(int64_t version)
     promote(q, version);
     push_blocks(q, &r, 0, 60);
     r.w.law = (law){.shift_0 = 0.35, .shift_1 = 0.8};
-    for (int64_t k = 60; k < 90 && h.drift == 0; k++) {
+    int64_t k = 60;
+    for (; k < 90 && h.drift == 0; k++) {
         push_block(q, &r, k);
     }
     json_t *d = drift_of(q), *moved = json_object_get(d, "moved");
@@ -209,6 +210,45 @@ static void test_two(int64_t version)
     json_decref(d);
     ok(ot_has_prefix(h.last, "x_1 up 0.") && strstr(h.last, "x_0") == NULL, "it says so: %s",
        h.last);
+    /* The other comes after it, over a restart: the same change, so nobody is told again. */
+    OT_AUTO(ot_str_done) ot_str last = OT_STR_INIT;
+    uint64_t first = h.last_seq;
+    ot_quality_destroy(q);
+    q = open_quality(&cfg);
+    r.w.law.shift_0 = 0.8;
+    for (int64_t to = k + cfg.blocks_per_day; k < to; k++) {
+        push_block(q, &r, k);
+    }
+    is_int(events_of("two", "drift.spread", &last), 1, "what follows is in the log");
+    json_t *e = json_loads(last.data, 0, NULL);
+    is_int(json_integer_value(json_object_get(e, "first")), (long long)first, "under the alarm");
+    is_int(json_integer_value(json_object_get(e, "named")), 2, "with how many it is by now");
+    ok(strstr(last.data, "2 inputs by now; also x_0 up 0.") != NULL, "in words: %s", last.data);
+    is_int(json_array_size(json_object_get(e, "because")), 2, "because of the block and the alarm");
+    json_decref(e);
+    is_int(h.drift, 1, "and rings nobody");
+    is_int(events_of("two", "drift.detected", &last), 1, "one alarm");
+    ot_quality_destroy(q);
+}
+
+/* What moves after a cycle in which nothing more was named is another change. */
+static void test_apart(int64_t version)
+{
+    heard h = {0};
+    ot_quality_config cfg = config_of("apart", &h);
+    ot_quality *q = open_quality(&cfg);
+    replica r = replica_of("apart", version);
+    OT_AUTO(ot_str_done) ot_str last = OT_STR_INIT;
+    promote(q, version);
+    push_blocks(q, &r, 0, 60);
+    r.w.law.shift_1 = 0.8;
+    push_blocks(q, &r, 60, 90);
+    is_int(h.drift, 1, "one moves");
+    r.w.law.shift_0 = 0.8;
+    push_blocks(q, &r, 90, 110);
+    ok(h.drift == 2 && ot_has_prefix(h.last, "x_0 up 0."), "the other, days later, rings: %s",
+       h.last);
+    is_int(events_of("apart", "drift.spread", &last), 0, "as an alarm of its own");
     ot_quality_destroy(q);
 }
 
@@ -466,6 +506,7 @@ int main(void)
     test_service(v1);
     test_shift(v1);
     test_two(v1);
+    test_apart(v1);
     test_outputs(v1);
     test_retention(v1);
     fixture_end();
