@@ -45,6 +45,8 @@ static void terms(const pl_app *a, pl_objective o, pl_budget_look *l)
         l->over_us = x->accuracy.over_us;
         break;
     }
+    /* Counted by the minute: over less there is nothing to spend. */
+    l->known = l->known && l->over_us >= OT_TALLY_STEP_US;
 }
 
 typedef struct look_arg {
