@@ -42,15 +42,19 @@ void ot_backup_report_json(const ot_backup_report *r, ot_str *out);
 ot_rc ot_backup_make(ot_store *store, const char *dir, const ot_backup_options *opt,
                      ot_backup_report *report_out, ot_error *err) OT_CHECKED;
 
+/* Packs a finished backup into one file (a tar archive), whole at `file` or not there. `file` is
+ * absolute. OT_EXHAUSTED: a file of it is larger than an archive takes (8 GiB). */
+ot_rc ot_backup_pack(ot_disk *disk, const char *dir, const char *file, ot_error *err) OT_CHECKED;
+
 typedef struct ot_restore_options {
     const char *actor; /* of the event that says so */
 } ot_restore_options;
 
-/* Puts a backup, or the newest finished one of a folder of them, into an empty data directory (its
- * lock is held by the caller, who also makes the token). Every digest and the log are proven first;
- * what is wrong is named, and the directory is as empty as before. A run that was under way comes
- * back as one that was lost. OT_PRECONDITION: the directory is not empty, the backup is not
- * finished, or a newer program made it. OT_DATA_LOSS: it is damaged or was edited. */
+/* Puts a backup, a packed one, or the newest finished one of a folder of them, into an empty data
+ * directory (its lock is held by the caller, who also makes the token). Every digest and the log
+ * are proven first; what is wrong is named, and the directory is as empty as before. A run that was
+ * under way comes back as one that was lost. OT_PRECONDITION: the directory is not empty, the
+ * backup is not finished, or a newer program made it. OT_DATA_LOSS: it is damaged or was edited. */
 ot_rc ot_backup_restore(ot_disk *disk, const char *backup, const char *data_dir,
                         const ot_restore_options *opt, ot_backup_report *report_out,
                         ot_error *err) OT_CHECKED;

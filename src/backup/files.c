@@ -75,14 +75,14 @@ static ot_rc check(const char *from, const ot_backup_item *want, const ot_digest
                    from, size, ot_digest_hex(got, a), want->size, ot_digest_hex(&want->sha256, b));
 }
 
-ot_rc bk_copy(ot_disk *disk, const char *from, const char *to, unsigned mode,
+ot_rc bk_copy(ot_disk *disk, const char *from, ot_disk *to_disk, const char *to, unsigned mode,
               const ot_backup_item *expect, bk_rest_fn *rest, void *arg, ot_digest *sha_out,
               uint64_t *size_out, ot_error *err)
 {
     stream s = {.rest = rest, .arg = arg};
     OT_TRY(disk->ops->open(disk, from, OT_OPEN_READ | OT_OPEN_NOFOLLOW, 0, &s.in, err));
-    ot_rc rc =
-        disk->ops->open(disk, to, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_EXCL, mode, &s.out, err);
+    ot_rc rc = to_disk->ops->open(to_disk, to, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_EXCL, mode,
+                                  &s.out, err);
     if (rc == OT_OK) {
         rc = move_bytes(&s, from, err);
     }

@@ -7,9 +7,14 @@
 /* Called for each piece of a file, with the time it took. */
 typedef ot_rc bk_rest_fn(void *arg, uint64_t worked_ns, ot_error *err);
 
-/* Copies and digests a file; synced. With `expect`, other bytes are OT_DATA_LOSS and name `from`.
+/* A packed backup as a disk: open for reading, with paths PATH/NAME, is all that it can do. */
+ot_rc bk_archive_open(ot_disk *disk, const char *path, ot_disk **out, ot_error *err) OT_CHECKED;
+void bk_archive_close(ot_disk *d); /* NULL is fine */
+
+/* Copies and digests a file, from one disk to another; synced. With `expect`, other bytes are
+ * OT_DATA_LOSS and name `from`.
  */
-ot_rc bk_copy(ot_disk *disk, const char *from, const char *to, unsigned mode,
+ot_rc bk_copy(ot_disk *disk, const char *from, ot_disk *to_disk, const char *to, unsigned mode,
               const ot_backup_item *expect, bk_rest_fn *rest, void *arg, ot_digest *sha_out,
               uint64_t *size_out, ot_error *err) OT_CHECKED;
 /* Digests a file. */

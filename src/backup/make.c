@@ -118,7 +118,7 @@ static ot_rc put_blob(void *arg, const ot_digest *d, uint64_t size, ot_error *er
         return ot_manifest_out_blob(&m->out, size, d, err);
     }
     OT_TRY(ot_blob_path(m->store, d, from, err));
-    ot_rc rc = bk_copy(m->disk, from, to, 0400, &want, rest, m, &got, &size, &why);
+    ot_rc rc = bk_copy(m->disk, from, m->disk, to, 0400, &want, rest, m, &got, &size, &why);
     if (rc == OT_DATA_LOSS || rc == OT_NOT_FOUND) {
         /* Damaged: what refers to it, if anything does, is told below. */
         (void)m->disk->ops->unlink(m->disk, to, NULL);
@@ -176,7 +176,7 @@ static ot_rc put_run(make *m, const char *runs, const char *id, ot_error *err)
             continue;
         }
         OT_TRY(bk_make_parent(m->disk, to, err));
-        OT_TRY(bk_copy(m->disk, from, to, 0600, NULL, rest, m, &d, &size, err));
+        OT_TRY(bk_copy(m->disk, from, m->disk, to, 0600, NULL, rest, m, &d, &size, err));
         m->r.copied_bytes += size;
         OT_TRY(ot_manifest_out_file(&m->out, size, &d, rel, err));
     }

@@ -19,6 +19,7 @@ static const char *const parts[] = {"runs", "log.head", "store"};
 
 typedef struct restore {
     ot_disk *disk;
+    ot_disk *from; /* what the backup lies on: `disk`, or the archive that it is */
     const ot_restore_options *opt;
     const char *data;
     char partial[OT_PATH_MAX];
@@ -37,7 +38,10 @@ static ot_rc find_backup(restore *s, const char *given, ot_error *err)
     OT_TRY(ot_path_join(path, given, OT_BACKUP_MANIFEST, err));
     OT_TRY(ot_path_join(s->r.path, given, "", err));
     s->r.path[strlen(s->r.path) - 1] = 0;
-    if (!st.is_dir || ot_disk_exists(s->disk, path)) {
+    if (!st.is_dir) {
+        return bk_archive_open(s->disk, s->r.path, &s->from, err);
+    }
+    if (ot_disk_exists(s->disk, path)) {
         return OT_OK;
     }
     char newest[OT_PATH_MAX];
@@ -107,8 +111,8 @@ static ot_rc take_item(void *arg, const ot_backup_item *item, ot_error *err)
     OT_TRY(ot_path_join(from, s->r.path, item->path, err));
     OT_TRY(ot_path_join(to, s->partial, item->path, err));
     OT_TRY(bk_make_parent(s->disk, to, err));
-    ot_rc rc =
-        bk_copy(s->disk, from, to, is_blob ? 0444 : 0600, item, NULL, NULL, &got, &size, err);
+    ot_rc rc = bk_copy(s->from, from, s->disk, to, is_blob ? 0444 : 0600, item, NULL, NULL, &got,
+                       &size, err);
     if (rc == OT_NOT_FOUND) {
         return ot_fail(err, OT_DATA_LOSS, "%s: is gone; the backup was made with it", from);
     }
@@ -249,7 +253,7 @@ static ot_rc publish(restore *s, ot_error *err)
 static ot_rc fill(restore *s, ot_error *err)
 {
     OT_TRY(ot_disk_mkdirs(s->disk, s->partial, 0700, err));
-    OT_TRY(ot_backup_read(s->disk, s->r.path, take_item, s, NULL, err));
+    OT_TRY(ot_backup_read(s->from, s->r.path, take_item, s, NULL, err));
     OT_TRY(settle_store(s, err));
     OT_TRY(write_head(s, err));
     return publish(s, err);
@@ -258,7 +262,7 @@ static ot_rc fill(restore *s, ot_error *err)
 static ot_rc run(restore *s, const char *backup, ot_error *err)
 {
     OT_TRY(find_backup(s, backup, err));
-    OT_TRY(ot_backup_read(s->disk, s->r.path, NULL, NULL, &s->r.head, err));
+    OT_TRY(ot_backup_read(s->from, s->r.path, NULL, NULL, &s->r.head, err));
     OT_TRY(check_version(s, err));
     OT_TRY(check_empty(s, err));
     ot_rc rc = fill(s, err);
@@ -277,11 +281,15 @@ ot_rc ot_backup_restore(ot_disk *disk, const char *backup, const char *data_dir,
         return ot_fail(err, OT_EXHAUSTED, "no memory for a restore");
     }
     uint64_t start = ot_clock_mono_ns();
-    s->disk = disk;
+    s->disk = s->from = disk;
     s->data = data_dir;
     s->opt = opt;
     OT_TRY(ot_path_join(s->partial, data_dir, PARTIAL, err));
-    OT_TRY(run(s, backup, err));
+    ot_rc rc = run(s, backup, err);
+    if (s->from != disk) {
+        bk_archive_close(s->from);
+    }
+    OT_TRY(rc);
     s->r.took_us = (int64_t)((ot_clock_mono_ns() - start) / 1000);
     *report_out = s->r;
     return OT_OK;

@@ -8,6 +8,7 @@
 #include "cli/view.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,12 +56,11 @@ static ot_rc make_here(const ot_args *args, const char *store_dir, const char *d
     return rc == OT_OK ? report_of(&report, answer_out, err) : rc;
 }
 
-static ot_rc make(const ot_args *args, json_t **answer_out, ot_error *err)
+static ot_rc make(const ot_args *args, const char *dir, json_t **answer_out, ot_error *err)
 {
     OT_AUTO(ot_fd_close) int lock = -1;
     const char *data = ot_args_str(args, "data");
-    char dir[OT_PATH_MAX], path[OT_PATH_MAX], store[OT_PATH_MAX];
-    OT_TRY(ot_datadir_absolute(ot_args_pos(args, "DIR"), dir, err));
+    char path[OT_PATH_MAX], store[OT_PATH_MAX];
     if (ot_args_given(args, "url")) {
         return ask_control(args, dir, answer_out, err);
     }
@@ -79,12 +79,42 @@ static ot_rc make(const ot_args *args, json_t **answer_out, ot_error *err)
     return make_here(args, store, dir, answer_out, err);
 }
 
+/* Into a folder beside the file, which is packed and goes. */
+static ot_rc make_file(const ot_args *args, const char *file, json_t **answer_out, ot_error *err)
+{
+    char folder[OT_PATH_MAX];
+    ot_disk *d = ot_disk_posix();
+    if (ot_disk_exists(d, file)) {
+        return ot_fail(err, OT_EXISTS, "%s: there is one already; name another file", file);
+    }
+    if (snprintf(folder, sizeof folder, "%s" OT_BACKUP_PARTIAL, file) >= (int)sizeof folder) {
+        return ot_fail(err, OT_RANGE, "%.200s...: too long a path", file);
+    }
+    ot_rc rc = make(args, folder, answer_out, err);
+    if (rc == OT_OK) {
+        rc = ot_backup_pack(d, json_string_value(json_object_get(*answer_out, "path")), file, err);
+        json_object_set_new(*answer_out, "path", json_string(file));
+    }
+    ot_rc ignored = ot_disk_remove_tree(d, folder, NULL);
+    (void)ignored;
+    return rc;
+}
+
+static ot_rc make_either(const ot_args *args, json_t **answer_out, ot_error *err)
+{
+    char path[OT_PATH_MAX];
+    OT_TRY(ot_datadir_absolute(ot_args_pos(args, "DIR|FILE.tar"), path, err));
+    return ot_has_suffix(path, ".tar") ? make_file(args, path, answer_out, err)
+                                       : make(args, path, answer_out, err);
+}
+
 static int run_backup(const ot_args *args)
 {
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
     ot_error err = {0};
     json_t *answer = NULL;
-    if (make(args, &answer, &err) != OT_OK) {
+    if (make_either(args, &answer, &err) != OT_OK) {
+        json_decref(answer);
         return ot_cli_fail(args, &err);
     }
     int code;
@@ -147,7 +177,8 @@ static const ot_opt backup_opts[] = {
      .env = ""},
 };
 static const ot_pos backup_pos[] = {
-    {.name = "DIR", .help = "a folder for backups; each is a folder in it, named by its time"}};
+    {.name = "DIR|FILE.tar",
+     .help = "a folder for backups (each is a folder in it, named by its time), or one file"}};
 
 const ot_command ot_cli_backup_command = {
     .group = "Operate",
@@ -164,7 +195,7 @@ const ot_command ot_cli_backup_command = {
 
 static const ot_opt restore_opts[] = {OT_OPT_DATA_DIR};
 static const ot_pos restore_pos[] = {
-    {.name = "BACKUP", .help = "a backup, or a folder of them: then the newest"}};
+    {.name = "BACKUP", .help = "a backup, a .tar of one, or a folder of them: then the newest"}};
 
 const ot_command ot_cli_restore_command = {
     .name = "restore",

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import tarfile
 
 import pytest
 
@@ -100,6 +101,21 @@ def test_a_stopped_directory_is_left_as_it_was(stopped, tmp_path):
     command("backup", tmp_path / "b", "--data", data)
     assert before == {p: p.read_bytes() for p in data.rglob("*") if p.is_file()}
     refused(made["path"], data, "not empty", "--data")
+
+
+def test_one_file(stopped, up, tmp_path):
+    data, _ = stopped
+    made = command("backup", tmp_path / "one.tar", "--data", data)
+    assert made["path"] == str(tmp_path / "one.tar") and not (tmp_path / "one.tar.partial").exists()
+    with tarfile.open(made["path"]) as t:
+        assert t.getnames()[0] == "store/store.db" and t.getnames()[-1] == "manifest"
+    said = command("backup", tmp_path / "one.tar", "--data", data, code=1)
+    assert "already" in said["error"]
+    assert command("restore", tmp_path / "one.tar", "--data", tmp_path / "new")["head"] == made["head"]
+    u = up(name="new")
+    command("backup", tmp_path / "live.tar", "--data", u.data)
+    assert u.api.get("/events/verify")["ok"]
+    command("restore", tmp_path / "live.tar", "--data", tmp_path / "newer")
 
 
 def test_what_is_no_whole_backup_is_refused(stopped, up, tmp_path):

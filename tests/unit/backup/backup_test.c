@@ -216,6 +216,30 @@ static void test_incremental(void)
     is_int(restore_on(&disk->base, third.path, "/n", &back, &e), OT_OK, "and is whole: %s", e.msg);
 }
 
+/* One file, and what becomes of it. */
+static void test_packed(void)
+{
+    ot_error e = {0};
+    ot_backup_report r = backup(&plain), back;
+    must(ot_backup_pack(&disk->base, r.path, "/b/one.tar", &e), &e, "pack");
+    must(ot_disk_remove_tree(&disk->base, r.path, &e), &e, "remove");
+    is_int(restore_on(&disk->base, "/b/one.tar", "/n", &back, &e), OT_OK, "one file: %s", e.msg);
+    is_int(look_at(&disk->base, "/n/store").head.seq, 21, "comes back whole");
+    is_int(back.head.files, r.head.files, "with all that was in it");
+    ot_file *f;
+    uint64_t size;
+    must(disk->base.ops->open(&disk->base, "/b/one.tar", OT_OPEN_WRITE, 0, &f, &e), &e, "open");
+    must(f->ops->size(f, &size, &e), &e, "size");
+    must(f->ops->pwrite(f, "X", 1, 5000, &e), &e, "write");
+    is_int(restore_on(&disk->base, "/b/one.tar", "/m", &back, &e), OT_DATA_LOSS, "edited: %s",
+           e.msg);
+    ok(strstr(e.msg, "one.tar/store/store.db") != NULL, "the file in it is named");
+    must(f->ops->truncate(f, size - 3000, &e), &e, "truncate");
+    is_int(restore_on(&disk->base, "/b/one.tar", "/m", &back, &e), OT_DATA_LOSS, "cut short: %s",
+           e.msg);
+    ot_file_close(f);
+}
+
 /* A writer, the collector and a checkpoint, each in the middle of the copying. */
 typedef struct busy {
     unsigned n;
@@ -495,6 +519,7 @@ int main(void)
 {
     with(test_there_and_back);
     with(test_incremental);
+    with(test_packed);
     with(test_writers);
     with(test_missing);
     with(test_edited);
