@@ -173,15 +173,16 @@ static void tell_burning(pl_change *c, pl_objective o, const pl_budget_look *l, 
 {
     const ot_budget_rule *r = &l->rules[i];
     double rate = l->rates[i][0], left = 1 - l->rate;
-    char lng[32], shrt[32], in[32];
+    char lng[32], shrt[32], in[32], rest[96] = "nothing is left";
     int64_t lasts_us = left > 0 ? (int64_t)(left / rate * (double)l->over_us) : 0;
-    json_t *p = with_numbers(
-        pl_text(
-            "%s burns its budget %.3g times as fast as it may (over %s and %s): %.3g%% is left, "
-            "at this rate for %s",
-            pl_objective_name(o), rate, ot_format_duration(r->long_us, lng),
-            ot_format_duration(r->short_us, shrt), left * 100, ot_format_duration(lasts_us, in)),
-        o, l);
+    if (left > 0) {
+        snprintf(rest, sizeof rest, "%.3g%% is left, at this rate for %s", left * 100,
+                 ot_format_duration(lasts_us, in));
+    }
+    json_t *p = pl_text("%s burns its budget %.3g times as fast as it may (over %s and %s): %s",
+                        pl_objective_name(o), rate, ot_format_duration(r->long_us, lng),
+                        ot_format_duration(r->short_us, shrt), rest);
+    p = with_numbers(p, o, l);
     json_object_set_new(p, "severity", json_string(r->page ? "page" : "ticket"));
     json_object_set_new(p, "rate", json_real(rate));
     json_object_set_new(p, "rate_short", json_real(l->rates[i][1]));
