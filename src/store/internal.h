@@ -73,12 +73,12 @@ typedef struct ot_migration {
 } ot_migration;
 const ot_migration *ot_schema_list(size_t *n_out);
 void ot_schema_install(const ot_migration *list, size_t n); /* test seam; NULL: the product's */
-extern const char ot_schema_core[];     /* schema_core.c */
-extern const char ot_schema_models[];   /* schema_models.c */
-extern const char ot_schema_runs[];     /* schema_runs.c */
-extern const char ot_schema_windows[];  /* schema_windows.c */
-extern const char ot_schema_samples[];  /* schema_samples.c */
-extern const char ot_schema_received[]; /* schema_received.c */
-extern const char ot_schema_tally[];    /* schema_tally.c */
+extern const char ot_schema_core[];                         /* schema_core.c */
+extern const char ot_schema_models[];                       /* schema_models.c */
+extern const char ot_schema_runs[];                         /* schema_runs.c */
+extern const char ot_schema_windows[];                      /* schema_windows.c */
+extern const char ot_schema_samples[];                      /* schema_samples.c */
+extern const char ot_schema_received[];                     /* schema_received.c */
+extern const char ot_schema_tally[];                        /* schema_tally.c */
 
 #endif
