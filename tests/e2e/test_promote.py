@@ -2,13 +2,19 @@
 every way in which it must not."""
 
 import base64
+import ctypes.util
 import hashlib
+import http.client
+import http.server
 import io
 import json
 import os
+import shutil
+import ssl
 import stat
 import subprocess
 import tarfile
+import threading
 
 import numpy as np
 import pytest
@@ -512,3 +518,66 @@ def test_a_version_travels_as_a_file(pair, tmp_path):
     assert (said["version"], said["existed"]) == (1, False)
     assert target.api.get("/models/planes/versions/1")["bundle"] == hashlib.sha256(manifest).hexdigest()
     assert "already there as v1" in cli("import", file, "--data", target.data)["text"]
+
+
+# ---- another machine
+
+
+class TlsProxy:
+    """What stands before a control plane that others reach: TLS, and the name that the control plane goes by."""
+
+    def __init__(self, target, cert, key):
+        class Forward(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                c = http.client.HTTPConnection(target, timeout=PATIENCE)
+                c.request(self.command, self.path, body or None, {
+                    k: v for k, v in self.headers.items() if k.lower() in ("authorization", "overtake-actor", "content-type")})
+                r = c.getresponse()
+                data = r.read()
+                c.close()
+                self.send_response(r.status)
+                self.send_header("Content-Type", r.headers["Content-Type"])
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+            do_POST = do_GET
+
+            def log_message(self, *_):
+                pass
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forward)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.server.handle_error = lambda *_: None  # a client that does not trust us goes away
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"https://localhost:{self.server.server_address[1]}"
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl, which makes the certificate, is not here")
+@pytest.mark.skipif(ctypes.util.find_library("curl") is None, reason="libcurl is not here")
+def test_over_tls(pair, tmp_path):
+    source, target = pair
+    cert, key, other = (str(tmp_path / n) for n in ("cert.pem", "key.pem", "other.pem"))
+    for out in (cert, other):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                        "-addext", "subjectAltName=DNS:localhost", "-keyout", key if out == cert else key + "2",
+                        "-out", out], check=True, capture_output=True)
+    proxy = TlsProxy(target.control, cert, key)
+    send = ["promote", "planes@1", "--data", source.data, "--to", proxy.url, "--token-file", target.data / "token"]
+    said = cli(*send, env={"SSL_CERT_FILE": other}, code=1)
+    assert "certificate" in said["error"] and proxy.url in said["error"], said
+    assert kept(target) == [] and target.api.get("/models")["models"] == []
+    said = cli(*send, env={"SSL_CERT_FILE": cert})
+    assert said["version"] == 1
+    said = cli("models", "--url", proxy.url + "/", "--data", target.data, env={"SSL_CERT_FILE": cert})
+    assert said["models"][0]["name"] == "planes"
+    said = cli("models", "nosuch", "--url", proxy.url, "--data", target.data, env={"SSL_CERT_FILE": cert}, code=1)
+    assert "nosuch" in said["error"]
+    proxy.close()
