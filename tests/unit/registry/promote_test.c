@@ -228,9 +228,21 @@ static void test_refused(void)
     OT_AUTO(ot_str_done) ot_str status = OT_STR_INIT;
     ot_received got;
     ok(prepare("four", "{\"v\": 4}", LINEAGE, &s, &e), "signed %s", e.msg);
-    s.manifest.data[0] = ' ';
+    ot_str_addc(&s.manifest, ' ');
     ok(open_it(&s, &status, &e) == OT_INVALID && !is_kept(&s), "another manifest: %s", e.msg);
-    s.manifest.data[0] = '{';
+    s.manifest.data[--s.manifest.len] = 0;
+    OT_AUTO(ot_envelope_done) ot_envelope envelope = {0};
+    OT_AUTO(ot_str_done) ot_str forged = OT_STR_INIT;
+    ot_signer stranger;
+    ok(ot_signer_open(disk, at("stranger.key"), &stranger, &e) == OT_OK &&
+           ot_envelope_parse(s.envelope.data, s.envelope.len, &envelope, &e) == OT_OK &&
+           ot_envelope_sign(&stranger, envelope.type, envelope.payload.data, envelope.payload.len,
+                            &forged, &e) == OT_OK,
+       "the same statement in a stranger's envelope");
+    ok(ot_incoming_open(&in, forged.data, forged.len, s.manifest.data, s.manifest.len, &status,
+                        &e) == OT_DENIED &&
+           !is_kept(&s),
+       "is not trusted: %s", e.msg);
     /* Bytes changed on the way, or by a disk. */
     ok(open_it(&s, &status, &e) == OT_OK, "opened");
     ok(ot_incoming_write(&in, &s.bundle, "model/null.json", 0, "{\"v\": 5}", 8, &e) == OT_OK,
