@@ -268,7 +268,7 @@ static ot_rc open_keys(api *a, ot_error *err)
 {
     char path[OT_PATH_MAX];
     OT_TRY(ot_path_join(a->incoming, a->opt->data_dir, OT_INCOMING_DIR, err));
-    OT_TRY(ot_path_join(path, a->opt->data_dir, "signing.key", err));
+    OT_TRY(ot_path_join(path, a->opt->data_dir, OT_SIGNER_FILE, err));
     return ot_signer_open(ot_disk_posix(), path, &a->signer, err);
 }
 

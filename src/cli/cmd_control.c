@@ -37,7 +37,7 @@ static ot_rc take_data(struct control *c, ot_error *err)
     const char *data = ot_args_str(c->args, "data");
     if (!ot_args_given(c->args, "lock-fd")) {
         OT_TRY(ot_datadir_take(data, c->data, &c->lock, err));
-        return ot_datadir_token(c->data, err);
+        return ot_datadir_secrets(c->data, err);
     }
     OT_TRY(ot_datadir_absolute(data, c->data, err));
     return take_fd(c->args, "lock-fd", &c->lock, err);

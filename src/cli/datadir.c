@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "cli/handover.h"
 #include "launch/proc.h"
+#include "model/trust.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -167,6 +168,15 @@ ot_rc ot_datadir_token(const char *dir, ot_error *err)
     ot_hex(secret, sizeof secret, text);
     text[2 * TOKEN_BYTES] = '\n';
     return ot_disk_write_atomic(d, path, text, 2 * TOKEN_BYTES + 1, 0600, err);
+}
+
+ot_rc ot_datadir_secrets(const char *dir, ot_error *err)
+{
+    char path[OT_PATH_MAX];
+    OT_AUTO(ot_signer_wipe) ot_signer signer = {0};
+    OT_TRY(ot_datadir_token(dir, err));
+    OT_TRY(ot_path_join(path, dir, OT_SIGNER_FILE, err));
+    return ot_signer_open(ot_disk_posix(), path, &signer, err);
 }
 
 ot_rc ot_datadir_announce(const char *dir, const char *address, ot_error *err)

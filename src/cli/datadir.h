@@ -26,6 +26,8 @@ ot_rc ot_datadir_retake(const char *path, char out[OT_PATH_MAX], ot_error *err) 
 ot_rc ot_datadir_owner(const char *dir, int *pid_out, bool *upgrades_out, ot_error *err) OT_CHECKED;
 /* Makes the control API's token if there is none. OT_DENIED when others can read it. */
 ot_rc ot_datadir_token(const char *dir, ot_error *err) OT_CHECKED;
+/* The same for the token and the key that the control plane signs with (model/trust.h). */
+ot_rc ot_datadir_secrets(const char *dir, ot_error *err) OT_CHECKED;
 /* Writes down where commands find the control plane. */
 ot_rc ot_datadir_announce(const char *dir, const char *address, ot_error *err) OT_CHECKED;
 /* The control API is for this machine only. */

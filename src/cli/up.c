@@ -204,7 +204,7 @@ static ot_rc set_up(struct up *u, ot_handover_kind kind, int memory, ot_error *e
     OT_TRY(ot_datadir_check_control(ot_args_addr(u->args, "control"), "control", err));
     if (kind == OT_HANDOVER_NONE) {
         OT_TRY(ot_datadir_take(ot_args_str(u->args, "data"), u->upgrade.data, &h->lock, err));
-        OT_TRY(ot_datadir_token(u->upgrade.data, err));
+        OT_TRY(ot_datadir_secrets(u->upgrade.data, err));
         OT_TRY(open_listeners(u, err));
     } else {
         OT_TRY(take_over(u, kind, memory, err));

@@ -18,10 +18,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define OT_KEY_ID 17           /* 16 hex digits + NUL */
-#define OT_KEY_TEXT 61         /* base64 + NUL */
-#define OT_KEY_FILE_MAX 4096   /* bytes of a file with a key */
-#define OT_ENVELOPE_MAX 393216 /* bytes of an envelope as JSON */
+#define OT_KEY_ID 17                 /* 16 hex digits + NUL */
+#define OT_KEY_TEXT 61               /* base64 + NUL */
+#define OT_SIGNER_FILE "signing.key" /* in the data directory */
+#define OT_KEY_FILE_MAX 4096         /* bytes of a file with a key */
+#define OT_ENVELOPE_MAX 393216       /* bytes of an envelope as JSON */
 #define OT_ENVELOPE_PAYLOAD_MAX 262144
 #define OT_ENVELOPE_TYPE_MAX 127
 #define OT_ENVELOPE_SIGNATURES_MAX 8

@@ -435,8 +435,8 @@ def test_trust_is_kept_with_events(pair):
     assert key_of(target) == mine and target.api.get("/trust")["keys"][0]["key"] == key
     target.stop()
     (target.data / "signing.key").chmod(0o644)
-    with pytest.raises(RuntimeError):
-        target.start("--nothing")
+    with pytest.raises(RuntimeError, match="signing.key can be read by others"):
+        target.start()
     (target.data / "signing.key").chmod(0o600)
     target.start()
 
