@@ -36,7 +36,8 @@ typedef struct ot_store_options {
 /* Opens or creates the store in directory `dir` (made if missing) and brings its schema forward, a
  * copy of the database kept beside it (docs/upgrade.md). A newer schema stays as it is.
  * `opt` may be NULL. OT_UNAVAILABLE: another process uses the directory. OT_PRECONDITION: the
- * schema is too new for this program, or the file is not a store. OT_DATA_LOSS: the file is damaged.
+ * schema is too new for this program, or the file is not a store. OT_DATA_LOSS: the file is
+ * damaged.
  */
 ot_rc ot_store_open(ot_disk *disk, const char *dir, const ot_store_options *opt,
                     ot_store **store_out, ot_error *err) OT_CHECKED;
