@@ -201,6 +201,8 @@ test-long: deps deps-tools
 	@seq 1 4 | xargs -P 2 -I '{}' env OT_CRASH_SEED='{}' OT_CRASH_TXNS=$(CRASH_TXNS) $(CRASH_TEST)
 	@BUILD=$(BUILD) $(PYTHON) tests/e2e/kill_campaign.py --kills $(KILLS)
 	@BUILD=$(BUILD) $(PYTHON) tests/e2e/demo_kills.py --kills $(KILLS)
+	@BUILD=$(BUILD) OT_UPGRADE_SEEDS=10 OT_UPGRADE_ROUNDS=20 OT_PREVIOUS_LIMIT_S=0 \
+	    $(PYTHON) -m pytest -q -rs tests/e2e/test_upgrade.py tests/e2e/test_neighbours.py
 	@$(MAKE) --no-print-directory cross-test
 
 # Pictures of every scene of the page, for a person to look at.
