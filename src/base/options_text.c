@@ -96,15 +96,21 @@ static const char *value_name(const ot_opt *o)
     return o->value != NULL ? o->value : names[o->type];
 }
 
+/* What is on by itself is written as what turns it off. */
+static const char *negation(const ot_opt *o)
+{
+    bool on = o->type == OT_OPT_BOOL && o->def != NULL &&
+              (strcmp(o->def, "yes") == 0 || strcmp(o->def, "true") == 0);
+    return on ? "no-" : "";
+}
+
 static void help_option(const ot_opt *o, ot_str *out)
 {
     char left[96], letter[8] = "    ";
     if (o->letter != 0) {
         snprintf(letter, sizeof letter, "-%c, ", o->letter);
     }
-    bool on = o->type == OT_OPT_BOOL && o->def != NULL &&
-              (strcmp(o->def, "yes") == 0 || strcmp(o->def, "true") == 0);
-    snprintf(left, sizeof left, "%s--%s%s%s%s", letter, on ? "no-" : "", o->name,
+    snprintf(left, sizeof left, "%s--%s%s%s%s", letter, negation(o), o->name,
              o->type == OT_OPT_BOOL ? "" : " ", value_name(o));
     ot_str_addf(out, "  %-30s  %s", left, o->help != NULL ? o->help : "");
     if (o->choices != NULL) {
@@ -185,7 +191,7 @@ static void completion_options(const ot_opt *opts, size_t n, ot_str *out)
 {
     for (size_t i = 0; i < n; i++) {
         if (!opts[i].hidden) {
-            ot_str_addf(out, " --%s", opts[i].name);
+            ot_str_addf(out, " --%s%s", negation(&opts[i]), opts[i].name);
         }
     }
 }
