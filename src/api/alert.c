@@ -1,5 +1,6 @@
 #include "api/alert.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sock.h"
@@ -55,6 +56,11 @@ static target split_url(const char *url)
     const char *host = url + (t.secure ? strlen("https://") : strlen("http://"));
     size_t n = strcspn(host, "/?#");
     t.path = host + n;
+    const char *login = memrchr(host, '@', n);
+    if (login != NULL) {
+        n -= (size_t)(login + 1 - host);
+        host = login + 1;
+    }
     snprintf(t.host, sizeof t.host, "%.*s", (int)OT_MIN(n, sizeof t.host - 8), host);
     bool port = memchr(host, ':', n) != NULL && host[n - 1] != ']';
     if (!t.secure && !port) {
@@ -89,12 +95,13 @@ static ot_rc deliver_plain(const target *t, const char *json, ot_error *err)
     return rc;
 }
 
-/* False: the process ends. */
+/* False: the process ends. Alerts that come meanwhile wake it too; they wait. */
 static bool pause_us(ot_alerts *a, int64_t us)
 {
     pthread_mutex_lock(&a->lock);
-    if (!a->stopping) {
-        ot_cond_wait_us(&a->wake, &a->lock, us);
+    uint64_t due = ot_clock_mono_ns() + (uint64_t)us * 1000;
+    for (uint64_t now; !a->stopping && (now = ot_clock_mono_ns()) < due;) {
+        ot_cond_wait_us(&a->wake, &a->lock, (int64_t)((due - now) / 1000) + 1);
     }
     bool goes_on = !a->stopping;
     pthread_mutex_unlock(&a->lock);

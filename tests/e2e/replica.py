@@ -19,7 +19,8 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("BUILD", "build/release")
 OVERTAKE = BUILD / "overtake"
-PATIENCE = 60  # seconds a state may take to come about; nothing is asserted about how long it takes
+# Seconds a state may take to come about; nothing is asserted about how long it takes. A build with sanitizers takes longer.
+PATIENCE = int(os.environ.get("PATIENCE", 60))
 
 
 def wait_for(what, fn):
