@@ -314,7 +314,8 @@ class Traffic:
 
     def send_labels(self):
         n = min(len(self.ids), 50_000)
-        take, self.ids = self.ids[:n], self.ids[n:]
+        take = self.ids[:n]
+        del self.ids[:n]  # in place: the other thread adds to this list
         if take:
             try:
                 self.accepted += self.up.api.post(f"/deployments/{self.deployment}/labels", {
