@@ -297,7 +297,10 @@ void pl_budget_tick(pl_app *a)
         return;
     }
     ot_error err = {0};
-    a->look_us = now + step;
+    const char *name = a->app->app;
+    /* After the first look each app has a moment of its own, so that many do not come at once. */
+    uint64_t early = a->look_us == 0 ? ot_hash_stable(name, strlen(name), 0) % (uint64_t)step : 0;
+    a->look_us = now + step - (int64_t)early;
     for (pl_objective o = 0; o < PL_OBJECTIVES; o++) {
         if (look(a, o, &a->looks[o], &err) == OT_OK) {
             say(a, o);

@@ -421,6 +421,10 @@ static void test_objective_taken_away(void)
     driver_apply_ok(&d, yaml_with("objectives: {accuracy: {at_least: 0.9}}\n"));
     driver_forward(&d, MIN_US);
     is_str(why_off(&d), "", "whoever takes the objective away has acted");
+    driver_apply_ok(&d, yaml_with("objectives: {availability: {at_least: 0.999, over: 59s}}\n"));
+    minute(&d, OT_TALLY_AVAILABILITY, 6000, 6000);
+    ok(budget_of(&d, "availability") == NULL, "over less than a minute there is none");
+    is_str(why_off(&d), "", "and nothing to spend");
     driver_close(&d);
 }
 
