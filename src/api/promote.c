@@ -248,16 +248,15 @@ static ot_rc finish_work(job *j, ot_error *err)
 static ot_rc release_received(job *j, ot_error *err)
 {
     const ot_received *r = &j->received;
-    char text[OT_ERROR_MSG_MAX + 512], reason[512];
+    char text[OT_ERROR_MSG_MAX + 512];
     ot_error why = {0};
     OT_AUTO(ot_str_done) ot_str acted = OT_STR_INIT;
     bool app = ot_pipeline_has_app(j->a->pipeline, r->model);
     j->a->touched = true;
-    snprintf(reason, sizeof reason, "it %s", r->text);
     ot_person_act act = {.verb = "release",
                          .app = r->model,
                          .actor = j->actor,
-                         .reason = reason,
+                         .reason = "promoted to this server",
                          .version = r->registered.version};
     bool released = app && !r->registered.existed &&
                     ot_pipeline_act(j->a->pipeline, &act, &acted, &why) == OT_OK;

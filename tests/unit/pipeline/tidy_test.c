@@ -30,6 +30,7 @@ int main(void)
     for (int id = 900; id < 930; id++) {
         old_run(id);
     }
+    write_file("tidy/incoming/abandoned/bundle/manifest.json", "x");
     driver_open(&d, "tidy");
     driver_apply_ok(&d, app_yaml);
     driver_settle(&d);
@@ -55,6 +56,11 @@ int main(void)
     ok(pl_code_materialise(d.store, &code, at("again"), &err) == OT_OK && there("again/train.sh"),
        "the program can be laid out from it");
     ok(there("tidy/runs/1/log"), "the champion's run has its log");
+    ok(there("tidy/incoming/abandoned"), "what comes in may take a pause");
+
+    driver_forward(&d, 24 * HOUR);
+    driver_settle(&d);
+    ok(!there("tidy/incoming/abandoned"), "of a day at most");
     driver_close(&d);
     return world_end();
 }
