@@ -31,8 +31,9 @@ ROW_fleet    := $(HIGH)
 TOP          := pipeline fleet $(HIGH)
 ROW_api      := $(TOP)
 ROW_doctor   := $(MID)
-ROW_cli      := api doctor $(TOP)
-MODULES      := cli api doctor $(TOP)
+ROW_simulate := $(TOP)
+ROW_cli      := api doctor simulate $(TOP)
+MODULES      := cli api doctor simulate $(TOP)
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wvla -Wundef -Wcast-qual -Wformat=2 -Wno-format-truncation $(if $(WERROR),-Werror)

@@ -73,6 +73,8 @@ struct ot_file {
 };
 
 ot_disk *ot_disk_posix(void); /* the system's files; static, never destroyed */
+/* The same without any fsync: for what is thrown away when the process ends. */
+ot_disk *ot_disk_scratch(void);
 
 /* Conveniences over the operations above; they work on every ot_disk. */
 static inline void ot_file_close(ot_file *f)

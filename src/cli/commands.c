@@ -11,6 +11,7 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_init_command,
     &ot_cli_check_command,
     &ot_cli_apply_command,
+    &ot_cli_simulate_command,
     &ot_cli_labels_import_command,
     /* Look */
     &ot_cli_status_command,

@@ -31,6 +31,8 @@ void ot_cli_view_accuracy(const json_t *answer, ot_str *out);
 void ot_cli_view_replicas(const json_t *answer, ot_str *out);
 void ot_cli_view_backup(const json_t *answer, ot_str *out);
 void ot_cli_view_restored(const json_t *answer, ot_str *out);
+/* With `explain` also what happened in the rehearsal of the proposed policy, line by line. */
+void ot_cli_view_simulated(const json_t *answer, bool explain, ot_str *out);
 
 /* A line of a view: a name of up to 10 letters, then text. */
 void ot_cli_view_name(ot_str *out, const char *name);

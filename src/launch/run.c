@@ -201,6 +201,15 @@ ot_rc ot_launch_start(const char *rundir, const ot_launch_spec *spec, const char
     return rc;
 }
 
+ot_rc ot_launch_record(const char *rundir, const ot_launch_spec *spec, const ot_launch_exit *end,
+                       ot_error *err)
+{
+    OT_TRY(ot_launch_spec_check(spec, err));
+    OT_TRY(ot_disk_mkdirs(ot_disk_posix(), rundir, 0755, err));
+    OT_TRY(ot_launch_spec_write(rundir, spec, err));
+    return ot_launch_exit_write(rundir, end, err);
+}
+
 /* --- watching -------------------------------------------------------------------------------- */
 
 static bool exists(const char *rundir, const char *name)

@@ -103,6 +103,10 @@ typedef struct ot_launch_status {
  * the caller closes it. */
 ot_rc ot_launch_start(const char *rundir, const ot_launch_spec *spec, const char *exe, int *fd_out,
                       ot_error *err) OT_CHECKED;
+/* The record of a run that was executed in another way: it is found here as one that has ended. The
+ * directory is made if missing. */
+ot_rc ot_launch_record(const char *rundir, const ot_launch_spec *spec, const ot_launch_exit *end,
+                       ot_error *err) OT_CHECKED;
 /* What is known now, from the directory. Never blocks on the program. */
 ot_rc ot_launch_poll(const char *rundir, ot_launch_status *status_out, ot_error *err) OT_CHECKED;
 /* The descriptor of ot_launch_start for a run found again after a restart. OT_NOT_FOUND when the

@@ -38,26 +38,25 @@ static json_t *diff_lines(const char *before, const char *after)
     return out;
 }
 
-struct apply_txn {
-    const ot_pipeline *p;
-    const ot_app *app;
-    const char *file, *dir;
-};
+ot_rc pl_app_save(ot_txn *txn, const ot_pipeline *p, const ot_app *app, ot_error *err)
+{
+    json_t *j = json_pack("{s:s,s:s,s:s}", "yaml", app->yaml, "file", app->file, "dir", app->dir);
+    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    if (text == NULL) {
+        return ot_fail(err, OT_INVALID, "%s: not valid UTF-8", app->file);
+    }
+    ot_rc rc = ot_kv_set(txn, "app.file", app->app, text, strlen(text), err);
+    free(text);
+    OT_TRY(rc);
+    return pl_note_incarnations(txn, p, app->serve.deployment, err);
+}
 
 static ot_rc save_file(ot_txn *txn, void *arg, pl_state *next, ot_error *err)
 {
     (void)next;
-    struct apply_txn *t = arg;
-    json_t *j = json_pack("{s:s,s:s,s:s}", "yaml", t->app->yaml, "file", t->file, "dir", t->dir);
-    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
-    json_decref(j);
-    if (text == NULL) {
-        return ot_fail(err, OT_INVALID, "%s: not valid UTF-8", t->file);
-    }
-    ot_rc rc = ot_kv_set(txn, "app.file", t->app->app, text, strlen(text), err);
-    free(text);
-    OT_TRY(rc);
-    return pl_note_incarnations(txn, t->p, t->app->serve.deployment, err);
+    const pl_app *a = arg;
+    return pl_app_save(txn, a->p, a->app, err);
 }
 
 static ot_rc check_deployment(ot_pipeline *p, const ot_app *app, ot_error *err)
@@ -128,13 +127,12 @@ static ot_rc put_in_force(ot_pipeline *p, pl_app *a, ot_app *app, const char *ac
                           ot_error *err)
 {
     ot_app *old = a->app;
-    struct apply_txn t = {.p = p, .app = app, .file = app->file, .dir = app->dir};
     char object[96];
     snprintf(object, sizeof object, "app/%s", app->app);
     a->app = app;
     pl_change c = pl_change_of(a);
     c.extra = save_file;
-    c.arg = &t;
+    c.arg = a;
     c.next.code = *code;
     json_t *payload = pl_text("app %s applied", app->app);
     json_t *copy = json_deep_copy(changed);

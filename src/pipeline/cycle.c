@@ -183,7 +183,7 @@ void pl_cycle_launched(pl_app *a, ot_rc rc, const ot_error *err, const pl_data *
         ot_fd_close(&fd);
         return;
     }
-    if (fd >= 0) {
+    if (rc == OT_OK) {
         watch(a, fd);
     } else {
         pl_cycle_go(a); /* it was running already: find it */

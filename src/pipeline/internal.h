@@ -280,6 +280,12 @@ ot_rc pl_code_materialise(ot_store *store, const ot_digest *code, const char *di
  * for good. */
 ot_blob_live_fn pl_code_live;
 
+/* --- apply.c ----------------------------------------------------------------------------------
+ */
+
+/* Keeps the file that is in force. */
+ot_rc pl_app_save(ot_txn *txn, const ot_pipeline *p, const ot_app *app, ot_error *err) OT_CHECKED;
+
 /* --- tidy.c -----------------------------------------------------------------------------------
  */
 

@@ -502,8 +502,31 @@ static void post(job *j, ot_pipeline_work_fn *work, ot_pipeline_done_fn *done)
     }
 }
 
+/* Who executes runs lays them out too. */
+static void start_elsewhere(pl_app *a, pl_step step)
+{
+    const ot_pipeline_ports *ports = &a->p->ports;
+    const pl_data none = {0};
+    char dir[OT_PATH_MAX];
+    ot_error err = {0};
+    pl_run_dir(a->p, a->st.cycle.run, dir);
+    ot_pipeline_run r = {.app = a->app->app,
+                         .step = pl_step_name(step),
+                         .model = a->app->train.model,
+                         .run = a->st.cycle.run,
+                         .version = a->st.cycle.version,
+                         .champion = a->st.champion,
+                         .dir = dir};
+    ot_rc rc = ports->start_run(ports->self, &r, &err);
+    pl_cycle_launched(a, rc, &err, &none, 0, -1);
+}
+
 void pl_job_start(pl_app *a, pl_step step)
 {
+    if (a->p->ports.start_run != NULL) {
+        start_elsewhere(a, step);
+        return;
+    }
     job *j = job_new(a);
     if (j == NULL) {
         return;

@@ -24,6 +24,15 @@ typedef struct ot_pipeline ot_pipeline;
 typedef ot_rc ot_pipeline_work_fn(void *arg, ot_error *err);
 typedef void ot_pipeline_done_fn(void *arg, ot_rc rc, const ot_error *err);
 
+/* A run as who starts it elsewhere sees it; valid during the call. */
+typedef struct ot_pipeline_run {
+    const char *app, *step; /* "train", "package", "evaluate" */
+    const char *model;      /* train: where the model must lie under DIR/work/ */
+    int64_t run;
+    int64_t version, champion; /* evaluate: the candidate and what serves (0: nothing does) */
+    const char *dir;           /* of the run; may not be there yet */
+} ot_pipeline_run;
+
 /* What the pipeline asks of the process around it. */
 typedef struct ot_pipeline_ports {
     void *self;
@@ -36,6 +45,10 @@ typedef struct ot_pipeline_ports {
                    ot_error *err);
     /* Calls ot_pipeline_run_ended(run) when `fd` becomes readable, then closes it. */
     void (*watch_run)(void *self, int64_t run, int fd);
+    /* Starts a run. NULL: it is laid out in its directory and launched as a process. Whoever takes
+     * this over leaves in the directory what a process would have left (launch/run.h, jobs.c) and
+     * then calls ot_pipeline_run_ended; watch_run is called with fd -1. */
+    ot_rc (*start_run)(void *self, const ot_pipeline_run *run, ot_error *err);
     /* Delivers an alert to a webhook; must not block. */
     void (*alert)(void *self, const char *url, const char *json);
 } ot_pipeline_ports;
@@ -64,6 +77,19 @@ ot_rc ot_pipeline_site(ot_pipeline *p, const char *path, ot_error *err) OT_CHECK
  * apply starts a run. */
 ot_rc ot_pipeline_apply(ot_pipeline *p, const char *yaml, size_t n, const char *file,
                         const char *dir, const char *actor, bool diff_only, ot_str *json_out,
+                        ot_error *err) OT_CHECKED;
+
+/* An app whose champion was made elsewhere: it serves, and its evidence begins now.
+ * OT_EXISTS: the app is here already. */
+typedef struct ot_pipeline_adopted {
+    const char *yaml, *file, *dir; /* as for ot_pipeline_apply */
+    const char *bundle;            /* directory of the champion's bundle, copied */
+    int64_t since_us;              /* when it began to serve; 0: now */
+    int64_t labels_new;            /* that joined since its training began */
+    const int64_t *fired_us;       /* when triggers fired before, oldest first */
+    size_t n_fired;
+} ot_pipeline_adopted;
+ot_rc ot_pipeline_adopt(ot_pipeline *p, const ot_pipeline_adopted *in, int64_t *version_out,
                         ot_error *err) OT_CHECKED;
 
 /* Timers: call at ot_pipeline_next_us (wall clock; INT64_MAX: never) and after anything else. */

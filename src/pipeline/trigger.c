@@ -200,8 +200,8 @@ void pl_trigger_tick(pl_app *a)
 int64_t pl_trigger_next_us(const pl_app *a)
 {
     /* Ages and rates pass without an event; a minute is fine for what is counted in days. */
-    int64_t next = ot_clock_wall_us() + 60000000;
-    if (a->st.cool_until_us != 0) {
+    int64_t now = ot_clock_wall_us(), next = now + 60000000;
+    if (a->st.cool_until_us > now) {
         next = OT_MIN(next, a->st.cool_until_us);
     }
     return next;

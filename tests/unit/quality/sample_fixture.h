@@ -32,7 +32,7 @@ static void listen(void *arg, const ot_finding *f)
     }
 }
 
-static ot_quality_config labels_config(const char *deployment, told *t)
+__attribute__((unused)) static ot_quality_config labels_config(const char *deployment, told *t)
 {
     heard unused;
     ot_quality_config c = config_of(deployment, &unused);
