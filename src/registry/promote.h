@@ -40,7 +40,8 @@ ot_rc ot_incoming_open(const ot_incoming *in, const char *envelope, size_t n_env
  * it is registered here already; `files` are those that lack bytes. OT_NOT_FOUND: not open. */
 ot_rc ot_incoming_status(const ot_incoming *in, const ot_digest *bundle, ot_str *json_out,
                          ot_error *err) OT_CHECKED;
-/* The next bytes of a file. OT_PRECONDITION: it has another length by now. */
+/* The next bytes of a file. They are not synced: what a power cut takes of them shows in the
+ * digests at the end. OT_PRECONDITION: it has another length by now. */
 ot_rc ot_incoming_write(const ot_incoming *in, const ot_digest *bundle, const char *path,
                         uint64_t offset, const void *p, size_t n, ot_error *err) OT_CHECKED;
 

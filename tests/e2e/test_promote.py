@@ -523,15 +523,23 @@ def test_a_version_travels_as_a_file(pair, tmp_path):
 # ---- another machine
 
 
-class TlsProxy:
-    """What stands before a control plane that others reach: TLS, and the name that the control plane goes by."""
+class Proxy:
+    """What stands before a control plane that others reach: the name that the control plane goes by, and TLS where there is
+    a certificate. It notes the bytes of each piece, and goes away instead of passing one on when `pieces_max` came."""
 
-    def __init__(self, target, cert, key):
+    def __init__(self, target, cert=None, key=None, pieces_max=None):
+        pieces = self.pieces = []
+
         class Forward(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if "/file?" in self.path:
+                    if len(pieces) == pieces_max:
+                        self.close_connection = True
+                        return
+                    pieces.append(len(body))
                 c = http.client.HTTPConnection(target, timeout=PATIENCE)
                 c.request(self.command, self.path, body or None, {
                     k: v for k, v in self.headers.items() if k.lower() in ("authorization", "overtake-actor", "content-type")})
@@ -547,13 +555,15 @@ class TlsProxy:
 
             def log_message(self, *_):
                 pass
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(cert, key)
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forward)
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
-        self.server.handle_error = lambda *_: None  # a client that does not trust us goes away
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        if cert:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(cert, key)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+            self.server.handle_error = lambda *_: None  # a client that does not trust us goes away
+            self.url = f"https://localhost:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"https://localhost:{self.server.server_address[1]}"
 
     def close(self):
         self.server.shutdown()
@@ -569,7 +579,7 @@ def test_over_tls(pair, tmp_path):
         subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
                         "-addext", "subjectAltName=DNS:localhost", "-keyout", key if out == cert else key + "2",
                         "-out", out], check=True, capture_output=True)
-    proxy = TlsProxy(target.control, cert, key)
+    proxy = Proxy(target.control, cert, key)
     send = ["promote", "planes@1", "--data", source.data, "--to", proxy.url, "--token-file", target.data / "token"]
     said = cli(*send, env={"SSL_CERT_FILE": other}, code=1)
     assert "certificate" in said["error"] and proxy.url in said["error"], said
@@ -581,3 +591,21 @@ def test_over_tls(pair, tmp_path):
     said = cli("models", "nosuch", "--url", proxy.url, "--data", target.data, env={"SSL_CERT_FILE": cert}, code=1)
     assert "nosuch" in said["error"]
     proxy.close()
+
+
+def test_the_command_goes_on_where_it_broke_off(pair):
+    source, target = pair
+    sizes = [f["size"] for f in json.loads(file_of(source, "manifest.json"))["files"]]
+
+    def send(pieces_max=None, code=0):
+        proxy = Proxy(target.control, pieces_max=pieces_max)
+        said = cli("promote", "planes@1", "--data", source.data, "--to", proxy.url, "--token-file", target.data / "token",
+                   code=code)
+        proxy.close()
+        return said, proxy.pieces
+    said, first = send(pieces_max=2, code=1)
+    assert "the same command again goes on from there" in said["error"] and first == sizes[:2]
+    said, rest = send()
+    assert said["version"] == 1 and first + rest == sizes
+    said, none = send()
+    assert said["existed"] and none == []
