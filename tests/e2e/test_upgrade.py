@@ -244,6 +244,8 @@ def test_what_is_refused(loop, tmp_path):
     refused(u, "does not start")
     binary.path.unlink()
     refused(u, "No such file|not found")
+    binary.put_version("9.9.9", (b"\"schema\": ", b"\"schemx\": "))
+    refused(u, "schema up to version 0 and this one up to")
     binary.put_version("9.9.9", (b"\"handover\"", b"\"handovxr\""))
     refused(u, "can't take over")
     binary.put_version("9.9.9", (b"workers\0", b"wxrkers\0"))
@@ -321,6 +323,29 @@ def test_the_end_in_the_middle(loop):
     pids = children(u, "serve") + children(u, "control")
     u.stop()
     assert not any(alive(p) for p in pids)
+
+
+def test_a_kill_in_the_middle(loop):
+    """kill -9 of the supervisor during an upgrade: all that it had started drains, and the next `up` finds all."""
+    u, _, binary = loop
+    u.expect_log("desired state not sent", "another overtake was killed")
+    with Traffic(u, "planes", pause=0.002) as t:
+        busy_with(t)
+    assert t.problems == []
+    u.process.send_signal(signal.SIGHUP)
+    wait_for("a second replica", lambda: len(children(u, "serve")) == 2 or None)
+    pids = children(u, "serve") + children(u, "control")
+    u.kill()
+    u.start()
+    wait_for("those before to end", lambda: not any(alive(p) for p in pids))
+    u.wait_serves("planes", 1, X)
+    wait_for("labels joined", lambda: u.api.app("planes")["quality"]["labels"]["waiting"] == 0)
+    assert u.api.app("planes")["quality"]["labels"]["joined"] == t.accepted == t.answered * t.rows
+    assert u.api.get("/events/verify")["ok"] and upgrade(u)["type"] == "upgrade.finished"
+
+
+def busy_with(t):
+    wait_for("traffic", lambda: t.problems or t.accepted > 500)
 
 
 def children(u, name):
