@@ -148,6 +148,33 @@ static void damaged(void)
     }
 }
 
+/* In an upgrade a second process writes here before the first has ended. */
+static void beside_another(void)
+{
+    ot_spool *old = open_spool(21, 1 << 20), *new = NULL;
+    ot_error err;
+    uint64_t incarnation = 0;
+    ok(add(old, OT_STREAM_SAMPLE, "old one", 1), "a push of the first");
+    ok(ot_spool_open(ot_disk_posix(), dir, 22, 1 << 20, &new, &err) == OT_OK, "a second");
+    is_int(files(new), 0, "sees nothing of the first's");
+    ok(add(new, OT_STREAM_SAMPLE, "new", 1), "its own");
+    is_str(next(new, OT_STREAM_SAMPLE, NULL, NULL), "new", "goes out");
+    ok(add(old, OT_STREAM_SAMPLE, "old two", 1), "the first writes on");
+    is_str(next(old, OT_STREAM_SAMPLE, NULL, NULL), "old one", "and pushes");
+    ot_spool_ack(old, OT_STREAM_SAMPLE, 21, 1);
+    ot_spool_close(old);
+    ok(ot_spool_adopt(new, &err) == OT_OK && files(new) == 2,
+       "when it has ended what is left is taken");
+    ok(ot_spool_adopt(new, &err) == OT_OK && files(new) == 2, "once");
+    is_str(next(new, OT_STREAM_SAMPLE, NULL, NULL), "", "not beside its own");
+    ot_spool_ack(new, OT_STREAM_SAMPLE, 22, 1);
+    is_str(next(new, OT_STREAM_SAMPLE, NULL, &incarnation), "old two", "but after it");
+    is_int(incarnation, 21, "under the name that it has");
+    ot_spool_ack(new, OT_STREAM_SAMPLE, 21, 2);
+    is_int(files(new), 0, "all is gone");
+    ot_spool_close(new);
+}
+
 int main(void)
 {
     strcpy(dir, "/tmp/overtake-spool-XXXXXX");
@@ -158,6 +185,7 @@ int main(void)
     earlier_incarnations();
     limits();
     damaged();
+    beside_another();
     ot_error err;
     is_int(ot_disk_remove_tree(ot_disk_posix(), dir, &err), OT_OK, "cleaned up");
     return tap_done();
