@@ -416,33 +416,34 @@ static ot_rc commit_txn(ot_txn *txn, void *arg, ot_error *err)
     return save_state(txn, c->app, &c->next, err);
 }
 
-static ot_rc alert_text(void *arg, const ot_event *e, ot_error *err)
-{
-    json_t *payload = e->payload != NULL ? json_loads(e->payload, 0, NULL) : json_null();
-    json_t *j = json_pack("{s:s,s:s,s:s,s:I,s:I,s:o?}", "app", e->scope, "type", e->type, "object",
-                          e->object, "event", (json_int_t)e->seq, "time_us", (json_int_t)e->time_us,
-                          "payload", payload);
-    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
-    json_decref(j);
-    *(char **)arg = text;
-    return text != NULL ? OT_OK : ot_fail(err, OT_EXHAUSTED, "no memory for an alert");
-}
-
 struct alert_ask {
+    const char *app;
     uint64_t seq;
     char *text;
 };
 
+static ot_rc alert_text(void *arg, const ot_event *e, ot_error *err)
+{
+    struct alert_ask *ask = arg;
+    json_t *payload = e->payload != NULL ? json_loads(e->payload, 0, NULL) : json_null();
+    json_t *j = json_pack("{s:s,s:s,s:s,s:I,s:I,s:o?}", "app", ask->app, "type", e->type, "object",
+                          e->object, "event", (json_int_t)e->seq, "time_us", (json_int_t)e->time_us,
+                          "payload", payload);
+    ask->text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    return ask->text != NULL ? OT_OK : ot_fail(err, OT_EXHAUSTED, "no memory for an alert");
+}
+
 static ot_rc alert_txn(ot_txn *txn, void *arg, ot_error *err)
 {
     struct alert_ask *ask = arg;
-    return ot_event_get(txn, ask->seq, alert_text, &ask->text, err);
+    return ot_event_get(txn, ask->seq, alert_text, ask, err);
 }
 
 void pl_alert(const pl_app *a, uint64_t seq)
 {
     const char *url = a->app->alerts.webhook;
-    struct alert_ask ask = {.seq = seq};
+    struct alert_ask ask = {.app = a->app->app, .seq = seq};
     ot_error err = {0};
     if (url == NULL || url[0] == 0 || a->p->ports.alert == NULL) {
         return;

@@ -65,9 +65,13 @@ static void test_second(driver *d)
     struct ot_quality *q = fake_of("digits");
     q->labelled_rows = 400;
     q->joined = 400;
-    int before = d->n_desired;
+    int before = d->n_desired, alerts = d->n_alerts;
     uint64_t alarm = fake_find("digits", OT_FINDING_DEGRADED);
     is_str(driver_where(d), "training", "accuracy.degraded starts a run");
+    ok(d->n_alerts == alerts + 1 &&
+           has(d->alert, "\"app\":\"digits\",\"type\":\"quality.degraded\"") &&
+           has(d->alert, "found by the evidence"),
+       "and somebody is told: %s", d->alert);
     struct event_look l = driver_events(d, "trigger.fired");
     is_int(json_integer_value(json_array_get(json_object_get(l.last, "because"), 0)), alarm,
            "because of the alarm");
