@@ -145,6 +145,8 @@ def test_answers_are_as_documented(up, app, tmp_path):
     assert ask("GET", "/api/v1/events", limit=1000)[1]["events"] and ask("GET", "/api/v1/runs", app=a.name)[1]["runs"]
     assert ask("POST", "/api/v1/backups", body={"path": str(tmp_path / "backups")})[0] == 200
     between_servers(a, ask)
+    (tmp_path / "snapshot").mkdir()
+    assert ask("POST", "/api/v1/snapshots", body={"path": str(tmp_path / "snapshot")})[0] == 200
     stream(u.api, ask)
     cancel(u, a, ask)
 
