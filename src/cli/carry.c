@@ -84,10 +84,17 @@ static ot_rc send_files(ot_cli_client *to, const char *base, const json_t *files
 
 static json_t *already_there(const json_t *opened)
 {
-    char text[256];
+    char text[256], later[128] = "";
     int64_t version = ot_cli_int(opened, "version");
-    snprintf(text, sizeof text, "%.64s is already there as v%" PRId64 "; nothing was sent",
-             ot_cli_get(opened, "model"), version);
+    const char *model = ot_cli_get(opened, "model"), *status = ot_cli_get(opened, "status");
+    if (strcmp(status, "registered") == 0) {
+        /* It came without an app, to a busy one, or the server died over it. */
+        snprintf(later, sizeof later, ". Nobody has judged it: overtake release %.64s %" PRId64,
+                 model, version);
+    }
+    snprintf(text, sizeof text,
+             "%.64s is already there as v%" PRId64 " (%.16s); nothing was sent%s", model, version,
+             status, later);
     return json_pack("{s:s,s:I,s:b,s:b,s:s}", "model", ot_cli_get(opened, "model"), "version",
                      (json_int_t)version, "existed", 1, "released", 0, "text", text);
 }

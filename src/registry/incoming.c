@@ -226,10 +226,11 @@ static ot_rc give_status(const ot_incoming *in, const claim *c, const char *file
     ot_str_addf(out, "{\"bundle\":\"%s\",\"model\":\"%s\",\"version\":",
                 ot_digest_hex(&c->s.bundle, hex), c->s.model);
     if (c->here.version > 0) {
-        ot_str_addf(out, "%" PRId64 ",\"files\":[]}", c->here.version);
+        ot_str_addf(out, "%" PRId64 ",\"status\":\"%s\",\"files\":[]}", c->here.version,
+                    ot_version_status_name(c->here.status));
         return OT_OK;
     }
-    ot_str_adds(out, "null,\"files\":[");
+    ot_str_adds(out, "null,\"status\":null,\"files\":[");
     for (size_t i = 0; i < m->n_files; i++) {
         const ot_manifest_file *f = &m->files[i];
         uint64_t have;

@@ -36,8 +36,9 @@ typedef struct ot_incoming {
 ot_rc ot_incoming_open(const ot_incoming *in, const char *envelope, size_t n_envelope,
                        const char *manifest, size_t n_manifest, ot_str *json_out,
                        ot_error *err) OT_CHECKED;
-/* {"bundle", "model", "version": N or null, "files": [{"path", "size", "have"}...]}: `version` when
- * it is registered here already; `files` are those that lack bytes. OT_NOT_FOUND: not open. */
+/* {"bundle", "model", "version": N or null, "status", "files": [{"path", "size", "have"}...]}:
+ * `version` and `status` when it is registered here already; `files` are those that lack bytes.
+ * OT_NOT_FOUND: not open. */
 ot_rc ot_incoming_status(const ot_incoming *in, const ot_digest *bundle, ot_str *json_out,
                          ot_error *err) OT_CHECKED;
 /* The next bytes of a file. They are not synced: what a power cut takes of them shows in the

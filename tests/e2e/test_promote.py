@@ -116,7 +116,7 @@ def test_a_promoted_version_goes_through_the_release_there(pair, app, tmp_path):
     # Again: nothing happens, and it says so.
     head = target.api.head()
     again = promote(source, target)
-    assert again["existed"] and not again["released"] and "already there as v1" in again["text"]
+    assert again["existed"] and not again["released"] and "already there as v1 (champion); nothing was sent" in again["text"]
     assert target.api.head() == head and kept(target) == []
 
 
@@ -126,6 +126,7 @@ def test_without_an_app_it_is_registered_only(pair, app):
     assert (said["version"], said["app"], said["released"]) == (1, False, False)
     assert "no app planes here" in said["text"] and "overtake release planes 1" in said["text"]
     assert target.api.get("/models/planes")["list"][0]["status"] == "registered"
+    assert "(registered); nothing was sent. Nobody has judged it: overtake release planes 1" in promote(source, target)["text"]
 
 
 def test_a_busy_app_keeps_it_and_releases_it_later(pair, app, tmp_path):
