@@ -1,4 +1,4 @@
-/* Backups while the control plane runs: a job on a thread of their own, at a fifth of its time. */
+/* Backups while the control plane runs: a job on a thread of their own, mostly at rest. */
 #include "api/internal.h"
 
 #include "backup/backup.h"
@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SHARE_PERCENT 20
+#define SHARE_PERCENT 15
 #define KEEP_MAX 10000
 /* ioprio_set(2): this thread, the last of the best-effort class. Not the idle class: on a disk that
  * is always busy a backup would never end. */
