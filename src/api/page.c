@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Scripts and styles from here alone, none of them inline; no other site may frame it or be asked.
  */
@@ -27,21 +28,26 @@ static const api_asset *find(ot_slice path)
                : bsearch(&path, api_assets, api_assets_n, sizeof api_assets[0], by_path);
 }
 
-/* "gzip" among the codings, and not with weight 0. */
+/* "gzip" among the codings, and not with weight 0, however many zeros it is written with. */
 static bool takes_gzip(ot_slice accept)
 {
-    for (size_t at = 0; accept.p != NULL && at < accept.n;) {
-        const char *p = accept.p + at, *comma = memchr(p, ',', accept.n - at);
-        size_t n = comma != NULL ? (size_t)(comma - p) : accept.n - at;
-        at += n + 1;
-        for (; n > 0 && (*p == ' ' || *p == '\t'); p++) {
-            n--;
-        }
-        ot_slice rest = {.p = p + 4, .n = n - OT_MIN(n, (size_t)4)};
-        if (n < 4 || !ot_slice_ieq((ot_slice){.p = p, .n = 4}, "gzip")) {
+    char one[64];
+    size_t n = 0;
+    for (size_t at = 0; accept.p != NULL && at <= accept.n; at++) {
+        char c = at < accept.n ? accept.p[at] : ',';
+        if (c != ',') {
+            one[n] = c;
+            n += c != ' ' && c != '\t' && n < sizeof one - 1;
             continue;
         }
-        return rest.n == 0 || rest.p[rest.n - 1] != '0' || memchr(rest.p, '.', rest.n) != NULL;
+        one[n] = 0;
+        n = 0;
+        if (strcasecmp(one, "gzip") == 0) {
+            return true;
+        }
+        if (strncasecmp(one, "gzip;q=", 7) == 0) {
+            return strpbrk(one + 7, "123456789") != NULL;
+        }
     }
     return false;
 }
