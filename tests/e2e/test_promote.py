@@ -141,6 +141,8 @@ def test_a_busy_app_keeps_it_and_releases_it_later(pair, app, tmp_path):
     target.api.act("planes", "rollback")  # ends what is on
     target.api.wait_event("cycle.failed", unless=())
     cli("release", "planes", "1", "--data", target.data)
+    target.expect_log(r"control ended with signal 9", r"agent: the control plane is gone")
+    target.kill_child("control")  # a release that has begun goes on
     target.api.wait_event("version.promoted", unless=("gate.refused",))
     target.wait_serves("planes", 1, ROWS)
     with pytest.raises(ApiError, match="v1 of app planes is champion; only a version that nobody has judged"):
