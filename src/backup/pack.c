@@ -220,7 +220,7 @@ static ot_rc index_all(archive *a, ot_error *err)
         ot_tar_entry h;
         size_t n;
         OT_TRY(a->file->ops->pread(a->file, block, sizeof block, at, &n, err));
-        if (n == sizeof block && memcmp(block, zero, sizeof block) == 0) {
+        if (a->n > 0 && n == sizeof block && memcmp(block, zero, sizeof block) == 0) {
             qsort(a->entries, a->n, sizeof *a->entries, by_name);
             return OT_OK;
         }
