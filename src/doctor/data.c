@@ -190,7 +190,7 @@ static void prove_there(doctor *d, const ot_addr *at)
     }
     dr_read(path, token, sizeof token);
     snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\n", token);
-    ot_http_client_options o = {.struct_size = sizeof o, .io_us = dr_left_us(d, PROVE_US)};
+    ot_http_client_options o = {.struct_size = sizeof o, .io_us = dr_left_us(d, PROVE_US) + 1};
     ot_http_reply_init(&reply);
     ot_rc rc = ot_http_client_create(at, &o, &http, &err);
     if (rc == OT_OK) {

@@ -203,6 +203,25 @@ static void test_power(void)
     crash_disk_destroy(recorded);
 }
 
+/* Makes no name; some file systems can't. */
+static void test_unnamed(void)
+{
+    ot_error e = {0};
+    ot_file *f;
+    ot_rc rc = ot_disk_open_unnamed(dir, &f, &e);
+    if (rc == OT_UNIMPLEMENTED) {
+        skip("the file system of temporary files has no files without names");
+        return;
+    }
+    ok(rc == OT_OK && f->ops->pwrite(f, "abc", 3, 0, &e) == OT_OK &&
+           f->ops->sync(f, true, &e) == OT_OK,
+       "a file without a name is written and synced: %s", e.msg);
+    ot_file_close(f);
+    is_int(ot_disk_open_unnamed("/nowhere/at/all", &f, &e), OT_NOT_FOUND, "nowhere: %s", e.msg);
+    is_int(rmdir(dir) == 0, 1, "and the directory is as empty as it was");
+    is_int(d->ops->mkdir(d, dir, 0700, &e), OT_OK, "made again");
+}
+
 int main(void)
 {
     d = ot_disk_posix();
@@ -210,6 +229,7 @@ int main(void)
         ok(false, "temporary directory");
         return tap_done();
     }
+    test_unnamed();
     test_files();
     test_atomic();
     test_power();

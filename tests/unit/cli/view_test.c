@@ -292,6 +292,40 @@ static void test_holes(void)
     ot_str_done(&out);
 }
 
+static void test_backups(void)
+{
+    static const char json[] =
+        "{\"path\": \"/b/2025\\u0007\", \"data\": \"/d\", \"made_us\": " T0
+        ", \"head\": {\"seq\": 12,"
+        "\"hash\": \"0123456789abcdef0123\"}, \"files\": 3, \"bytes\": 2048, \"copied_bytes\": "
+        "1024,"
+        "\"linked\": 1, \"removed\": 2, \"took_us\": 61000000, \"missing\": 1,"
+        "\"first_missing\": \"fedcba98765432100\"}";
+    OT_AUTO(ot_str_done) ot_str made = OT_STR_INIT, back = OT_STR_INIT;
+    json_t *j = read_json(json);
+    ot_cli_view_backup(j, &made);
+    is_str(made.data,
+           "  backup      /b/2025?\n"
+           "  has         3 files, 2 KiB, in 1min 1s; 1 KiB written, 1 blobs were in an earlier "
+           "backup\n"
+           "  log         event 12, hash 0123456789abcdef...\n"
+           "  removed     2 old backups\n"
+           "  missing     1 blobs that the store refers to were not there or damaged, the first "
+           "fedcba9876543210...; what needs them will say so\n",
+           "a backup");
+    ot_cli_view_restored(j, &back);
+    is_str(back.data,
+           "  restored    /d\n"
+           "  from        /b/2025?, made 2025-11-24 16:00:00\n"
+           "  has         3 files, 2 KiB, in 1min 1s\n"
+           "  log         event 12, hash 0123456789abcdef...\n"
+           "  missing     1 blobs that the store refers to were not there or damaged, the first "
+           "fedcba9876543210...; what needs them will say so\n"
+           "  next        overtake up --data /d\n",
+           "a restore");
+    json_decref(j);
+}
+
 int main(void)
 {
     setenv("TZ", "UTC", 1);
@@ -302,6 +336,7 @@ int main(void)
     test_apps();
     test_events();
     test_replicas();
+    test_backups();
     test_holes();
     return tap_done();
 }
