@@ -10,7 +10,7 @@ import tarfile
 import pytest
 
 from replica import OVERTAKE, wait_for
-from up import TRAIN, Traffic, two_classes
+from up import TRAIN, ApiError, Traffic, two_classes
 
 X = two_classes(5, 99)[0]
 HOLD = '''
@@ -116,6 +116,20 @@ def test_one_file(stopped, up, tmp_path):
     command("backup", tmp_path / "live.tar", "--data", u.data)
     assert u.api.get("/events/verify")["ok"]
     command("restore", tmp_path / "live.tar", "--data", tmp_path / "newer")
+
+
+def test_what_the_api_refuses(up, tmp_path):
+    u = up()
+    u.expect_log("/api/v1/backups")
+    for body in ({"path": "relative"}, {"keep": 1}, {"path": "/x", "keep": 0}, {"path": "/x", "kep": 1}):
+        with pytest.raises(ApiError) as e:
+            u.api.post("/backups", body)
+        assert e.value.status == 400, (body, e.value)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ApiError):
+        u.api.post("/backups", {"path": str(tmp_path / "file/x")})
+    assert "file/x" in u.api.wait_event("backup.failed")["payload"]["text"]
+    assert (tmp_path / "file").read_text() == "no folder"
 
 
 def test_what_is_no_whole_backup_is_refused(stopped, up, tmp_path):
