@@ -16,15 +16,21 @@ SENTENCE = ("the camera over the third belt was cleaned on Tuesday and since the
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 PLAY = """((scene) => {
+    let away = false;
+    const open = []; // streams
+    window.playAway = () => {
+        away = true;
+        for (const c of open.splice(0)) c.error(new TypeError('network error'));
+    };
     const answer = (x, status = 200) => new Response(JSON.stringify(x), { status });
     window.fetch = async (path, init = {}) => {
         const u = new URL(path, location.href), p = u.pathname.slice('/api/v1'.length);
-        if (scene.away && performance.now() > scene.away) throw new TypeError('Failed to fetch');
+        if (away) throw new TypeError('Failed to fetch');
         if (scene.denied) return answer({ error: scene.denied }, 401);
         if (p === '/events/stream' || (p.endsWith('/log') && scene.running)) {
             return new Response(new ReadableStream({ start(c) {
+                open.push(c);
                 c.enqueue(new TextEncoder().encode(p.endsWith('/log') ? scene.log : '\\n'));
-                if (scene.away) setTimeout(() => c.error(new TypeError('network error')), scene.away);
             } }));
         }
         if (p.endsWith('/log')) return new Response(scene.log);
@@ -231,6 +237,9 @@ EMPTY_LOG = {"events": [], "head": {"seq": 0, "hash": SHA}}
 HELD = {"loop": "frozen", "held_by": "ines", "held_reason": SENTENCE}
 
 
+AWAY = "playAway(); while (!document.querySelector('.away')) await new Promise(r => setTimeout(r, 20));"
+
+
 def dialog(verb, reason=""):
     return f"""document.querySelector('[data-verb={verb}]').click(); await new Promise(r => setTimeout(r, 100));
         if ({json.dumps(reason)}) {{ const t = document.getElementById('ask-reason'); t.value = {json.dumps(reason)};
@@ -249,7 +258,7 @@ SCENES = {
     "apps-10000": ("/", many_apps(10000), ""),
     "apps-no-match": ("/", many_apps(9), "const i = document.getElementById('find'); i.value = 'zzz'; i.dispatchEvent("
                       "new Event('input', {bubbles: true}))"),
-    "apps-away": ("/", {**many_apps(3), "away": 1500}, "await new Promise(r => setTimeout(r, 2500))"),
+    "apps-away": ("/", many_apps(3), AWAY),
     "app-new": ("/apps/digits", of_app(new_app(), log=log_of(STORY[:1]), n_versions=0, traffic=False), ""),
     "app-well": ("/apps/digits", of_app(app()), ""),
     "app-degraded": ("/apps/digits", of_app(app(degraded=True, moved=3, objectives=DEGRADED, failures=2), log=log_of(STORY),
@@ -273,8 +282,7 @@ SCENES = {
                        "'.event[data-type=\"drift.detected\"] button').click(); await new Promise(r => setTimeout(r, 200));"
                        "document.getElementById('h-timeline').scrollIntoView()"),
     "app-absent": ("/apps/absent", {"answers": {"/apps": {"apps": []}, "/events": log_of(STORY)}, "absent": "app 'absent' is not here"}, ""),
-    "app-away": ("/apps/digits", of_app(app(degraded=True, objectives=DEGRADED), log=log_of(STORY), fall=40, away=1500),
-                 "await new Promise(r => setTimeout(r, 2500))"),
+    "app-away": ("/apps/digits", of_app(app(degraded=True, objectives=DEGRADED), log=log_of(STORY), fall=40), AWAY),
     "events-0": ("/events", {"answers": {"/apps": {"apps": []}, "/events": EMPTY_LOG}}, ""),
     "events-1": ("/events", {"answers": {"/apps": {"apps": []}, "/events": log_of(STORY[:1])}}, ""),
     "events-10000": ("/events", {"answers": {"/apps": {"apps": []}, "/events": many_events(10000)}}, ""),
