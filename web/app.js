@@ -28,6 +28,7 @@ function routeOf(hash) {
 function useRoute() {
   const [route, set] = useState(routeOf(location.hash));
   useEffect(() => {
+    set(routeOf(location.hash)); // it may have changed since the first drawing, unheard
     const changed = () => {
       takeToken();
       set(routeOf(location.hash));

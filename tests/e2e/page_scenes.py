@@ -104,7 +104,7 @@ def moved(n):
 def app(name="digits", **more):
     drift = more.pop("moved", 0)
     return {"app": name, "owner": "vision-team", "deployment": name, "champion": 3, "champion_since_us": NOW - 7 * 3600 * S,
-            "previous": 2, "loop": "running", "degraded": False, "drift": drift > 0, "failures": 0,
+            "previous": 2, "loop": "running", "site": None, "automation_off": None, "budgets": [], "degraded": False, "drift": drift > 0, "failures": 0,
             "cycle": {"number": 4, "state": "idle", "run": None, "version": None, "because": 5}, "labels_new": 2481,
             "objectives": [
                 {"objective": "accuracy", "target": "at least 0.88", "value": 0.937, "holds": True, "lower": 0.921,
@@ -233,6 +233,21 @@ RUN = {"run": 4, "app": "digits", "step": "train", "state": "failed", "attempt":
        "started_us": NOW - 90 * S, "ended_us": NOW - 80 * S, "parent": None, "trigger_seq": 9, "result": {"text": "exit 1"}}
 LOG = "".join(f"epoch {i}: loss {1 / (i + 1):.4f} accuracy {1 - 0.4 / (i + 1):.4f} rows 4812 {'.' * (i % 90)}\n" for i in range(60))
 
+MINUTE = 60 * S
+
+
+def budget(objective="accuracy", remaining=0.4, **more):
+    return {"objective": objective, "allowed": 0.12, "over_us": 28 * 86400 * S, "events": 48211.0, "bad": 3471.0,
+            "remaining": remaining, "rates": [{"long_us": 60 * MINUTE, "short_us": 5 * MINUTE, "rate": 7.1, "rate_short": 8.0,
+                                               "threshold": 6.0, "severity": "page", "holds": more.get("burning") is not None}],
+            "burning": None, "spent": False, "off": False, "off_since_us": None, "granted_until_us": None, **more}
+
+
+SPENT = {"automation_off": "the budget of accuracy was spent at 2026-11-28T03:00:00Z and nobody has resumed it", "degraded": True,
+         "objectives": DEGRADED, "budgets": [budget(remaining=-0.02, spent=True, off=True, off_since_us=NOW - 3600 * S),
+                                             budget("availability", 0.31, burning="page"), budget("latency_p99", 0.93)]}
+FORBIDDEN = {"site": {"file": "/etc/overtake/site.yaml", "forbids": "app.yaml:9:3: retrain.at_most is 20 per day; the site allows "
+                      "2 per day (site.yaml:4:5)"}}
 EMPTY_LOG = {"events": [], "head": {"seq": 0, "hash": SHA}}
 HELD = {"loop": "frozen", "held_by": "ines", "held_reason": SENTENCE}
 
@@ -268,6 +283,10 @@ SCENES = {
                                           log=log_of(STORY[:9])), ""),
     "app-approval": ("/apps/digits", of_app(app(cycle=releasing("approval", deadline_us=NOW + 6 * 86400 * S))), ""),
     "app-frozen": ("/apps/digits", of_app(app(**HELD)), ""),
+    "app-budget-spent": ("/apps/digits", of_app(app(**SPENT), log=log_of(STORY), fall=40), ""),
+    "app-site-forbids": ("/apps/digits", of_app(app(**FORBIDDEN)), ""),
+    "app-site-waits": ("/apps/digits", of_app(app(cycle={"number": 5, "state": "training", "run": None, "version": None, "because": 9,
+                                                        "waits": "waits for the change window: Monday 08:00 UTC"})), ""),
     "app-long-name": (f"/apps/{LONG}", of_app(app(LONG, owner="somebody-with-a-rather-long-name@a-company-with-a-long-name.example",
                                                   **HELD), log=log_of([(t, x, f"model/{LONG}@4") for t, x, _ in STORY])), ""),
     "app-dialog": ("/apps/digits", of_app(app()), dialog("rollback")),
