@@ -49,7 +49,7 @@ ot_rc api_supervisor_start(api *a, ot_error *err)
     ot_sock_nonblock(fd, true);
     OT_TRY(ot_lines_start(&a->supervisor, a->loop, fd, on_line, a, err));
     if (ot_sock_write_all(fd, "ready\n", 6, err) != OT_OK) {
-        ot_warn("control", "the supervisor is not told that the control plane is ready: %s",
+        ot_info("control", "the supervisor is not told that the control plane is ready: %s",
                 err->msg);
     }
     return OT_OK;

@@ -46,8 +46,14 @@ static void send_desired(agent *a)
 {
     OT_AUTO(ot_str_done) ot_str json = OT_STR_INIT;
     ot_error err = {0};
-    if (a->hub->ops.desired(a->hub->ops.self, &json, &err) != OT_OK ||
-        ot_frame_send(a->conn, OT_AGENT_DESIRED, json.data, json.len, NULL, 0, &err) != OT_OK) {
+    ot_rc rc = a->hub->ops.desired(a->hub->ops.self, &json, &err);
+    if (rc == OT_OK) {
+        rc = ot_frame_send(a->conn, OT_AGENT_DESIRED, json.data, json.len, NULL, 0, &err);
+        if (rc == OT_UNAVAILABLE) {
+            return; /* it has gone: its end shows next */
+        }
+    }
+    if (rc != OT_OK) {
         ot_warn("hub", "agent %s: desired state not sent: %s", a->id, err.msg);
     }
 }

@@ -43,7 +43,7 @@ void ot_company_ready(ot_control *c)
     ot_error err;
     int fd = c->serve->o.supervisor_fd;
     if (fd >= 0 && ot_sock_write_all(fd, "ready\n", 6, &err) != OT_OK) {
-        ot_warn("serve", "the supervisor is not told that this replica is ready: %s", err.msg);
+        ot_info("serve", "the supervisor is not told that this replica is ready: %s", err.msg);
     }
 }
 
