@@ -171,10 +171,23 @@ ot_rc bk_sync_tree(ot_disk *disk, const char *dir, ot_error *err)
     return sync_below(disk, dir, 0, err);
 }
 
+bool bk_is_named(const char *name)
+{
+    static const char shape[] = "00000000T000000.000000Z";
+    for (size_t i = 0; i < sizeof shape - 1; i++) {
+        bool fits = shape[i] == '0' ? name[i] >= '0' && name[i] <= '9' : name[i] == shape[i];
+        if (!fits) {
+            return false;
+        }
+    }
+    const char *rest = name + sizeof shape - 1;
+    return rest[0] == 0 || strcmp(rest, OT_BACKUP_PARTIAL) == 0;
+}
+
 bool bk_is_finished(ot_disk *disk, const char *folder, const char *name)
 {
     char dir[OT_PATH_MAX], path[OT_PATH_MAX];
-    return name[0] >= '0' && name[0] <= '9' && !ot_has_suffix(name, OT_BACKUP_PARTIAL) &&
+    return bk_is_named(name) && !ot_has_suffix(name, OT_BACKUP_PARTIAL) &&
            ot_path_join(dir, folder, name, NULL) == OT_OK &&
            ot_path_join(path, dir, OT_BACKUP_MANIFEST, NULL) == OT_OK && ot_disk_exists(disk, path);
 }

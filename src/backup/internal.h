@@ -24,6 +24,8 @@ ot_rc bk_digest(ot_disk *disk, const char *path, bk_rest_fn *rest, void *arg, ot
 ot_rc bk_make_parent(ot_disk *disk, const char *path, ot_error *err) OT_CHECKED;
 /* Syncs a directory and those below it. */
 ot_rc bk_sync_tree(ot_disk *disk, const char *dir, ot_error *err) OT_CHECKED;
+/* A name that a backup or an unfinished one has: the folder may hold what is not ours. */
+bool bk_is_named(const char *name);
 /* A name of a backup, with a manifest. */
 bool bk_is_finished(ot_disk *disk, const char *folder, const char *name);
 /* The newest finished backup in a folder; "" when there is none. */

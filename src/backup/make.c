@@ -168,6 +168,7 @@ static ot_rc put_run(make *m, const char *runs, const char *id, ot_error *err)
         char rel[OT_PATH_MAX], dir[OT_PATH_MAX], from[OT_PATH_MAX], to[OT_PATH_MAX];
         ot_digest d;
         uint64_t size;
+        ot_error why = {0};
         snprintf(rel, sizeof rel, "runs/%.24s/%s", id, kept[i]);
         OT_TRY(ot_path_join(dir, runs, id, err));
         OT_TRY(ot_path_join(from, dir, kept[i], err));
@@ -176,7 +177,13 @@ static ot_rc put_run(make *m, const char *runs, const char *id, ot_error *err)
             continue;
         }
         OT_TRY(bk_make_parent(m->disk, to, err));
-        OT_TRY(bk_copy(m->disk, from, m->disk, to, 0600, NULL, rest, m, &d, &size, err));
+        ot_rc rc = bk_copy(m->disk, from, m->disk, to, 0600, NULL, rest, m, &d, &size, &why);
+        if (rc == OT_NOT_FOUND) {
+            continue; /* a run that is laid out anew, just now */
+        }
+        if (rc != OT_OK) {
+            return ot_fail(err, rc, "%s", why.msg);
+        }
         m->r.copied_bytes += size;
         OT_TRY(ot_manifest_out_file(&m->out, size, &d, rel, err));
     }
@@ -224,7 +231,7 @@ static ot_rc remove_partial(ot_disk *disk, const char *folder, ot_error *err)
     OT_AUTO(bk_names_done) bk_names names = {0};
     OT_TRY(bk_list(disk, folder, &names, err));
     for (size_t i = 0; i < names.n; i++) {
-        if (ot_has_suffix(names.v[i], OT_BACKUP_PARTIAL)) {
+        if (bk_is_named(names.v[i]) && ot_has_suffix(names.v[i], OT_BACKUP_PARTIAL)) {
             OT_TRY(remove_backup(disk, folder, names.v[i], err));
         }
     }

@@ -78,7 +78,7 @@ static ot_rc put_all(pack *p, ot_error *err)
 
 ot_rc ot_backup_pack(ot_disk *disk, const char *dir, const char *file, ot_error *err)
 {
-    char partial[OT_PATH_MAX], folder[OT_PATH_MAX];
+    char partial[OT_PATH_MAX];
     OT_AUTO(ot_free_ptr) char *buffer = ot_alloc(CHUNK);
     pack p = {.disk = disk, .dir = dir, .buffer = buffer};
     if (buffer == NULL ||
@@ -97,9 +97,7 @@ ot_rc ot_backup_pack(ot_disk *disk, const char *dir, const char *file, ot_error 
         (void)disk->ops->unlink(disk, partial, NULL);
         return rc;
     }
-    snprintf(folder, sizeof folder, "%s", file);
-    *strrchr(folder, '/') = 0;
-    return disk->ops->sync_dir(disk, folder[0] != 0 ? folder : "/", err);
+    return ot_disk_sync_parent(disk, file, err);
 }
 
 /* --- reading, as a disk ----------------------------------------------------------------------- */

@@ -372,16 +372,22 @@ static void dir_of(char out[OT_PATH_MAX], const char *path)
     }
 }
 
+ot_rc ot_disk_sync_parent(ot_disk *d, const char *path, ot_error *err)
+{
+    char dir[OT_PATH_MAX];
+    dir_of(dir, path);
+    return d->ops->sync_dir(d, dir, err);
+}
+
 ot_rc ot_disk_write_atomic(ot_disk *d, const char *path, const void *p, size_t n, unsigned mode,
                            ot_error *err)
 {
-    char tmp[OT_PATH_MAX], dir[OT_PATH_MAX];
+    char tmp[OT_PATH_MAX];
     uint64_t tag;
     ot_random_bytes(&tag, sizeof tag);
     if (snprintf(tmp, sizeof tmp, "%s.%016" PRIx64 ".tmp", path, tag) >= (int)sizeof tmp) {
         return ot_fail(err, OT_RANGE, "%.80s...: path longer than %d bytes", path, OT_PATH_MAX);
     }
-    dir_of(dir, path);
     ot_file *f;
     OT_TRY(d->ops->open(d, tmp, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_EXCL, mode, &f, err));
     ot_rc rc = f->ops->pwrite(f, p, n, 0, err);
@@ -396,7 +402,7 @@ ot_rc ot_disk_write_atomic(ot_disk *d, const char *path, const void *p, size_t n
         (void)d->ops->unlink(d, tmp, NULL);
         return rc;
     }
-    return d->ops->sync_dir(d, dir, err);
+    return ot_disk_sync_parent(d, path, err);
 }
 
 ot_rc ot_disk_mkdirs(ot_disk *d, const char *path, unsigned mode, ot_error *err)

@@ -90,6 +90,8 @@ ot_rc ot_disk_read_all(ot_disk *d, const char *path, uint64_t max, ot_str *out,
 /* Temporary file beside it, fsync, rename, fsync of the directory: whole or not at all. */
 ot_rc ot_disk_write_atomic(ot_disk *d, const char *path, const void *p, size_t n, unsigned mode,
                            ot_error *err) OT_CHECKED;
+/* Makes a name durable that was made or changed: its directory is synced. */
+ot_rc ot_disk_sync_parent(ot_disk *d, const char *path, ot_error *err) OT_CHECKED;
 ot_rc ot_disk_mkdirs(ot_disk *d, const char *path, unsigned mode, ot_error *err) OT_CHECKED;
 /* The same, with each directory that is made durable in its parent. */
 ot_rc ot_disk_mkdirs_durable(ot_disk *d, const char *path, unsigned mode, ot_error *err) OT_CHECKED;

@@ -67,7 +67,7 @@ ot_rc ot_archive_commit(ot_archive_writer *w, ot_error *err)
     OT_TRY(w->disk->ops->rename(w->disk, w->tmp, w->path, err));
     ot_file_close(w->file);
     w->file = NULL;
-    return OT_OK;
+    return ot_disk_sync_parent(w->disk, w->path, err);
 }
 
 void ot_archive_abandon(ot_archive_writer *w)

@@ -4,6 +4,7 @@
 #include "backup/backup.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "model/trust.h"
 #include "net/http_client.h"
 #include "store/backup.h"
 #include "store/events.h"
@@ -22,6 +23,7 @@
 
 static void say_modes(doctor *d)
 {
+    static const char *const secrets[] = {"token", OT_SIGNER_FILE};
     ot_disk *disk = ot_disk_posix();
     char path[OT_PATH_MAX], fix[OT_PATH_MAX + 64];
     ot_stat st;
@@ -31,14 +33,16 @@ static void say_modes(doctor *d)
                st.mode);
         return;
     }
-    if (ot_path_join(path, d->o->data_dir, "token", NULL) == OT_OK &&
-        disk->ops->stat(disk, path, &st, NULL) == OT_OK && (st.mode & 077) != 0) {
-        snprintf(fix, sizeof fix, "chmod 600 '%s', or remove it for a new token", path);
-        dr_say(d, "data.modes", OT_CHECK_FAIL, fix, "others can read its token (mode %03o)",
-               st.mode);
-        return;
+    for (size_t i = 0; i < OT_COUNT(secrets); i++) {
+        if (ot_path_join(path, d->o->data_dir, secrets[i], NULL) == OT_OK &&
+            disk->ops->stat(disk, path, &st, NULL) == OT_OK && (st.mode & 077) != 0) {
+            snprintf(fix, sizeof fix, "chmod 600 '%s', or remove it for a new one", path);
+            dr_say(d, "data.modes", OT_CHECK_FAIL, fix, "others can read its %s (mode %03o)",
+                   secrets[i], st.mode);
+            return;
+        }
     }
-    dr_say(d, "data.modes", OT_CHECK_OK, NULL, "only its owner can change it and read its token");
+    dr_say(d, "data.modes", OT_CHECK_OK, NULL, "only its owner can change it and read its secrets");
 }
 
 /* True when nobody has it. The file is there already: nothing is made. */

@@ -207,11 +207,16 @@ static void test_incremental(void)
     is_int(first.linked, 0, "all of the first is copied");
     is_int(second.linked, BLOBS, "what it has is not copied again");
     is_int(second.head.files, first.head.files + 1, "what is new is");
+    put_file("/b/20200101T000000.000000Z.partial/store/store.db", "half of one");
+    put_file("/b/letters.partial/of", "somebody else");
+    put_file("/b/1999/manifest", "of somebody else");
     ot_backup_options one = plain;
     one.keep = 1;
     ot_backup_report third = backup(&one);
     is_int(third.removed, 2, "old ones go");
     ok(!exists(first.path) && !exists(second.path) && exists(third.path), "the newest stays");
+    ok(!exists("/b/20200101T000000.000000Z.partial"), "half a backup goes too");
+    ok(exists("/b/letters.partial/of") && exists("/b/1999/manifest"), "what is not ours stays");
     is_int(third.linked, BLOBS + 1, "with what it shared with them");
     is_int(restore_on(&disk->base, third.path, "/n", &back, &e), OT_OK, "and is whole: %s", e.msg);
 }
