@@ -198,3 +198,49 @@ def cancel(u, a, ask):
     run = wait_for("a run", lambda: next((r["run"] for r in u.api.runs(a.name) if r["state"] == "running"), None))
     assert ask("POST", "/api/v1/runs/*/cancel", run)[0] == 200
     wait_for("its end", lambda: ask("GET", "/api/v1/runs/*", run)[1]["state"] == "cancelled")
+
+
+# ---- the replica
+
+
+REPLICA = yaml.safe_load((ROOT / "docs/openapi-replica.yaml").read_text())
+
+
+def test_the_replicas_document_is_valid():
+    OpenAPIV31SpecValidator(REPLICA).validate()
+
+
+def test_a_replica_answers_as_documented(linear):
+    asked = 0
+    for path, item in REPLICA["paths"].items():
+        for method in METHODS:
+            if method not in item or path.endswith("/unload"):
+                continue
+            target = path.replace("{model}", "m").replace("{version}", "1")
+            body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 4], "data": [0.5] * 8}]} if "infer" in path else {}
+            hold_replica(linear, item[method], method, target, body)
+            asked += 1
+    hold_replica(linear, REPLICA["paths"]["/v2/repository/models/{model}/unload"]["post"], "post", "/v2/repository/models/m/unload", {})
+    assert asked + 1 == sum(m in item for item in REPLICA["paths"].values() for m in METHODS)
+    # The leaves that its source knows are in the document.
+    source = (ROOT / "src/serve/api.c").read_text()
+    for leaf in re.findall(r'\{"(\w+)", LEAF_', source) + ["infer"]:
+        assert f"/v2/models/{{model}}/{leaf}" in REPLICA["paths"], leaf
+    status, _, data = linear.request("GET", "/v2/models/absent")
+    assert status == 404 and json.loads(data)["error"]
+
+
+def hold_replica(linear, op, method, target, body):
+    status, headers, data = linear.request(method.upper(), target, json.dumps(body) if method == "post" else None)
+    assert status == 200, (target, data)
+    response = op["responses"]["200"]
+    [(kind, content)] = response["content"].items()
+    assert kind.split(";")[0] == headers["Content-Type"].split(";")[0]
+    for name, head in response.get("headers", {}).items():
+        assert name in headers or not head.get("required"), (target, name)
+        if "pattern" in head["schema"]:
+            assert re.search(head["schema"]["pattern"], headers[name]), headers[name]
+    if kind == "application/json":
+        bad = [e.message[:300] for e in Draft202012Validator({**content["schema"], "components": REPLICA["components"]}).iter_errors(
+            json.loads(data))]
+        assert not bad, (target, bad)
