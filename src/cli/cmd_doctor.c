@@ -100,7 +100,7 @@ static const ot_opt opts[] = {
     {.name = "app",
      .type = OT_OPT_BOOL,
      .def = "true",
-     .help = "train, release and ask a small app too",
+     .help = "without the small app that is trained, released and asked",
      .env = ""},
 };
 

@@ -15,7 +15,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#define ANSWER_MAX (8u << 20) /* of one request */
+#define ANSWER_MAX (16u << 20) /* of one request; a page of events may have 8 MiB and a bit */
 #define LOG_TAIL (64u << 10)
 #define LOGS 20
 #define APPS_MAX 64
@@ -154,7 +154,8 @@ static ot_rc add_event(void *arg, const ot_event *e, ot_error *err)
     ot_str *out = arg;
     ot_str_adds(out, out->len > 1 ? ",\n" : "");
     ot_api_event_json(e, out);
-    return out->len <= ANSWER_MAX ? OT_OK : ot_fail(err, OT_EXHAUSTED, "more than 8 MiB of events");
+    return out->len <= ANSWER_MAX ? OT_OK
+                                  : ot_fail(err, OT_EXHAUSTED, "more than 16 MiB of events");
 }
 
 static ot_rc read_events(ot_txn *txn, void *arg, ot_error *err)
@@ -483,17 +484,17 @@ static const ot_opt opts[] = {
     {.name = "logs",
      .type = OT_OPT_BOOL,
      .def = "true",
-     .help = "what the newest runs printed, the end of it",
+     .help = "without what the newest runs printed",
      .env = ""},
     {.name = "app",
      .type = OT_OPT_BOOL,
      .def = "true",
-     .help = "the doctor's small app too",
+     .help = "without the doctor's small app",
      .env = ""},
     {.name = "hide-home",
      .type = OT_OPT_BOOL,
      .def = "true",
-     .help = "write ~ for the home directory",
+     .help = "the home directory as it is, not as ~",
      .env = ""},
 };
 static const ot_pos pos[] = {{.name = "FILE",
