@@ -334,6 +334,20 @@ char *ot_format_duration(int64_t us, char *out)
     return out;
 }
 
+char *ot_format_count(uint64_t n, char *out)
+{
+    char digits[24];
+    int len = snprintf(digits, sizeof digits, "%" PRIu64, n), k = 0;
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && (len - i) % 3 == 0) {
+            out[k++] = ',';
+        }
+        out[k++] = digits[i];
+    }
+    out[k] = 0;
+    return out;
+}
+
 char *ot_format_size(uint64_t bytes, char *out)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};

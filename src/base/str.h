@@ -56,6 +56,7 @@ ot_rc ot_parse_f64(const char *s, double *x_out, ot_error *err);
 /* Writes 1.5s, 250ms, 2h, ...; `out` needs 32 bytes. */
 char *ot_format_duration(int64_t us, char *out);
 char *ot_format_size(uint64_t bytes, char *out); /* 1.5 MiB; 32 bytes */
+char *ot_format_count(uint64_t n, char *out);    /* 1,234,567; 32 bytes */
 /* "2026-11-23T10:15:00.123456Z"; `out` needs 32 bytes. */
 char *ot_format_time(int64_t wall_us, char *out);
 

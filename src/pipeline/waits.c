@@ -8,27 +8,10 @@
 
 #include "stats/labeltest.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
 #define ERROR_RATE_GUESS 0.1 /* without an objective for accuracy */
-
-/* 5900 -> "5,900": people count digits badly. */
-static const char *grouped(uint64_t n, char out[32])
-{
-    char digits[24];
-    int len = snprintf(digits, sizeof digits, "%" PRIu64, n);
-    int k = 0;
-    for (int i = 0; i < len; i++) {
-        if (i > 0 && (len - i) % 3 == 0) {
-            out[k++] = ',';
-        }
-        out[k++] = digits[i];
-    }
-    out[k] = 0;
-    return out;
-}
 
 /* Rounded up to two significant digits, as a person would say it: 5.5 h, not 5.463 h. */
 static const char *about(double us, char out[32])
@@ -58,7 +41,7 @@ static ot_rc check_shadow(const ot_conf_ctx *ctx, const ot_app_stage *st, double
     return ot_conf_fail(ctx, st->until_mark, err,
                         "%s compared at %.3g req/s take >= %s; at_most is %s. Lower until or raise "
                         "at_most.",
-                        grouped((uint64_t)st->until_compared, rows), rate, about(us, takes),
+                        ot_format_count((uint64_t)st->until_compared, rows), rate, about(us, takes),
                         ot_format_duration(st->at_most_us, most));
 }
 
@@ -74,8 +57,8 @@ static ot_rc check_share(const ot_conf_ctx *ctx, const ot_app_stage *st, double 
     return ot_conf_fail(ctx, st->margin_mark, err,
                         "margin %g at %g%% of %.3g req/s needs >= %s labels in that arm (>= %s); "
                         "at_most is %s. Widen margin, raise shares or at_most.",
-                        st->margin, share * 100, rate, grouped(need, labels), about(us, takes),
-                        ot_format_duration(st->at_most_us, most));
+                        st->margin, share * 100, rate, ot_format_count(need, labels),
+                        about(us, takes), ot_format_duration(st->at_most_us, most));
 }
 
 ot_rc ot_app_check_waits(const ot_app *app, double rows_per_s, ot_error *err)

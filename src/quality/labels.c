@@ -138,25 +138,10 @@ static ot_rc resolve(intake *in, ot_error *err)
     return OT_OK;
 }
 
-/* 1204 -> "1,204" */
-static const char *grouped(int64_t n, char out[32])
-{
-    char digits[24];
-    int len = snprintf(digits, sizeof digits, "%" PRId64, n), k = 0;
-    for (int i = 0; i < len; i++) {
-        if (i > 0 && (len - i) % 3 == 0) {
-            out[k++] = ',';
-        }
-        out[k++] = digits[i];
-    }
-    out[k] = 0;
-    return out;
-}
-
 static ot_rc none_known(const intake *in, ot_error *err)
 {
     char n[32];
-    grouped((int64_t)in->n, n);
+    ot_format_count(in->n, n);
     return ot_fail(err, OT_INVALID,
                    "labels: %s of %s ids unknown (first: '%s'); this deployment joins on %s. Set "
                    "labels.join.",

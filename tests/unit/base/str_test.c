@@ -146,6 +146,10 @@ static void test_format(void)
     is_str(ot_format_size(0, b), "0 B", "0 B");
     is_str(ot_format_size(1572864, b), "1.5 MiB", "MiB");
     is_str(ot_format_size(UINT64_MAX, b), "1.638e+04 PiB", "the largest size");
+    is_str(ot_format_count(0, b), "0", "none");
+    is_str(ot_format_count(999, b), "999", "no comma yet");
+    is_str(ot_format_count(5900, b), "5,900", "a thousand and more");
+    is_str(ot_format_count(UINT64_MAX, b), "18,446,744,073,709,551,615", "the largest count");
     is_str(ot_format_time(1763892903123456, b), "2025-11-23T10:15:03.123456Z", "time");
     is_str(ot_format_time(0, b), "1970-01-01T00:00:00.000000Z", "epoch");
 }
