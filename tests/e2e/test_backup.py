@@ -132,6 +132,23 @@ def test_what_the_api_refuses(up, tmp_path):
     assert (tmp_path / "file").read_text() == "no folder"
 
 
+def test_an_end_in_the_middle_leaves_no_half(up, tmp_path):
+    u = up()
+    log = u.data / "runs/1/log"
+    log.parent.mkdir(parents=True)
+    with open(log, "wb") as f:
+        f.truncate(256 << 20)  # takes a while at the pace of a backup
+    folder = tmp_path / "b"
+    backup = subprocess.Popen([OVERTAKE, "backup", folder, "--data", u.data], stderr=subprocess.PIPE, text=True)
+    wait_for("half of a backup", lambda: list(folder.glob("*.partial/runs/1/log")))
+    u.stop()
+    assert backup.wait() == 1 and "stopped" in backup.stderr.read()
+    assert os.listdir(folder) == ["lock"]
+    log.unlink()
+    command("backup", folder, "--data", u.data)
+    command("restore", folder, "--data", tmp_path / "new")
+
+
 def test_what_is_no_whole_backup_is_refused(stopped, up, tmp_path):
     _, made = stopped
     path, new = pathlib.Path(made["path"]), tmp_path / "new"
