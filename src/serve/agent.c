@@ -67,12 +67,12 @@ static void try_later(ot_agent *a)
 static bool send_json(ot_agent *a, uint32_t type, const ot_str *json)
 {
     ot_error err;
-    if (json->failed ||
-        ot_frame_send(a->conn, type, json->data, json->len, NULL, 0, &err) != OT_OK) {
-        ot_warn("agent", "frame %u not sent: %s", type, json->failed ? "out of memory" : err.msg);
-        return false;
+    ot_rc rc = json->failed ? ot_fail(&err, OT_EXHAUSTED, "out of memory")
+                            : ot_frame_send(a->conn, type, json->data, json->len, NULL, 0, &err);
+    if (rc != OT_OK && rc != OT_UNAVAILABLE) { /* that it is closed is told once: on_close */
+        ot_warn("agent", "frame %u not sent: %s", type, err.msg);
     }
-    return true;
+    return rc == OT_OK;
 }
 
 /* ---- pushes */
