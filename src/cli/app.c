@@ -18,7 +18,7 @@ static ot_rc take_site(const ot_args *args, ot_site **out, ot_error *err)
 
 static int refuse(const ot_args *args, const ot_error *err)
 {
-    const char *paths[] = {ot_args_pos(args, "file"), ot_args_str(args, "site")};
+    const char *paths[] = {ot_args_pos(args, "FILE"), ot_args_str(args, "site")};
     return ot_cli_refuse(args, err, paths, OT_COUNT(paths));
 }
 
@@ -42,7 +42,7 @@ static int run_check(const ot_args *args)
     ot_site *site;
     ot_error err = {0};
     double rate = (double)ot_args_int(args, "rate");
-    const char *file = ot_args_pos(args, "file");
+    const char *file = ot_args_pos(args, "FILE");
     if (file == NULL && ot_args_str(args, "site") == NULL) {
         return ot_cli_usage(args, "an app file is needed, or --site FILE to check that alone");
     }
@@ -78,7 +78,7 @@ static int run_show(const ot_args *args)
     ot_error err = {0};
     ot_rc rc = take_site(args, &site, &err);
     if (rc == OT_OK) {
-        rc = ot_cli_app_load(ot_args_pos(args, "file"), site, &app, &err);
+        rc = ot_cli_app_load(ot_args_pos(args, "FILE"), site, &app, &err);
     }
     ot_site_destroy(site);
     if (rc != OT_OK) {
@@ -106,9 +106,9 @@ static int run_reference(const ot_args *args)
     return ot_cli_print(&out);
 }
 
-static const ot_pos file_pos[] = {{.name = "file", .help = "an app file (YAML)"}};
+static const ot_pos file_pos[] = {{.name = "FILE", .help = "an app file (YAML)"}};
 static const ot_pos check_pos[] = {
-    {.name = "file", .help = "an app file (YAML); without it the site alone", .optional = true}};
+    {.name = "FILE", .help = "an app file (YAML); without it the site alone", .optional = true}};
 static const ot_pos which_pos[] = {
     {.name = "WHICH", .help = "app, site or api [app]", .optional = true}};
 

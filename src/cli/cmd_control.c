@@ -139,7 +139,6 @@ static const ot_opt opts[] = {
 };
 
 const ot_command ot_cli_control_command = {
-    .group = "Parts alone",
     .name = "control",
     .summary = "run the control plane alone",
     .detail =

@@ -210,6 +210,7 @@ static const ot_pos serve_pos[] = {
     {.name = "DIR", .help = "a model, or a folder of models", .optional = true}};
 
 const ot_command ot_cli_serve_command = {
+    .group = "Parts alone",
     .name = "serve",
     .summary = "serve models over HTTP (Open Inference Protocol)",
     .detail = "Alone: every sub-folder of DIR that is a bundle or a model (.onnx, SavedModel) is "
