@@ -383,6 +383,37 @@ static void test_edited(void)
     refused("a backup without one", OT_PRECONDITION, "manifest");
 }
 
+/* What a restore would write where: a manifest whose digest is right may still be somebody's work.
+ */
+static void test_outside(void)
+{
+    static const char digest[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    static const struct {
+        const char *path;
+        ot_rc rc;
+    } files[] = {{"store/store.db", OT_OK},       {"runs/1/log", OT_OK},
+                 {"token", OT_DATA_LOSS},         {"../store/store.db", OT_DATA_LOSS},
+                 {"store/../../x", OT_DATA_LOSS}, {"/store/store.db", OT_DATA_LOSS}};
+    for (size_t i = 0; i < OT_COUNT(files); i++) {
+        ot_manifest_in m;
+        ot_error e = {0};
+        char lines[6][OT_PATH_MAX];
+        snprintf(lines[0], sizeof lines[0], "overtake.backup/1");
+        snprintf(lines[1], sizeof lines[1], "made 1764318600000000");
+        snprintf(lines[2], sizeof lines[2], "program 0.1.0");
+        snprintf(lines[3], sizeof lines[3], "schema 6");
+        snprintf(lines[4], sizeof lines[4], "head %020d %s", 12, digest);
+        snprintf(lines[5], sizeof lines[5], "file 7 %s %s", digest, files[i].path);
+        ot_rc rc = OT_OK;
+        ot_manifest_in_init(&m, "manifest", NULL, NULL);
+        for (size_t k = 0; k < OT_COUNT(lines) && rc == OT_OK; k++) {
+            rc = ot_manifest_in_line(&m, lines[k], strlen(lines[k]), &e);
+        }
+        is_int(rc, files[i].rc, "%s: %s", files[i].path, e.msg);
+        is_int((int)m.line, 6, "all lines before are fine");
+    }
+}
+
 static void test_gone_and_newer(void)
 {
     ot_backup_report r = backup(&plain);
@@ -524,6 +555,7 @@ int main(void)
 {
     with(test_there_and_back);
     with(test_incremental);
+    with(test_outside);
     with(test_packed);
     with(test_writers);
     with(test_missing);

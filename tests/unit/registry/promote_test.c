@@ -287,6 +287,50 @@ static void test_sweep(void)
        "nothing ever came in");
 }
 
+/* Signed with the right key, and yet about another lineage than the bundle's own. */
+static void test_lineage(void)
+{
+    ot_error e = {0};
+    OT_AUTO(sent_done) sent s;
+    OT_AUTO(ot_str_done) ot_str status = OT_STR_INIT, payload = OT_STR_INIT, forged = OT_STR_INIT;
+    OT_AUTO(ot_envelope_done) ot_envelope envelope = {0};
+    OT_AUTO(ot_statement_done) ot_statement said = {0};
+    ot_received got;
+    ok(prepare("six", "{\"v\": 6}", LINEAGE, &s, &e), "signed %s", e.msg);
+    ok(ot_envelope_parse(s.envelope.data, s.envelope.len, &envelope, &e) == OT_OK &&
+           ot_statement_parse(envelope.payload.data, envelope.payload.len, &said, &e) == OT_OK &&
+           json_object_set_new(said.lineage, "run", json_integer(13)) == 0 &&
+           ot_statement_write(&said, &payload, &e) == OT_OK &&
+           ot_envelope_sign(&signer, envelope.type, payload.data, payload.len, &forged, &e) ==
+               OT_OK,
+       "another run in the statement: %s", e.msg);
+    ot_str_clear(&s.envelope);
+    ot_str_add(&s.envelope, forged.data, forged.len);
+    ok(open_it(&s, &status, &e) == OT_OK, "opened: %s", e.msg);
+    ok(send_lacking(&s, &status, 1 << 20, 1000, &e) == OT_OK, "sent %s", e.msg);
+    ok(ot_incoming_finish(&in, &s.bundle, "carl", &got, &e) == OT_INVALID && !is_kept(&s) &&
+           strstr(e.msg, "lineage") != NULL,
+       "is refused: %s", e.msg);
+}
+
+static void test_limit(void)
+{
+    ot_error e = {0};
+    OT_AUTO(sent_done) sent s;
+    OT_AUTO(ot_str_done) ot_str status = OT_STR_INIT;
+    char path[OT_PATH_MAX];
+    size_t n = 0;
+    ok(prepare("seven", "{\"v\": 7}", LINEAGE, &s, &e), "signed %s", e.msg);
+    for (int i = 0; i < OT_INCOMING_MAX; i++) {
+        snprintf(path, sizeof path, "%s/%064d", in.root, i);
+        ok(disk->ops->mkdir(disk, path, 0700, &e) == OT_OK, "one is coming in %s", e.msg);
+    }
+    ok(open_it(&s, &status, &e) == OT_EXHAUSTED && !is_kept(&s), "no more than so many: %s", e.msg);
+    ok(ot_incoming_sweep(disk, in.root, INT64_MAX, &n, &e) == OT_OK && n == OT_INCOMING_MAX,
+       "they are given up");
+    ok(open_it(&s, &status, &e) == OT_OK && is_kept(&s), "and there is room: %s", e.msg);
+}
+
 int main(void)
 {
     scratch_start();
@@ -306,6 +350,8 @@ int main(void)
     test_collected();
     test_refused();
     test_sweep();
+    test_lineage();
+    test_limit();
     ot_store_close(source);
     ot_store_close(target);
     scratch_end();
