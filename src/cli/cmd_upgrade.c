@@ -56,9 +56,12 @@ static ot_rc ask(const upgrade *u, ot_error *err)
     char file[OT_PATH_MAX];
     OT_TRY(ot_path_join(file, ot_args_str(u->args, "data"), OT_UPGRADE_FILE, err));
     OT_TRY(ot_disk_write_atomic(ot_disk_posix(), file, u->binary, strlen(u->binary), 0600, err));
-    return kill(u->pid, SIGHUP) == 0
-               ? OT_OK
-               : ot_fail_errno(err, errno, "the supervisor, process %d", u->pid);
+    if (kill(u->pid, SIGHUP) == 0) {
+        return OT_OK;
+    }
+    int saved = errno;
+    (void)ot_disk_posix()->ops->unlink(ot_disk_posix(), file, NULL); /* not for another SIGHUP */
+    return ot_fail_errno(err, saved, "the supervisor, process %d", u->pid);
 }
 
 /* The event that ends it; NULL while there is none. A control plane that can't be asked is on its
