@@ -4,6 +4,8 @@
 #include "base/mem.h"
 #include "tap.h"
 
+#include <poll.h>
+
 static void test_says(void)
 {
     const char *argv[] = {"echo", "fine", NULL};
@@ -34,10 +36,25 @@ static void test_late(void)
     is_int(dr_child_run(talks, 50000, &out, &e), OT_TIMEOUT, "talking: %s", e.msg);
 }
 
+/* What it says after its time is not read: one that never stops would hold the doctor up. */
+static void test_no_time_left(void)
+{
+    const char *argv[] = {"echo", "late", NULL};
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    ot_error e = {0};
+    dr_child c;
+    is_int(dr_child_start(argv, NULL, &c, &e), OT_OK, "started: %s", e.msg);
+    struct pollfd p = {.fd = c.out, .events = POLLIN};
+    ok(poll(&p, 1, 60000) == 1, "it has said something");
+    is_int(dr_child_read(&c, true, 0, &out, &e), OT_TIMEOUT, "too late: %s", e.msg);
+    (void)dr_child_end(&c, 0);
+}
+
 int main(void)
 {
     test_says();
     test_ends_badly();
     test_late();
+    test_no_time_left();
     return tap_done();
 }
