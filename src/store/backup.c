@@ -4,9 +4,10 @@
 #include "store/blob_internal.h"
 #include "store/core.h"
 
-#define STEP_PAGES 64       /* between two rests: 256 KiB */
-#define SYNC_PAGES 4096     /* the disk gets its share in pieces, not in one at the end */
-#define LOG_MAX (64u << 20) /* bytes */
+#define STEP_PAGES 64        /* between two rests: 256 KiB */
+#define SYNC_PAGES 4096      /* the disk gets its share in pieces, not in one at the end */
+#define AHEAD_PAGES 2048     /* 8 MiB */
+#define LOG_MAX (256u << 20) /* bytes */
 
 /* --- the collector is kept off ---------------------------------------------------------------- */
 
@@ -44,7 +45,8 @@ typedef struct copy {
     const ot_snapshot_options *opt;
     ot_vfs *vfs;
     sqlite3 *db;
-    ot_file *file; /* the copy's, to sync it */
+    ot_file *file;               /* the copy's, to sync it */
+    uint64_t log_seen, log_room; /* pages of the log: when last seen; that its file has room for */
 } copy;
 
 static ot_rc open_copy(copy *c, const char *dir, ot_error *err)
@@ -84,6 +86,29 @@ static ot_rc close_copy(copy *c, const char *dir, ot_rc rc, ot_error *err)
     return rc == OT_OK ? c->s->disk->ops->sync_dir(c->s->disk, dir, err) : rc;
 }
 
+static ot_rc lengthen_txn(ot_txn *txn, void *arg, ot_error *err)
+{
+    (void)err;
+    ot_log_lengthen(txn->store, *(uint64_t *)arg);
+    return OT_OK;
+}
+
+/* The log grows on while it can't begin anew: in pieces, so that commits still change no metadata
+ * of its file. When it did begin anew, and was cut back, that starts over. */
+static void keep_ahead(copy *c, uint64_t pages)
+{
+    if (pages < c->log_seen) {
+        c->log_room = 0;
+    }
+    c->log_seen = pages;
+    if (!c->s->is_view && pages + AHEAD_PAGES / 2 > c->log_room) {
+        uint64_t room = pages + AHEAD_PAGES;
+        if (ot_store_write(c->s, lengthen_txn, &room, NULL) == OT_OK) {
+            c->log_room = room;
+        }
+    }
+}
+
 static ot_rc rest(copy *c, uint64_t since, ot_error *err)
 {
     ot_store_stats st;
@@ -92,6 +117,7 @@ static ot_rc rest(copy *c, uint64_t since, ot_error *err)
     }
     uint64_t max = c->opt->log_max_bytes != 0 ? c->opt->log_max_bytes : LOG_MAX;
     ot_store_stats_get(c->s, &st);
+    keep_ahead(c, st.wal_pages);
     uint64_t worked = st.wal_pages * 4096 > max ? 0 : ot_clock_mono_ns() - since;
     return c->opt->rest(c->opt->arg, worked, err);
 }

@@ -19,7 +19,7 @@ typedef struct ot_snapshot_options {
     ot_store_rest_fn *rest; /* NULL: goes at full speed */
     ot_store_ref_fn *ref;   /* NULL: not asked for */
     void *arg;
-    /* Does not rest while the write-ahead log has more than this [64 MiB]: it can't begin anew
+    /* Does not rest while the write-ahead log has more than this [256 MiB]: it can't begin anew
      * before the snapshot is copied. */
     uint64_t log_max_bytes;
 } ot_snapshot_options;

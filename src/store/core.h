@@ -107,6 +107,9 @@ int ot_conn_frame(sqlite3_stmt *stmt);
 /* Ends reads of statements that the transaction's function left open. */
 void ot_conn_reset_all(ot_conn *c);
 
+/* store.c: gives the log's file room for so many pages; by the holder of the baton. */
+void ot_log_lengthen(ot_store *s, uint64_t pages);
+
 /* schema.c */
 ot_rc ot_schema_migrate(ot_store *s, ot_conn *c, ot_error *err) OT_CHECKED;
 

@@ -77,12 +77,12 @@ static ot_rc lock_dir(ot_store *s, ot_error *err)
 
 /* Gives the log its full length at once, so that a commit changes no metadata of the file. It is an
  * optimisation: a disk too full for it is left to the commits. */
-static void lengthen_log(ot_store *s)
+void ot_log_lengthen(ot_store *s, uint64_t pages)
 {
     static const char zeros[65536];
     char path[OT_PATH_MAX];
     ot_file *f;
-    uint64_t at, want = 32 + (uint64_t)(s->opt.checkpoint_pages + 64) * WAL_FRAME;
+    uint64_t at, want = 32 + pages * WAL_FRAME;
     if (ot_path_join(path, s->dir, OT_VFS_WAL, NULL) != OT_OK ||
         s->disk->ops->open(s->disk, path, OT_OPEN_WRITE, 0600, &f, NULL) != OT_OK) {
         return;
@@ -156,7 +156,7 @@ static ot_rc open_files(ot_store *s, ot_error *err)
     OT_TRY(ot_vfs_create(s->disk, s->dir, &s->vfs, err));
     OT_TRY(ot_conn_open(s, true, &s->writer, err));
     OT_TRY(ot_schema_migrate(s, s->writer, err));
-    lengthen_log(s);
+    ot_log_lengthen(s, s->opt.checkpoint_pages + 64);
     OT_TRY(ot_blob_store_open(s, err));
     if (ot_vfs_is_broken(s->vfs)) {
         char why[512];
