@@ -169,6 +169,7 @@ ot_rc ot_pipeline_create(const ot_pipeline_config *cfg, ot_pipeline **out, ot_er
     }
     p->store = cfg->store;
     p->ports = cfg->ports;
+    p->tidying = cfg->untidy; /* for good */
     p->data_dir = ot_strdup(cfg->data_dir);
     p->exe = ot_strdup(cfg->exe != NULL ? cfg->exe : "/proc/self/exe");
     p->revision = ot_clock_wall_us(); /* above every earlier process's */

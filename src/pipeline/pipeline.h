@@ -58,6 +58,7 @@ typedef struct ot_pipeline_config {
     const char *data_dir; /* runs/ lies below it */
     const char *exe;      /* our own binary, for runs of our own; NULL: /proc/self/exe */
     ot_pipeline_ports ports;
+    bool untidy; /* nothing is ever tidied up: the directory goes as a whole */
 } ot_pipeline_config;
 
 /* Loads all apps and finds their runs again. */

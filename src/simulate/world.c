@@ -166,6 +166,7 @@ static ot_rc open_all(world *w, ot_error *err)
     OT_TRY(ot_store_on_event(w->store, hear, w, err));
     ot_pipeline_config cfg = {.store = w->store,
                               .data_dir = w->dir,
+                              .untidy = true,
                               .ports = {.self = w,
                                         .desired_changed = note_desired,
                                         .async = do_at_once,

@@ -58,6 +58,7 @@ __attribute__((unused)) static void write_text(const char *path, const char *z)
     write_bytes(path, z, strlen(z));
 }
 
+#ifndef FIXTURE_SIGNATURE
 #define FIXTURE_SIGNATURE                                                                          \
     "{\"format\": \"null\","                                                                       \
     " \"inputs\": [{\"name\": \"x\", \"datatype\": \"FP32\", \"shape\": [-1, 2]}],"                \
@@ -69,6 +70,7 @@ __attribute__((unused)) static void write_text(const char *path, const char *z)
     "{\"tolerance\": {\"abs\": 1e-4, \"rel\": 1e-3}, \"cases\": [{\"inputs\": [{\"name\": \"x\","  \
     " \"datatype\": \"FP32\", \"shape\": [1, 2], \"data\": [1, 2]}], \"outputs\": [{\"name\":"     \
     " \"scores\", \"datatype\": \"FP32\", \"shape\": [1, 3], \"data\": [0.1, 0.7, 0.2]}]}]}"
+#endif
 
 /* Builds a bundle at `dir` whose model file holds `content`. `lineage` and `golden` may be NULL. */
 __attribute__((unused)) static ot_rc fixture_build(const char *dir, const char *content,

@@ -16,9 +16,14 @@
 #include <time.h>
 
 #define SECOND INT64_C(1000000)
+#ifndef WINDOW
 #define WINDOW (5 * SECOND)
 #define BLOCK (10 * SECOND)
-#define BEGIN (INT64_C(170000000) * BLOCK) /* a block's start, November 2023 */
+#endif
+#ifndef INPUTS
+#define INPUTS 2
+#endif
+#define BEGIN (INT64_C(1700000000) * SECOND / BLOCK * BLOCK) /* a block's start, November 2023 */
 
 static ot_store *store;
 static ot_reference inputs_ref, outputs_ref;
@@ -58,7 +63,7 @@ typedef struct law {
 } law;
 
 #define ROWS_MAX 4000
-static float drawn_x[ROWS_MAX][2], drawn_y[ROWS_MAX][2]; /* x_0, x_1; prediction, confidence */
+static float drawn_x[ROWS_MAX][INPUTS], drawn_y[ROWS_MAX][2]; /* x_k; prediction, confidence */
 
 static void draw(ot_rng *r, const law *l, size_t n)
 {
@@ -68,6 +73,9 @@ static void draw(ot_rng *r, const law *l, size_t n)
         double u = ot_rng_uniform(r);
         drawn_x[i][0] = (float)(ot_rng_normal(r) + l->shift_0);
         drawn_x[i][1] = (float)(ot_rng_normal(r) + l->shift_1);
+        for (size_t k = 2; k < INPUTS; k++) {
+            drawn_x[i][k] = (float)ot_rng_normal(r);
+        }
         drawn_y[i][0] = u < share ? 2 : u < share + (1 - share) / 2 ? 1 : 0;
         drawn_y[i][1] = (float)fmin(mean + 0.1 * ot_rng_normal(r), 1);
     }
@@ -83,7 +91,7 @@ __attribute__((unused)) static void make_references(void)
     ot_tensor x = {.name = "x",
                    .dtype = OT_DT_FP32,
                    .rank = 2,
-                   .dims = {ROWS_MAX, 2},
+                   .dims = {ROWS_MAX, INPUTS},
                    .data = drawn_x,
                    .size_bytes = sizeof drawn_x};
     for (size_t i = 0; i < ROWS_MAX; i++) {
@@ -241,7 +249,7 @@ static void make_window(const window_of *w, made_push *m)
         printf("Bail out! no memory\n");
         exit(1);
     }
-    ot_hist_add_rows(inputs_ref.schema, &in, &drawn_x[0][0], w->rows, 2);
+    ot_hist_add_rows(inputs_ref.schema, &in, &drawn_x[0][0], w->rows, INPUTS);
     ot_hist_add_rows(outputs_ref.schema, &out, &drawn_y[0][0], w->rows, 2);
     for (size_t i = 0; i < w->rows; i++) {
         ot_latency_add(&latency, w->latency_ns > 0 ? w->latency_ns : 1000000);

@@ -9,36 +9,42 @@
 #include "simulate/simulate.h"
 #include "unit/quality/sample_fixture.h"
 
-#define ROWS 30 /* labelled rows a window */
+#ifndef RECORDED_YAML
+#define ROWS 30       /* labelled rows a window */
+#define LABEL_EVERY 1 /* windows */
+#define RECORDED_YAML                                                                              \
+    "schema: overtake/1\n"                                                                         \
+    "app: digits\n"                                                                                \
+    "data:\n"                                                                                      \
+    "  base:   {path: base, label: y}\n"                                                           \
+    "  recent: {from: digits.labelled, last: 5min, max_rows: 20k}\n"                               \
+    "train: {run: sh train.sh, data: [base, recent], model: out/model}\n"                          \
+    "serve: {deployment: digits}\n"                                                                \
+    "quality: {window: 5s, block: 10s, blocks_per_day: 8, baseline: 4, cycles: none,"              \
+    " ignore_smaller: 0.1}\n"                                                                      \
+    "objectives:\n"                                                                                \
+    "  accuracy: {at_least: 0.9, over: 10min}\n"                                                   \
+    "  latency_p99: {at_most: 5ms}\n"                                                              \
+    "  false_alarms: {at_most: 1 per day}\n"                                                       \
+    "retrain: {when: [accuracy.degraded], at_most: 4 per day}\n"                                   \
+    "release:\n"                                                                                   \
+    "  - gate: {better_on: recent, not_worse_on: {base: 0.02}}\n"                                  \
+    "  - shadow: {until: 60 compared, at_most: 30min, otherwise: stop}\n"                          \
+    "  - canary: {shares: [50%], margin: 0.1, at_most: 1h, otherwise: roll_back}\n"                \
+    "  - probation: {for: 2min, roll_back_if: worse_than_previous}\n"
+#endif
 
-static const char recorded_yaml[] =
-    "schema: overtake/1\n"
-    "app: digits\n"
-    "data:\n"
-    "  base:   {path: base, label: y}\n"
-    "  recent: {from: digits.labelled, last: 5min, max_rows: 20k}\n"
-    "train: {run: sh train.sh, data: [base, recent], model: out/model}\n"
-    "serve: {deployment: digits}\n"
-    "quality: {window: 5s, block: 10s, blocks_per_day: 8, baseline: 4, cycles: none,"
-    " ignore_smaller: 0.1}\n"
-    "objectives:\n"
-    "  accuracy: {at_least: 0.9, over: 10min}\n"
-    "  latency_p99: {at_most: 5ms}\n"
-    "  false_alarms: {at_most: 1 per day}\n"
-    "retrain: {when: [accuracy.degraded], at_most: 4 per day}\n"
-    "release:\n"
-    "  - gate: {better_on: recent, not_worse_on: {base: 0.02}}\n"
-    "  - shadow: {until: 60 compared, at_most: 30min, otherwise: stop}\n"
-    "  - canary: {shares: [50%], margin: 0.1, at_most: 1h, otherwise: roll_back}\n"
-    "  - probation: {for: 2min, roll_back_if: worse_than_previous}\n";
+static const char recorded_yaml[] = RECORDED_YAML;
 
 typedef struct recorder {
     ot_pipeline *p;
     int64_t run, ends_us; /* the run that is on; 0: none */
     char dir[OT_PATH_MAX], step[16];
-    int trained;           /* bundles that were made */
-    int64_t fall_us;       /* from then on version 1 is often wrong */
+    int trained;     /* bundles that were made */
+    int64_t fall_us; /* from then on versions up to this one are often wrong */
+    int64_t fallen;
     uint64_t seq, windows; /* numbers of rows and of pushes */
+    uint64_t labelled;     /* the first row that has no label */
     uint64_t samples;
     ot_rng rng;
 } recorder;
@@ -190,7 +196,7 @@ static int label_of(uint64_t seq)
 
 static int answer_of(recorder *r, int64_t version, uint64_t seq)
 {
-    double accuracy = version == 1 && now_us >= r->fall_us ? 0.6 : 0.96;
+    double accuracy = version <= r->fallen && now_us >= r->fall_us ? 0.6 : 0.96;
     return ot_rng_uniform(&r->rng) < accuracy ? label_of(seq) : (label_of(seq) + 1) % 3;
 }
 
@@ -227,8 +233,8 @@ static void rec_answers(recorder *r, int64_t version, bool shadow, uint64_t firs
 
 static void rec_labels(recorder *r, uint64_t first, size_t n)
 {
-    ot_label_in in[ROWS + 2];
-    char ids[ROWS][64];
+    static ot_label_in in[ROWS * LABEL_EVERY + 2];
+    static char ids[ROWS * LABEL_EVERY][64];
     ot_label_report report;
     ot_error err = {0};
     for (size_t i = 0; i < n; i++) {
@@ -252,7 +258,7 @@ static void rec_window(recorder *r, int64_t start_us, const law *rows, uint64_t 
     uint64_t first = r->seq;
     size_t live = s.canary > 0 ? ROWS / 2 : ROWS;
     r->seq += ROWS;
-    bool early = start_us / WINDOW % 3 == 0;
+    bool early = LABEL_EVERY == 1 && start_us / WINDOW % 3 == 0;
     if (early) {
         rec_labels(r, first, ROWS);
         rec_advance(r, now_us + SECOND / 4);
@@ -265,10 +271,11 @@ static void rec_window(recorder *r, int64_t start_us, const law *rows, uint64_t 
         rec_answers(r, s.canary > 0 ? s.champion : 0, true, first + live, ROWS - live);
         rec_answers(r, s.shadow, true, first, ROWS);
     }
-    if (!early) {
+    if (!early && start_us / WINDOW % LABEL_EVERY == 0) {
         rec_advance(r, now_us + SECOND / 2);
-        rec_labels(r, first, ROWS);
+        rec_labels(r, r->labelled, (size_t)(r->seq - r->labelled));
     }
+    r->labelled = early || start_us / WINDOW % LABEL_EVERY == 0 ? r->seq : r->labelled;
     rec_advance(r, start_us + WINDOW + SECOND / 10);
     make_window(&(window_of){.deployment = "digits",
                              .role = "champion",
@@ -289,7 +296,7 @@ static void rec_begin(recorder *r)
     int64_t version;
     static char runs[OT_PATH_MAX];
     snprintf(runs, sizeof runs, "%s", scratch);
-    *r = (recorder){.seq = 1, .fall_us = INT64_MAX};
+    *r = (recorder){.seq = 1, .labelled = 1, .fall_us = INT64_MAX, .fallen = 1};
     ot_rng_seed(&r->rng, 11);
     for (int i = 0; i < 4; i++) {
         add_version("spare", true);
