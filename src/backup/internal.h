@@ -1,4 +1,6 @@
-/* Shared by make.c and restore.c. */
+/* Shared by the files of this folder.
+ *
+ * Threads: that of the backup or the restore. */
 #ifndef OT_BACKUP_INTERNAL_H
 #define OT_BACKUP_INTERNAL_H
 

@@ -1,4 +1,6 @@
-/* Shared by the doctor's files. */
+/* Shared by the doctor's files.
+ *
+ * Threads: the one that called ot_doctor; a dr_child is its starter's, who ends it. */
 #ifndef OT_DOCTOR_INTERNAL_H
 #define OT_DOCTOR_INTERNAL_H
 

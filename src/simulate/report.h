@@ -1,4 +1,6 @@
-/* What a rehearsal, or the record itself, comes to in numbers. Not for other folders. */
+/* What a rehearsal, or the record itself, comes to in numbers. Not for other folders.
+ *
+ * Threads: the rehearsal's own. */
 #ifndef OT_SIMULATE_REPORT_H
 #define OT_SIMULATE_REPORT_H
 
