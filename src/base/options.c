@@ -498,7 +498,7 @@ const char *ot_args_pos(const ot_args *a, const char *name)
             return a->pos[i];
         }
     }
-    assert(!"a positional argument that the command declares");
+    assert(false && "a positional argument that the command declares");
     return NULL;
 }
 

@@ -70,13 +70,11 @@ static bool write_some(http_conn *c)
 {
     struct iovec v[WRITE_PIECES];
     int n = 0;
-    size_t total = c->out.len;
     if (c->out.len > 0) {
         v[n++] = (struct iovec){c->out.data + c->out.at, c->out.len};
     }
     for (size_t i = 0; i < c->n_ext && n < WRITE_PIECES; i++) {
         v[n++] = c->ext[i];
-        total += c->ext[i].iov_len;
     }
     ssize_t k = ot_sock_writev(c->req.fd, v, n);
     if (k < 0) {
