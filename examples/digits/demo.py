@@ -101,17 +101,21 @@ class Stack:
 
     # ---- processes
 
-    def start(self):
+    def launch(self, listen="127.0.0.1:0", control="127.0.0.1:0"):
+        """`overtake up`, until it says where it listens."""
         env = {**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
                "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-        self.up_log = open(self.work / "up.log", "wb")
         self.up = subprocess.Popen(
-            [self.overtake, "up", "--data", self.data, "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0",
+            [self.overtake, "up", "--data", self.data, "--listen", listen, "--control", control,
              "--output", "json"], stdout=subprocess.PIPE, stderr=self.up_log, env=env, cwd=self.work)
         line = self.up.stdout.readline()
         if not line:
             raise Failed(f"overtake up ended with {self.up.wait()}; see {self.up_log.name}")
         self.inference = json.loads(line)["inference"]
+
+    def start(self):
+        self.up_log = open(self.work / "up.log", "wb")
+        self.launch()
         self.api = Api(self.data)
         self.log = Log(self.api, timeline)
         self.until("the control plane answers", self.answers)

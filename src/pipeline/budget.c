@@ -14,7 +14,8 @@
 #define SECOND_US INT64_C(1000000)
 #define HOUR_US (3600 * SECOND_US)
 #define DAY_US (24 * HOUR_US)
-#define KEEP_US (32 * DAY_US) /* counts, at least: a period may be made longer */
+#define KEEP_US (32 * DAY_US)         /* counts, at least: a period may be made longer */
+#define LASTS_MAX_US (36500 * DAY_US) /* how far ahead a budget's end is told */
 #define BACK 0.1 /* of the budget: so much must be there before it counts as recovered */
 
 const char *pl_objective_name(pl_objective o)
@@ -174,10 +175,14 @@ static void tell_burning(pl_change *c, pl_objective o, const pl_budget_look *l, 
     const ot_budget_rule *r = &l->rules[i];
     double rate = l->rates[i][0], left = 1 - l->rate;
     char lng[32], shrt[32], in[32], rest[96] = "nothing is left";
-    int64_t lasts_us = left > 0 ? (int64_t)(left / rate * (double)l->over_us) : 0;
-    if (left > 0) {
+    /* What burned a moment ago may burn nothing now: the rate may be 0. */
+    double lasts = left > 0 && rate > 0 ? left / rate * (double)l->over_us : 0;
+    int64_t lasts_us = (int64_t)OT_MIN(lasts, (double)LASTS_MAX_US);
+    if (left > 0 && rate > 0) {
         snprintf(rest, sizeof rest, "%.3g%% is left, at this rate for %s", left * 100,
                  ot_format_duration(lasts_us, in));
+    } else if (left > 0) {
+        snprintf(rest, sizeof rest, "%.3g%% is left", left * 100);
     }
     json_t *p = pl_text("%s burns its budget %.3g times as fast as it may (over %s and %s): %s",
                         pl_objective_name(o), rate, ot_format_duration(r->long_us, lng),

@@ -16,7 +16,6 @@ import pathlib
 import random
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -65,13 +64,7 @@ class Stack(demo.Stack):
         """After the supervisor's death."""
         self.up.wait()
         self.up.stdout.close()
-        env = {**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
-               "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-        self.up = subprocess.Popen(
-            [self.overtake, "up", "--data", self.data, "--listen", self.inference, "--control", self.control,
-             "--output", "json"], stdout=subprocess.PIPE, stderr=self.up_log, env=env, cwd=self.work)
-        if not self.up.stdout.readline():
-            raise demo.Failed(f"overtake up did not come back: {self.up.wait()}; see {self.up_log.name}")
+        self.launch(self.inference, self.control)
 
     def until(self, what, ask, *_, **__):
         def patient():
