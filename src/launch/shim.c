@@ -383,7 +383,8 @@ static ot_rc launch(struct shim *s, ot_error *err)
         ot_launch_spawn(spec, s->rundir, s->record.mark, &s->cgroup, &s->child, &s->output, err));
     (void)fcntl(s->output, F_SETFL, O_NONBLOCK);
     s->usage = (ot_launch_usage){.root = getpid(),
-                                 .session = spec->background ? getsid(0) : 0,
+                                 .background = spec->background,
+                                 .session = getsid(0),
                                  .memory_limit = spec->memory_limit_bytes,
                                  .disk_limit = spec->disk_limit_bytes,
                                  .disk_dir = spec->disk_dir != NULL ? spec->disk_dir : cwd};

@@ -63,7 +63,7 @@ static void poll_memory(ot_launch_usage *u, uint64_t now_ns)
         }
         u->scan_at_ns = now_ns + SCAN_NS;
         for (size_t i = 0; i < u->procs.n; i++) {
-            if (u->session != 0 && u->procs.v[i].session != u->session) {
+            if (u->background && u->procs.v[i].session != u->session) {
                 ot_launch_proc_background(u->procs.v[i].pid);
             }
         }

@@ -13,7 +13,8 @@
 typedef struct ot_launch_usage {
     /* Set by the owner; limits of 0 are none. */
     pid_t root;    /* its descendants are measured */
-    pid_t session; /* of a background run: others that it opens get the least weight; or 0 */
+    bool background; /* sessions that it opens get the least weight; */
+    pid_t session;   /* this one has its weight already (0: its leader is not ours to see) */
     uint64_t memory_limit, disk_limit;
     const char *disk_dir;
     /* Results. */

@@ -64,7 +64,7 @@ static void run_as_program(int argc, char **argv)
         if (access("/proc/self/autogroup", F_OK) == 0) {
             execlp(
                 "sh", "sh", "-c",
-                "cut -d' ' -f1 /proc/self/autogroup;"
+                "echo \"$(cut -d' ' -f1 /proc/self/autogroup)\";"
                 "setsid sh -c 'for i in $(seq 100); do v=$(cut -d\" \" -f3 /proc/self/autogroup);"
                 " [ $v = 19 ] && break; sleep 0.2; done; echo $v'",
                 (char *)NULL);
