@@ -12,7 +12,7 @@
 
 typedef struct ot_launch_usage {
     /* Set by the owner; limits of 0 are none. */
-    pid_t root;    /* its descendants are measured */
+    pid_t root;      /* its descendants are measured */
     bool background; /* sessions that it opens get the least weight; */
     pid_t session;   /* this one has its weight already (0: its leader is not ours to see) */
     uint64_t memory_limit, disk_limit;

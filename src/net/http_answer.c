@@ -141,7 +141,7 @@ static void add_head(http_conn *c, const ot_http_answer *a, int64_t length, bool
     }
     if (!keep) {
         p = PUT(p, "Connection: close\r\n");
-    } else if (c->req.is_http10) {
+    } else if (c->req.version == 10) {
         p = PUT(p, "Connection: keep-alive\r\n");
     }
     for (size_t i = 0; i < a->n_fields; i++) {
@@ -312,11 +312,11 @@ void ot_http_stream_begin(ot_http_req *req, const ot_http_answer *a, ot_loop_fn 
         a = &bad_head;
         fields = 0;
     }
-    bool keep = keeps_alive(c, a) && !req->is_http10;
-    c->chunked_out = !req->is_http10 && req->method != OT_HTTP_HEAD;
+    bool keep = keeps_alive(c, a) && req->version != 10;
+    c->chunked_out = req->version != 10 && req->method != OT_HTTP_HEAD;
     c->closing |= !keep;
     if (http_out_reserve(c, HEAD_FIXED + fields)) {
-        add_head(c, a, req->is_http10 ? NO_LENGTH : CHUNKED, keep);
+        add_head(c, a, req->version == 10 ? NO_LENGTH : CHUNKED, keep);
     }
     http_conn_dirty(c);
 }

@@ -234,7 +234,7 @@ static void fill_request(http_conn *c)
     const ot_http_parser *p = &c->parser;
     ot_http_req *r = &c->req;
     r->method = p->method;
-    r->is_http10 = p->is_http10;
+    r->version = p->is_http10 ? 10 : 11;
     r->method_text = ot_http_parser_text(p, p->method_text);
     r->path = ot_http_parser_text(p, p->path);
     r->query = ot_http_parser_text(p, p->query);

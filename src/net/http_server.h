@@ -27,9 +27,9 @@ typedef struct ot_http_server ot_http_server;
 /* Read-only for handlers, but for `user`. */
 typedef struct ot_http_req {
     ot_http_method method;
-    bool is_http10;
-    bool cancelled; /* the client closed its side: the answer is probably not wanted any more (it
-                       still must be given; a client that only half-closed receives it) */
+    uint8_t version; /* 10, 11: HTTP/1; 20: a stream of an HTTP/2 connection */
+    bool cancelled;  /* the client closed its side: the answer is probably not wanted any more (it
+                        still must be given; a client that only half-closed receives it) */
     ot_slice method_text;
     ot_slice path;   /* as sent, not decoded: see ot_http_path_split */
     ot_slice query;  /* without '?'; p NULL: absent */
@@ -45,6 +45,9 @@ typedef void ot_http_handler(void *arg, ot_http_req *req);
 /* Called when the head is complete and before any of the body is waited for: the largest body that
  * this request may have. Larger gets 413; `req->body` is not set yet; must not answer. */
 typedef uint64_t ot_http_body_max_fn(void *arg, const ot_http_req *req);
+/* Called at the same time for HTTP/2: true when the handler wants the request at once and reads its
+ * body while it comes, with ot_http_req_read. Must not answer. */
+typedef bool ot_http_streams_fn(void *arg, const ot_http_req *req);
 
 typedef struct ot_http_options {
     size_t struct_size;
@@ -58,6 +61,7 @@ typedef struct ot_http_options {
     uint32_t stream_buffer_bytes; /* unsent bytes of a stream before OT_EXHAUSTED */
     ot_http_handler *handler;
     ot_http_body_max_fn *body_max; /* NULL: limits.body_max for all */
+    ot_http_streams_fn *streams;   /* NULL: bodies are whole before the handler is called */
     void *arg;
 } ot_http_options;
 
@@ -96,6 +100,15 @@ size_t ot_http_req_header_count(const ot_http_req *req);
 void ot_http_req_header_at(const ot_http_req *req, size_t i, ot_slice *name_out,
                            ot_slice *value_out);
 
+/* A body that is read while it comes (see ot_http_streams_fn). `on_data(arg, p, n, end)` is called
+ * with its pieces in order, from the loop, never from inside these functions; after `end`, or when
+ * `cancelled` is set (then with n 0 and end), no more. Bytes are valid during the call. The sender
+ * gets room for more as ot_http_req_consumed says, up to the window that it was given at first.
+ * Call it in the handler. The answer may begin at any time; ending it first resets the stream. */
+typedef void ot_http_body_fn(void *arg, const char *p, size_t n, bool end);
+void ot_http_req_read(ot_http_req *req, ot_http_body_fn *on_data, void *arg);
+void ot_http_req_consumed(ot_http_req *req, size_t n);
+
 typedef struct ot_http_field {
     const char *name, *value; /* copied; control characters in them turn the answer into a 500 */
 } ot_http_field;
@@ -114,7 +127,9 @@ typedef struct ot_http_answer {
     const ot_http_field *fields;
     size_t n_fields;
     const struct iovec *body;
-    size_t n_body; /* pieces, any number */
+    size_t n_body;                 /* pieces, any number */
+    const ot_http_field *trailers; /* HTTP/2 only; dropped over HTTP/1 */
+    size_t n_trailers;
     ot_http_own own;
     ot_loop_fn *release;
     void *release_arg;
@@ -140,5 +155,7 @@ void ot_http_stream_begin(ot_http_req *req, const ot_http_answer *a, ot_loop_fn 
  * in); OT_CANCELLED when the client has gone. */
 ot_rc ot_http_stream_write(ot_http_req *req, const void *p, size_t n) OT_CHECKED;
 void ot_http_stream_end(ot_http_req *req);
+/* The same with trailers (HTTP/2; dropped over HTTP/1). */
+void ot_http_stream_end_with(ot_http_req *req, const ot_http_field *trailers, size_t n);
 
 #endif

@@ -72,21 +72,26 @@ static ot_rc check_outputs(const ot_call *call, const ot_manifest *sig, ot_error
     return OT_OK;
 }
 
-ot_rc ot_call_decode(ot_call *call, const ot_variant *v, int64_t header_len, ot_oip_memo *memo,
-                     ot_error *err)
+ot_rc ot_call_check(ot_call *call, const ot_variant *v, ot_error *err)
 {
-    const ot_tensor_spec *raw = v->sig.n_inputs == 1 ? &v->sig.inputs[0] : NULL;
-    ot_http_req *req = call->req;
-    OT_TRY(ot_oip_memo_request_decode(memo, req->body.p, req->body.n, header_len, raw, req->arena,
-                                      &call->in, err));
-    call->inputs = ot_arena_calloc(req->arena, v->sig.n_inputs, sizeof *call->inputs);
-    call->outputs = ot_arena_calloc(req->arena, v->sig.n_outputs, sizeof *call->outputs);
+    call->inputs = ot_arena_calloc(call->arena, v->sig.n_inputs, sizeof *call->inputs);
+    call->outputs = ot_arena_calloc(call->arena, v->sig.n_outputs, sizeof *call->outputs);
     if (call->inputs == NULL || call->outputs == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "out of memory for the request's tensors");
     }
     OT_TRY(order_inputs(call, &v->sig, err));
     OT_TRY(count_rows(call, v, err));
     return check_outputs(call, &v->sig, err);
+}
+
+ot_rc ot_call_decode(ot_call *call, const ot_variant *v, int64_t header_len, ot_oip_memo *memo,
+                     ot_error *err)
+{
+    const ot_tensor_spec *raw = v->sig.n_inputs == 1 ? &v->sig.inputs[0] : NULL;
+    ot_slice body = call->req->body;
+    OT_TRY(ot_oip_memo_request_decode(memo, body.p, body.n, header_len, raw, call->arena, &call->in,
+                                      err));
+    return ot_call_check(call, v, err);
 }
 
 bool ot_call_fits(const ot_call *a, const ot_call *b)
@@ -107,11 +112,31 @@ bool ot_call_fits(const ot_call *a, const ot_call *b)
 
 /* ---- the answer */
 
+int ot_call_n_outputs(const ot_call *call)
+{
+    return call->in.n_outputs > 0 ? call->in.n_outputs : call->n_outputs;
+}
+
+ot_rc ot_call_output(const ot_call *call, int i, ot_tensor *t_out, bool *binary_out, ot_error *err)
+{
+    const ot_oip_output_ask *ask = call->in.n_outputs > 0 ? &call->in.outputs[i] : NULL;
+    int k = ask != NULL ? ot_manifest_output(&call->variant->sig, ask->name) : i;
+    if (k < 0 || k >= call->n_outputs) {
+        return ot_fail(err, OT_INTERNAL, "the model that answered has no output '%s'",
+                       ask != NULL ? ask->name : "");
+    }
+    *t_out = call->outputs[k];
+    if (binary_out != NULL) {
+        *binary_out = ask != NULL ? ask->binary : call->in.binary_default;
+    }
+    return OT_OK;
+}
+
 ot_rc ot_call_encode(const ot_call *call, ot_oip_memo *memo, ot_str *head, ot_oip_encoded *out,
                      ot_error *err)
 {
     ot_oip_tensor tensors[OT_OIP_TENSORS_MAX];
-    int n = call->in.n_outputs > 0 ? call->in.n_outputs : call->n_outputs;
+    int n = ot_call_n_outputs(call);
     if (n > OT_OIP_TENSORS_MAX) {
         return ot_fail(err, OT_EXHAUSTED,
                        "the model has %d outputs; an answer has at most %d: ask "
@@ -119,17 +144,8 @@ ot_rc ot_call_encode(const ot_call *call, ot_oip_memo *memo, ot_str *head, ot_oi
                        n, OT_OIP_TENSORS_MAX);
     }
     for (int i = 0; i < n; i++) {
-        int k = i;
-        bool binary = call->in.binary_default;
-        if (call->in.n_outputs > 0) {
-            k = ot_manifest_output(&call->variant->sig, call->in.outputs[i].name);
-            binary = call->in.outputs[i].binary;
-        }
-        if (k < 0 || k >= call->n_outputs) {
-            return ot_fail(err, OT_INTERNAL, "the model that answered has no output '%s'",
-                           call->in.outputs[i].name);
-        }
-        tensors[i] = (ot_oip_tensor){.tensor = call->outputs[k], .binary = binary};
+        tensors[i].params = (ot_params){0};
+        OT_TRY(ot_call_output(call, i, &tensors[i].tensor, &tensors[i].binary, err));
     }
     ot_oip_response r = {
         .model_name = call->dep->name,
@@ -143,7 +159,7 @@ ot_rc ot_call_encode(const ot_call *call, ot_oip_memo *memo, ot_str *head, ot_oi
 
 void ot_call_fail(ot_call *call, ot_rc rc, const char *message)
 {
-    char *copy = ot_arena_strdup(call->req->arena, message);
+    char *copy = ot_arena_strdup(call->arena, message);
     call->rc = rc;
     call->message = copy != NULL ? copy : "the run failed";
 }

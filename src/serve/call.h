@@ -1,20 +1,25 @@
 /* A call: one infer request on its way through a worker, a batch and back.
  *
  * Threads: one at a time: the worker that received it, then maybe a pool thread, then that worker
- * again. Lifetime: lies in the request's arena; ends with the answer. */
+ * again. Lifetime: lies in `arena`; ends with the answer. A protocol may put it at the start of a
+ * struct of its own. */
 #ifndef OT_SERVE_CALL_H
 #define OT_SERVE_CALL_H
 
 #include "codec/oip_memo.h"
 #include "net/http_server.h"
 #include "serve/route.h"
+#include "serve/wire.h"
 
-struct ot_worker;
+struct ot_call {
+    ot_call *next;
+    /* Set by the protocol. */
+    const ot_wire *wire;
+    ot_http_req *req;  /* of a stream: several calls have the same one */
+    ot_arena *arena;   /* the request's; of a stream: the message's */
+    uint64_t start_ns; /* when its first byte was seen */
 
-typedef struct ot_call {
-    struct ot_call *next;
-    ot_http_req *req;
-    struct ot_worker *worker;
+    ot_worker *worker;
     ot_dep *dep;         /* a reference is held once the call left its turn */
     ot_variant *variant; /* the one that answers; dep keeps it */
     ot_variant *asked;   /* the one that was to answer, when a fallback did */
@@ -34,16 +39,23 @@ typedef struct ot_call {
     int n_outputs;
     ot_tensor *outputs; /* in the order of the signature; room is made with the call */
     void *block;        /* owns the outputs' data, or NULL: they are the executor's */
-} ot_call;
+};
 
-/* Decodes and checks the body against the variant's signature, and fills `call` but for seq, key,
- * sampled. Nothing of it is needed after the request was answered; `memo` is the calling thread's.
+/* Checks call->in against the variant's signature and fills inputs, outputs and rows.
  * Errors are OT_INVALID and name the tensor, what was sent and what is expected. */
+ot_rc ot_call_check(ot_call *call, const ot_variant *v, ot_error *err) OT_CHECKED;
+/* Decodes an Open Inference Protocol body (JSON, binary extension) and checks it. Nothing of it is
+ * needed after the request was answered; `memo` is the calling thread's. */
 ot_rc ot_call_decode(ot_call *call, const ot_variant *v, int64_t header_len, ot_oip_memo *memo,
+                     ot_error *err) OT_CHECKED;
+/* The output that is the i-th of the answer (as asked for, else in the signature's order), with its
+ * name; `binary_out` may be NULL. Refused when the version that answered has no such output. */
+int ot_call_n_outputs(const ot_call *call);
+ot_rc ot_call_output(const ot_call *call, int i, ot_tensor *t_out, bool *binary_out,
                      ot_error *err) OT_CHECKED;
 /* Same shapes but for the rows: can share a batch. */
 bool ot_call_fits(const ot_call *a, const ot_call *b);
-/* Appends the answer's first part to `head` and sets the rest. */
+/* The opposite: appends the answer's first part to `head` and sets the rest. */
 ot_rc ot_call_encode(const ot_call *call, ot_oip_memo *memo, ot_str *head, ot_oip_encoded *out,
                      ot_error *err) OT_CHECKED;
 void ot_call_fail(ot_call *call, ot_rc rc, const char *message); /* copies the message */

@@ -388,7 +388,7 @@ static bool answer_constant(ot_call *call)
     }
     for (size_t i = 0; i < v->sig.n_outputs; i++) {
         size_t size = row[i].size_bytes, n = v->rows_known ? (size_t)call->rows : 1;
-        uint8_t *data = ot_arena_calloc(call->req->arena, OT_MAX(n, 1u), OT_MAX(size, 1u));
+        uint8_t *data = ot_arena_calloc(call->arena, OT_MAX(n, 1u), OT_MAX(size, 1u));
         if (data == NULL) {
             return false;
         }

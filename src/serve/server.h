@@ -6,8 +6,8 @@
 #include "serve/route.h"
 #include "serve/sample.h"
 #include "serve/serve.h"
+#include "serve/wire.h"
 
-typedef struct ot_worker ot_worker;
 typedef struct ot_control ot_control;
 
 struct ot_serve {

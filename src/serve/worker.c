@@ -34,7 +34,7 @@ static void count_failure(ot_worker *w, ot_variant *v)
 static void count_call(ot_worker *w, ot_call *call, uint64_t now_ns)
 {
     ot_share *share = &call->variant->shares[w->index];
-    uint64_t ns = now_ns - OT_MIN(call->req->start_ns, now_ns);
+    uint64_t ns = now_ns - OT_MIN(call->start_ns, now_ns);
     ot_totals *t = &share->totals;
     bump(&t->requests, 1);
     bump(&t->rows, (uint64_t)call->rows);

@@ -71,10 +71,19 @@ bool ot_worker_ask(ot_ask *ask);
 void ot_worker_done(void *arg, ot_call *call);
 
 /* For the files of the worker, on its thread. */
-void ot_worker_request(void *arg, ot_http_req *req); /* api.c: dispatches */
+void ot_worker_request(void *arg, ot_http_req *req);            /* api.c: dispatches */
+bool ot_worker_number(ot_slice s, uint64_t max, uint64_t *out); /* decimal digits, 0 to max */
+/* wire_rest.c: POST .../infer. */
 void ot_worker_infer(ot_worker *w, ot_http_req *req, const char *name, size_t n, uint64_t version);
+/* infer.c: finds the deployment, reads the headers that all protocols share and chooses the
+ * variant; `version` 0: by share. False: the call was refused. */
+bool ot_worker_begin(ot_worker *w, ot_call *call, const char *name, size_t n, uint64_t version);
+/* A call that was decoded and checked: gets its number and joins this turn's batch. */
+void ot_worker_go(ot_worker *w, ot_call *call);
+void ot_worker_refuse(ot_worker *w, ot_call *call, ot_rc rc, int status, unsigned retry_s,
+                      const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+void ot_worker_answer(ot_worker *w, ot_call *call);  /* the result, or why there is none */
 bool ot_worker_enqueue(ot_worker *w, ot_call *call); /* joins this turn's batch */
-void ot_worker_answer(ot_worker *w, ot_call *call);
 void ot_worker_error(ot_worker *w, ot_http_req *req, int status, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 void ot_worker_json(ot_worker *w, ot_http_req *req, int status, const ot_str *body);

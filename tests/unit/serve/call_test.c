@@ -28,7 +28,7 @@ static ot_variant *model(bool rows)
 static ot_rc decode(const ot_variant *v, const char *json, ot_http_req *req, ot_call *call,
                     ot_error *err)
 {
-    *call = (ot_call){.req = req};
+    *call = (ot_call){.req = req, .arena = req->arena};
     req->body = (ot_slice){json, strlen(json)};
     return ot_call_decode(call, v, -1, memo, err);
 }
