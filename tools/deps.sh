@@ -8,7 +8,7 @@ debian_packages="gcc make pkg-config libc6-dev libsodium-dev libjansson-dev libs
 zlib1g-dev g++ binutils python3 python3-venv ca-certificates"
 browser_packages="chromium-headless-shell fonts-dejavu-core"
 fuzz_packages="clang-14 libclang-rt-14-dev"
-tool_packages="$fuzz_packages clang-format-14 wrk"
+tool_packages="$fuzz_packages clang-format-14 wrk nghttp2-client"
 cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
 cross_libraries="libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev"
 
@@ -29,7 +29,7 @@ elsewhere() {
 
 elsewhere_tools() {
     lacking=""
-    for program in clang-14 clang-format-14 wrk; do
+    for program in clang-14 clang-format-14 wrk h2load; do
         command -v "$program" >/dev/null || lacking="$lacking $program"
     done
     [ -z "$lacking" ] && return 0
@@ -100,6 +100,11 @@ sysroot() {
     echo "$*" >"$root/complete"
 }
 
+# Prometheus' linter of metrics, for a test. Unpacked, not installed: the package would start a server.
+promtool() {
+    command -v promtool >/dev/null || sysroot "$(dpkg --print-architecture)" .deps/promtool prometheus
+}
+
 cross() {
     is_debian || { echo "deps: cross-building is set up for Debian only" >&2; return 1; }
     debian $cross_packages
@@ -134,9 +139,11 @@ case "${1:-all}" in
     browser) if is_debian; then debian $browser_packages; fi ;;
     # tools/test.sh says so where there is no clang.
     fuzz) if is_debian; then debian $fuzz_packages; fi ;;
+    # A test says so where there is none.
+    promtool) if is_debian; then promtool; fi ;;
     python) python ;;
     page) page ;;
     cross) cross ;;
     all) "$0" debian && python && page ;;
-    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|page|browser|fuzz|tools|cross|all]" >&2; exit 2 ;;
+    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|page|browser|fuzz|promtool|tools|cross|all]" >&2; exit 2 ;;
 esac

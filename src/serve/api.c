@@ -1,6 +1,7 @@
 /* Dispatch of requests: the Open Inference Protocol's paths, repository, statistics, metrics. */
 #include "serve/control.h"
 #include "serve/describe.h"
+#include "serve/metrics.h"
 
 #include <string.h>
 
@@ -245,7 +246,7 @@ static void metrics(ot_worker *w, ot_http_req *req)
     if (!allow(w, req, false)) {
         return;
     }
-    ot_describe_metrics(w->serve, route_of(w), &out);
+    ot_metrics_text(w->serve, route_of(w), &out);
     if (out.failed) {
         ot_worker_error(w, req, 503, "out of memory for the answer");
         return;

@@ -29,7 +29,9 @@ struct ot_call {
     int64_t rows; /* 1 where rows are not known */
     int64_t time_us;
     uint64_t deadline_ns; /* 0: none */
-    ot_slice key;         /* the caller's; p NULL: none */
+    /* When its batch was taken, and the time in the runtime; 0: it was never run. */
+    uint64_t taken_ns, run_from_ns, run_to_ns;
+    ot_slice key; /* the caller's; p NULL: none */
     ot_oip_request in;
     ot_tensor *inputs; /* in the order of the signature */
 

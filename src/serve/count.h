@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define OT_LATENCY_STEPS 18 /* of the totals: upper bounds in ot_latency_step_us, then infinity */
+#define OT_LATENCY_STEPS 22 /* of the totals: upper bounds in ot_latency_step_us, then infinity */
 extern const uint32_t ot_latency_step_us[OT_LATENCY_STEPS - 1];
 unsigned ot_latency_step(uint64_t us);
 

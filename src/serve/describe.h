@@ -1,4 +1,4 @@
-/* What a replica says about its models and itself: metadata, configuration, statistics, metrics.
+/* What a replica says about its models and itself: metadata, configuration, statistics.
  *
  * Threads: a worker's (the route must stay for the call). */
 #ifndef OT_SERVE_DESCRIBE_H
@@ -11,6 +11,5 @@ void ot_describe_model(const ot_dep *d, const ot_variant *v, ot_str *out);
 void ot_describe_config(const ot_dep *d, const ot_variant *v, ot_str *out);
 /* Of all variants of the deployment, or of one. */
 void ot_describe_stats(const ot_dep *d, const ot_variant *only, ot_str *out);
-void ot_describe_metrics(const ot_serve *s, const ot_route *r, ot_str *out); /* Prometheus text */
 
 #endif

@@ -54,7 +54,9 @@ static ot_rc run(ot_exec *x, ot_variant *v, int n_parts, ot_error *err)
     atomic_store_explicit(&v->slots[x->slot].since_ns, start, memory_order_relaxed);
     ot_rc rc = ot_instance_run(inst, &r, &x->result, err);
     atomic_store_explicit(&v->slots[x->slot].since_ns, 0, memory_order_relaxed);
-    x->run_ns += ot_clock_mono_ns() - start;
+    x->run_to_ns = ot_clock_mono_ns();
+    x->run_ns += x->run_to_ns - start;
+    x->run_from_ns = x->run_from_ns == 0 ? start : x->run_from_ns;
     if (rc != OT_OK) {
         return rc;
     }
@@ -423,10 +425,20 @@ static void fall_back(ot_exec *x, ot_call *call)
     }
 }
 
+static void set_times(const ot_exec *x, ot_call *const *calls, size_t n, uint64_t taken_ns)
+{
+    for (size_t k = 0; k < n; k++) {
+        calls[k]->taken_ns = taken_ns;
+        calls[k]->run_from_ns = x->run_from_ns != 0 ? x->run_from_ns : taken_ns;
+        calls[k]->run_to_ns = x->run_from_ns != 0 ? x->run_to_ns : taken_ns;
+    }
+}
+
 void ot_exec_run(ot_exec *x, ot_variant *v, ot_call *const *calls, size_t n)
 {
     ot_error err;
-    x->run_ns = 0;
+    uint64_t taken = ot_clock_mono_ns();
+    x->run_ns = x->run_from_ns = 0;
     int64_t rows = 0;
     for (size_t k = 0; k < n; k++) {
         rows += calls[k]->rows;
@@ -452,13 +464,13 @@ void ot_exec_run(ot_exec *x, ot_variant *v, ot_call *const *calls, size_t n)
     for (size_t k = 0; k < n; k++) {
         failed |= calls[k]->rc != OT_OK;
     }
-    if (!failed) {
-        return;
+    if (failed) {
+        for (size_t k = 0; k < n; k++) { /* a fallback runs on this executor: keep what is there */
+            ot_exec_own(calls[k]);
+        }
+        for (size_t k = 0; k < n; k++) {
+            fall_back(x, calls[k]);
+        }
     }
-    for (size_t k = 0; k < n; k++) { /* a fallback runs on this executor: keep what is there */
-        ot_exec_own(calls[k]);
-    }
-    for (size_t k = 0; k < n; k++) {
-        fall_back(x, calls[k]);
-    }
+    set_times(x, calls, n, taken);
 }

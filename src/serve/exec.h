@@ -14,6 +14,8 @@ typedef struct ot_exec {
     bool holding;  /* `result` has outputs of the last run */
     ot_run_result result;
     uint64_t run_ns; /* what the runs of the last batch took */
+    uint64_t run_from_ns,
+        run_to_ns; /* begin of its first run, end of its last; 0: there was none */
     ot_segment *segments;
     size_t segments_cap;
     ot_run_part parts[OT_EXEC_CALLS_MAX];
@@ -27,8 +29,8 @@ ot_rc ot_exec_init(ot_exec *x, unsigned slot, ot_error *err) OT_CHECKED;
 void ot_exec_done(ot_exec *x);
 
 /* Runs n calls of one variant (they fit each other, see ot_call_fits; their rows together are at
- * most what the variant may merge, or n is 1) and sets the result of each. Outputs without a block
- * are valid until ot_exec_release. */
+ * most what the variant may merge, or n is 1) and sets the result of each and its times. Outputs
+ * without a block are valid until ot_exec_release. */
 void ot_exec_run(ot_exec *x, ot_variant *v, ot_call *const *calls, size_t n);
 void ot_exec_release(ot_exec *x);
 /* Copies the outputs, so that they outlive the executor's next run. */

@@ -100,13 +100,19 @@ void ot_variant_totals(const ot_variant *v, ot_totals_sum *out)
         out->rows += get(&t->rows);
         out->failed += get(&t->failed);
         out->batches += get(&t->batches);
-        out->latency_us += get(&t->latency_us);
+        out->latency_ns += get(&t->latency_ns);
         out->run_ns += get(&t->run_ns);
         for (unsigned i = 0; i < OT_COST_BUCKETS; i++) {
             out->batch_rows[i] += get(&t->batch_rows[i]);
         }
         for (unsigned i = 0; i < OT_LATENCY_STEPS; i++) {
             out->latency[i] += get(&t->latency[i]);
+        }
+        for (unsigned k = 0; k < OT_SERVE_STAGES; k++) {
+            out->stage_ns[k] += get(&t->stages.ns[k]);
+            for (unsigned i = 0; i < OT_LATENCY_STEPS; i++) {
+                out->stage[k][i] += get(&t->stages.requests[k][i]);
+            }
         }
     }
 }

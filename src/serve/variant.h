@@ -12,6 +12,7 @@
 #include "serve/cost.h"
 #include "serve/count.h"
 #include "serve/drift.h"
+#include "serve/stage.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -35,9 +36,10 @@ typedef struct ot_slot {
 
 /* Counters that any thread may read. Synchronization: relaxed, one writer. */
 typedef struct ot_totals {
-    _Atomic uint64_t requests, rows, failed, batches, latency_us, run_ns;
+    _Atomic uint64_t requests, rows, failed, batches, latency_ns, run_ns;
     _Atomic uint64_t batch_rows[OT_COST_BUCKETS]; /* batches by the power of two of their rows */
     _Atomic uint64_t latency[OT_LATENCY_STEPS];   /* requests by upper bound, see count.h */
+    ot_serve_stage_totals stages;
 } ot_totals;
 
 /* What one worker keeps about a variant; only that worker touches it, but for the totals and for
@@ -103,8 +105,9 @@ int64_t ot_variant_merge_max(const ot_variant *v);
 
 /* Sums over the workers. */
 typedef struct ot_totals_sum {
-    uint64_t requests, rows, failed, batches, latency_us, run_ns;
+    uint64_t requests, rows, failed, batches, latency_ns, run_ns;
     uint64_t batch_rows[OT_COST_BUCKETS], latency[OT_LATENCY_STEPS];
+    uint64_t stage[OT_SERVE_STAGES][OT_LATENCY_STEPS], stage_ns[OT_SERVE_STAGES];
 } ot_totals_sum;
 void ot_variant_totals(const ot_variant *v, ot_totals_sum *out);
 

@@ -38,8 +38,13 @@ static void count_call(ot_worker *w, ot_call *call, uint64_t now_ns)
     ot_totals *t = &share->totals;
     bump(&t->requests, 1);
     bump(&t->rows, (uint64_t)call->rows);
-    bump(&t->latency_us, ns / 1000);
+    bump(&t->latency_ns, ns);
     bump(&t->latency[ot_latency_step(ns / 1000)], 1);
+    if (call->taken_ns != 0) {
+        ot_serve_stage_add(&t->stages, OT_SERVE_QUEUE, call->req->start_ns, call->taken_ns, 1);
+        ot_serve_stage_add(&t->stages, OT_SERVE_BATCH, call->taken_ns, call->run_from_ns, 1);
+        ot_serve_stage_add(&t->stages, OT_SERVE_RUN, call->run_from_ns, call->run_to_ns, 1);
+    }
     ot_cell *cell = share->active;
     cell->requests++;
     cell->rows += (uint64_t)call->rows;
@@ -100,6 +105,48 @@ static void sample_call(ot_worker *w, const ot_call *call, ot_share *share, uint
     w->open = share;
 }
 
+/* Requests whose answers are being written: those of one batch share the time that counts. */
+typedef struct encoding {
+    ot_serve_stage_totals *stages; /* NULL: none yet */
+    uint64_t since_ns, n;
+} encoding;
+
+static void end_encoding(encoding *e)
+{
+    if (e->stages != NULL) {
+        ot_serve_stage_add(e->stages, OT_SERVE_ENCODE, e->since_ns, ot_clock_mono_ns(), e->n);
+    }
+    *e = (encoding){0};
+}
+
+static void begin_encoding(encoding *e, ot_worker *w, const ot_call *call)
+{
+    ot_serve_stage_totals *stages = &call->variant->shares[w->index].totals.stages;
+    if (stages != e->stages || call->run_to_ns != e->since_ns || call->taken_ns == 0) {
+        end_encoding(e);
+    }
+    if (call->taken_ns != 0) {
+        *e = (encoding){stages, call->run_to_ns, e->n + 1};
+    }
+}
+
+static void answer_all(ot_worker *w, ot_call *const *calls, size_t n)
+{
+    encoding e = {0};
+    for (size_t i = 0; i < n; i++) {
+        void *block = calls[i]->block;
+        ot_dep *dep = calls[i]->left_turn ? calls[i]->dep : NULL;
+        begin_encoding(&e, w, calls[i]);
+        ot_worker_answer(w, calls[i]); /* the call's memory is gone after this */
+        ot_free(block);
+        if (dep != NULL) {
+            end_encoding(&e); /* before the variant may go */
+            ot_dep_unref(dep);
+        }
+    }
+    end_encoding(&e);
+}
+
 /* Counts, samples and answers calls that have their results. */
 static void finish(ot_worker *w, ot_call *const *calls, size_t n)
 {
@@ -115,13 +162,7 @@ static void finish(ot_worker *w, ot_call *const *calls, size_t n)
             sample_call(w, calls[i], &calls[i]->variant->shares[w->index], now);
         }
     }
-    for (size_t i = 0; i < n; i++) {
-        void *block = calls[i]->block;
-        ot_dep *dep = calls[i]->left_turn ? calls[i]->dep : NULL;
-        ot_worker_answer(w, calls[i]); /* the call's memory is gone after this */
-        ot_free(block);
-        ot_dep_unref(dep);
-    }
+    answer_all(w, calls, n);
 }
 
 /* ---- batches */
