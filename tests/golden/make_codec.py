@@ -93,6 +93,72 @@ def requests(np):
               parameters={"note": "hé", "k": 3, "deep": True})
 
 
+def grpc_messages(np):
+    """Requests as tritonclient builds them and with typed contents; responses of each form."""
+    import tritonclient.grpc as tg
+    from tritonclient.grpc import service_pb2 as pb
+    from tritonclient.grpc._utils import _get_inference_request
+
+    def write(name, message):
+        (OUT / f"{name}.pb").write_bytes(message.SerializeToString(deterministic=True))
+
+    x = np.array([[1.5, -2.25, 0.1], [np.nan, np.inf, 3e-7]], np.float32)
+    s = np.array([b"abc", "zażółć".encode(), b""], dtype=object)
+    a = tg.InferInput("x", [2, 3], "FP32")
+    a.set_data_from_numpy(x)
+    b = tg.InferInput("s", [3], "BYTES")
+    b.set_data_from_numpy(s)
+    c = tg.InferInput("h", [2], "FP16")
+    c.set_data_from_numpy(np.array([1, -2], np.float16))
+    write("grpc_raw", _get_inference_request(
+        model_name="m", inputs=[a, b, c], model_version="3", request_id="r-1",
+        outputs=[tg.InferRequestedOutput("y"), tg.InferRequestedOutput("z")], sequence_id=0,
+        sequence_start=False, sequence_end=False, priority=7, timeout=1500,
+        parameters={"note": "hé", "k": 3, "deep": True}))
+    q = pb.ModelInferRequest(model_name="m")
+    for i, (name, values) in enumerate(typed(pb).items()):
+        t = q.inputs.add(name=f"t{i}", datatype=name, shape=[2])
+        t.contents.CopyFrom(values)
+    q.parameters["ratio"].double_param = 0.5
+    write("grpc_typed", q)
+    for raw in (True, False):
+        p = pb.ModelInferResponse(model_name="m", model_version="3", id="r-1")
+        p.parameters["note"].string_param = "hé"
+        for i, (name, values) in enumerate(typed(pb).items()):
+            t = p.outputs.add(name=f"t{i}", datatype=name, shape=[2])
+            if raw:
+                p.raw_output_contents.append(raw_bytes(np, name))
+            else:
+                t.contents.CopyFrom(values)
+        write("grpc_response_raw" if raw else "grpc_response_typed", p)
+        if raw:
+            write("grpc_response_stream", pb.ModelStreamInferResponse(infer_response=p))
+    p = pb.ModelStreamInferResponse(error_message="no", infer_response=pb.ModelInferResponse(
+        model_name="m", id="r-1"))
+    write("grpc_response_error", p)
+
+
+TWO = {"BOOL": (1, 0), "UINT8": (0, 255), "UINT16": (1, 65535), "UINT32": (2, 2**32 - 1),
+       "UINT64": (3, 2**64 - 1), "INT8": (-128, 127), "INT16": (-32768, 32767),
+       "INT32": (-2**31, 2**31 - 1), "INT64": (-2**63, 2**63 - 1), "FP32": (0.5, -1.25),
+       "FP64": (0.1, -1e300), "BYTES": (b"ab", b"")}
+
+
+def typed(pb):
+    """Two values of each type that has typed contents."""
+    def field(name):
+        return {"BOOL": "bool", "FP32": "fp32", "FP64": "fp64", "BYTES": "bytes", "INT64": "int64",
+                "UINT64": "uint64"}.get(name, "uint" if name[0] == "U" else "int") + "_contents"
+    return {name: pb.InferTensorContents(**{field(name): v}) for name, v in TWO.items()}
+
+
+def raw_bytes(np, name):
+    if name == "BYTES":
+        return b"".join(len(v).to_bytes(4, "little") + v for v in TWO[name])
+    kind = {"BOOL": "?", "FP32": "<f4", "FP64": "<f8"}.get(name)
+    return np.array(TWO[name], kind or name.lower()).tobytes()
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["--pow10"]:
         pow10_table()
@@ -103,3 +169,4 @@ if __name__ == "__main__":
     npy_files(numpy)
     half_table(numpy)
     requests(numpy)
+    grpc_messages(numpy)
