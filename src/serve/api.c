@@ -220,12 +220,44 @@ static void health(ot_worker *w, ot_http_req *req, ot_slice what)
     ot_http_respond_bytes(req, 200, "application/json", body, strlen(body));
 }
 
+static void reply_index(ot_worker *w, ot_http_req *req, const ot_repo_answer *a)
+{
+    if (a->status != 200) {
+        ot_worker_error(w, req, a->status, "%s", a->error);
+        return;
+    }
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    ot_str_addc(&out, '[');
+    for (size_t i = 0; i < a->n_rows; i++) {
+        const ot_repo_row *row = &a->rows[i];
+        ot_str_addf(&out, "%s{\"name\":\"%s\"", i > 0 ? "," : "", row->name);
+        if (row->version > 0) {
+            ot_str_addf(&out, ",\"version\":\"%llu\"", (unsigned long long)row->version);
+        }
+        ot_str_addf(&out, ",\"state\":\"%s\",\"reason\":\"", row->state);
+        ot_str_add_json(&out, row->reason, strlen(row->reason));
+        ot_str_adds(&out, "\"}");
+    }
+    ot_str_addc(&out, ']');
+    ot_worker_json(w, req, 200, &out);
+}
+
+static void reply_loaded(ot_worker *w, ot_http_req *req, const ot_repo_answer *a)
+{
+    if (a->status != 200) {
+        ot_worker_error(w, req, a->status, "%s", a->error);
+        return;
+    }
+    ot_worker_count_answer(w, 200);
+    ot_http_respond_bytes(req, 200, "application/json", "{}", 2);
+}
+
 /* Below /v2/repository/: index, models/NAME/load, models/NAME/unload. */
 static void repository(ot_worker *w, ot_http_req *req, const ot_slice *seg, size_t n)
 {
     if (n == 1 && ot_slice_eq(seg[0], "index")) {
         if (allow(w, req, true)) {
-            ot_control_repo(w, req, OT_REPO_INDEX, "", 0);
+            ot_control_repo(w, req, OT_REPO_INDEX, "", 0, reply_index);
         }
         return;
     }
@@ -236,7 +268,8 @@ static void repository(ot_worker *w, ot_http_req *req, const ot_slice *seg, size
         return;
     }
     if (allow(w, req, true)) {
-        ot_control_repo(w, req, load ? OT_REPO_LOAD : OT_REPO_UNLOAD, seg[1].p, seg[1].n);
+        ot_control_repo(w, req, load ? OT_REPO_LOAD : OT_REPO_UNLOAD, seg[1].p, seg[1].n,
+                        reply_loaded);
     }
 }
 

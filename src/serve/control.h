@@ -112,7 +112,21 @@ ot_rc ot_alone_each(ot_serve *s, ot_alone_fn *fn, void *arg, ot_error *err) OT_C
 
 /* repo.c: the repository requests that a worker hands over. */
 typedef enum ot_repo_op { OT_REPO_INDEX, OT_REPO_LOAD, OT_REPO_UNLOAD } ot_repo_op;
-void ot_control_repo(ot_worker *w, ot_http_req *req, ot_repo_op op, const char *name, size_t n);
+typedef struct ot_repo_row {
+    char name[OT_SERVE_NAME], reason[OT_SERVE_NOTE];
+    uint64_t version; /* 0: none */
+    const char *state;
+} ot_repo_row;
+typedef struct ot_repo_answer {
+    int status;        /* HTTP's */
+    const char *error; /* NULL when status is 200 */
+    const ot_repo_row *rows;
+    size_t n_rows; /* of the index */
+} ot_repo_answer;
+/* Answers `req` in the form of its protocol, on its worker. */
+typedef void ot_repo_fn(ot_worker *w, ot_http_req *req, const ot_repo_answer *a);
+void ot_control_repo(ot_worker *w, ot_http_req *req, ot_repo_op op, const char *name, size_t n,
+                     ot_repo_fn *reply);
 /* An entry came to rest: answers who waits for it. */
 void ot_repo_settled(ot_control *c, const ot_entry *e);
 void ot_repo_give_up(ot_control *c); /* answers all that wait: the server goes down */

@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,8 +16,11 @@ struct ot_repo {
     char name[OT_SERVE_NAME];
     uint64_t version; /* of the load that is waited for */
     uint64_t before;  /* the version that served until then; 0: none */
+    ot_repo_fn *reply;
     int status;
-    ot_str body;
+    ot_str error;
+    ot_repo_row *rows;
+    size_t n_rows, cap_rows;
 };
 
 /* ---- back on the worker */
@@ -26,8 +28,13 @@ struct ot_repo {
 static void on_answer(void *arg)
 {
     ot_repo *r = arg;
-    ot_worker_json(r->worker, r->req, r->status, &r->body);
-    ot_str_done(&r->body);
+    ot_repo_answer a = {r->status, r->status == 200 ? NULL : r->error.data, r->rows, r->n_rows};
+    if (r->error.failed) {
+        a = (ot_repo_answer){.status = 503, .error = "out of memory for the answer"};
+    }
+    r->reply(r->worker, r->req, &a);
+    ot_str_done(&r->error);
+    ot_free(r->rows);
     ot_free(r);
 }
 
@@ -41,8 +48,8 @@ static void answer(ot_repo *r)
 static void answer_error(ot_repo *r, int status, const char *message)
 {
     r->status = status;
-    ot_str_clear(&r->body);
-    ot_oip_error_body(&r->body, message);
+    ot_str_clear(&r->error);
+    ot_str_adds(&r->error, message);
     answer(r);
 }
 
@@ -66,50 +73,53 @@ static const ot_entry *entry_of(const ot_control *c, const ot_target_deployment 
     return NULL;
 }
 
-static void add_row(ot_str *out, const char *name, const ot_entry *e, uint64_t version)
+static void add_row(ot_repo *r, const char *name, const ot_entry *e, uint64_t version)
 {
-    ot_str_addf(out, "%s{\"name\":\"%s\"", out->len > 1 ? "," : "", name);
-    if (version > 0) {
-        ot_str_addf(out, ",\"version\":\"%" PRIu64 "\"", version);
+    if (r->n_rows == r->cap_rows) {
+        size_t cap = r->cap_rows != 0 ? r->cap_rows * 2 : 16;
+        ot_repo_row *grown = ot_realloc(r->rows, cap * sizeof *grown);
+        if (grown == NULL) {
+            r->error.failed = true;
+            return;
+        }
+        r->rows = grown;
+        r->cap_rows = cap;
     }
-    const char *state = e == NULL                      ? "UNAVAILABLE"
-                        : e->state == OT_ENTRY_SERVING ? "READY"
-                        : e->state == OT_ENTRY_LOADING ? "LOADING"
-                                                       : "UNAVAILABLE";
-    ot_str_addf(out, ",\"state\":\"%s\",\"reason\":\"", state);
-    const char *reason = e == NULL ? "unloaded" : e->error;
-    ot_str_add_json(out, reason, strlen(reason));
-    ot_str_adds(out, "\"}");
+    ot_repo_row *row = &r->rows[r->n_rows++];
+    *row = (ot_repo_row){.version = version, .state = "UNAVAILABLE"};
+    snprintf(row->name, sizeof row->name, "%s", name);
+    snprintf(row->reason, sizeof row->reason, "%s", e == NULL ? "unloaded" : e->error);
+    if (e != NULL && e->state != OT_ENTRY_FAILED) {
+        row->state = e->state == OT_ENTRY_SERVING ? "READY" : "LOADING";
+    }
 }
 
 typedef struct index_walk {
     const ot_control *control;
-    ot_str *out;
+    ot_repo *repo;
 } index_walk;
 
 static void add_unloaded(void *arg, const char *name)
 {
     index_walk *w = arg;
     if (ot_target_find(w->control->target, name) == NULL) {
-        add_row(w->out, name, NULL, 0);
+        add_row(w->repo, name, NULL, 0);
     }
 }
 
 static void run_index(ot_control *c, ot_repo *r)
 {
-    ot_str_addc(&r->body, '[');
     for (size_t i = 0; i < c->target->n_deployments; i++) {
         const ot_target_deployment *d = &c->target->deployments[i];
         for (size_t k = 0; k < d->n_variants; k++) {
-            add_row(&r->body, d->name, entry_of(c, d, &d->variants[k]), d->variants[k].version);
+            add_row(r, d->name, entry_of(c, d, &d->variants[k]), d->variants[k].version);
         }
     }
-    index_walk w = {c, &r->body};
+    index_walk w = {c, r};
     ot_error err;
     if (c->agent == NULL && ot_alone_each(c->serve, add_unloaded, &w, &err) != OT_OK) {
         ot_warn("serve", "index: %s", err.msg);
     }
-    ot_str_addc(&r->body, ']');
     r->status = 200;
     answer(r);
 }
@@ -165,7 +175,6 @@ static void run_unload(ot_control *c, ot_repo *r)
     ot_target_remove(c->target, r->name);
     ot_control_apply(c, c->target);
     r->status = 200;
-    ot_str_adds(&r->body, "{}");
     answer(r);
 }
 
@@ -195,7 +204,6 @@ void ot_repo_settled(ot_control *c, const ot_entry *e)
         *at = r->next;
         if (e->state == OT_ENTRY_SERVING) {
             r->status = 200;
-            ot_str_adds(&r->body, "{}");
             answer(r);
         } else {
             revert(c, r);
@@ -234,24 +242,33 @@ static void on_ask(void *arg)
     }
 }
 
-void ot_control_repo(ot_worker *w, ot_http_req *req, ot_repo_op op, const char *name, size_t n)
+static void refuse(ot_worker *w, ot_http_req *req, ot_repo_fn *reply, int status, const char *why)
+{
+    reply(w, req, &(ot_repo_answer){.status = status, .error = why});
+}
+
+void ot_control_repo(ot_worker *w, ot_http_req *req, ot_repo_op op, const char *name, size_t n,
+                     ot_repo_fn *reply)
 {
     if (n >= OT_SERVE_NAME) {
-        ot_worker_error(w, req, 404, "model '%.80s' is not known", name);
+        char text[OT_SERVE_NAME];
+        snprintf(text, sizeof text, "model '%.40s...' is not known", name);
+        refuse(w, req, reply, 404, text);
         return;
     }
     ot_repo *r = ot_calloc(1, sizeof *r);
     if (r == NULL) {
-        ot_worker_error(w, req, 503, "out of memory");
+        refuse(w, req, reply, 503, "out of memory");
         return;
     }
+    r->reply = reply;
     r->worker = w;
     r->req = req;
     r->op = op;
     memcpy(r->name, name, n);
-    ot_str_init(&r->body);
+    ot_str_init(&r->error);
     if (ot_loop_post(w->serve->loop, on_ask, r) != OT_OK) {
         ot_free(r);
-        ot_worker_error(w, req, 503, "the control thread is busy: try again");
+        refuse(w, req, reply, 503, "the control thread is busy: try again");
     }
 }
