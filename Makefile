@@ -6,7 +6,7 @@ BUILD   ?= build/$(V)
 CC      ?= gcc
 PREFIX  ?= /usr/local
 PYTHON  ?= .deps/venv/bin/python
-PKGS    := libsodium jansson sqlite3 yaml-0.1 zlib
+PKGS    := libsodium jansson sqlite3 yaml-0.1 zlib libnghttp2
 
 # Rows of the architecture, lowest first: a folder includes only from itself and from the rows that
 # its line names (docs/architecture.md; tools/layers.py checks the includes).
@@ -220,7 +220,7 @@ CROSS      := aarch64-linux-gnu
 CROSS_ROOT := .deps/aarch64/usr
 CROSS_VARS := V=release BUILD=build/aarch64 CC=$(CROSS)-gcc AR=$(CROSS)-ar \
               INC="-Isrc -Iinclude -Itests -isystem $(CROSS_ROOT)/include -isystem $(CROSS_ROOT)/include/$(CROSS)" \
-              LIBS="$(foreach l,sodium jansson sqlite3 yaml z,$(CROSS_ROOT)/lib/$(CROSS)/lib$(l).a) -lm -ldl -pthread"
+              LIBS="$(foreach l,sodium jansson sqlite3 yaml z nghttp2,$(CROSS_ROOT)/lib/$(CROSS)/lib$(l).a) -lm -ldl -pthread"
 CROSS_LEAVE := $(foreach t,cli/supervise cli/up launch/proc launch/run \
                  $(addprefix pipeline/,loop people release restart tidy training),$(t)_test=starts_programs_or_reads_their_memory) \
                $(foreach t,stats/edetect_null stats/edetect_delay,$(t)_test=simulates_years)
@@ -247,9 +247,9 @@ install: all
 # Debian's libraries are linked in, so that it runs where they are not; hidden, so that a framework in
 # the same process keeps its own. libjansson.a holds code that no shared library can take in: it lies
 # beside libovertake.so. dist/*.whl is the result.
-STATIC   := sodium jansson sqlite3 yaml z
+STATIC   := sodium jansson sqlite3 yaml z nghttp2
 LIB_FILE  = $(shell $(CC) -print-file-name=$(1))
-DIST_DEB := libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev
+DIST_DEB := libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev libnghttp2-dev
 VERSION  := $(shell sed -n 's/.*OT_VERSION "\(.*\)"/\1/p' src/cli/commands.h)
 D        := $(BUILD)/dist
 STRIP    ?= strip

@@ -5,12 +5,12 @@ set -eu
 cd "$(dirname "$0")/.."
 
 debian_packages="gcc make pkg-config libc6-dev libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev \
-zlib1g-dev g++ binutils python3 python3-venv ca-certificates"
+zlib1g-dev libnghttp2-dev g++ binutils python3 python3-venv ca-certificates"
 browser_packages="chromium-headless-shell fonts-dejavu-core"
 fuzz_packages="clang-14 libclang-rt-14-dev"
 tool_packages="$fuzz_packages clang-format-14 wrk nghttp2-client"
 cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
-cross_libraries="libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev"
+cross_libraries="libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev libnghttp2-dev"
 
 # Elsewhere packages have other names: look for the things themselves.
 elsewhere() {
@@ -18,7 +18,7 @@ elsewhere() {
     for program in gcc g++ make pkg-config ar strip python3; do
         command -v "$program" >/dev/null || lacking="$lacking $program"
     done
-    for library in libsodium jansson sqlite3 yaml-0.1 zlib; do
+    for library in libsodium jansson sqlite3 yaml-0.1 zlib libnghttp2; do
         pkg-config --exists "$library" 2>/dev/null || lacking="$lacking $library(headers)"
     done
     [ -z "$lacking" ] && return 0

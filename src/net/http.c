@@ -101,7 +101,7 @@ ot_slice ot_http_parser_header(const ot_http_parser *p, const char *name)
     return (ot_slice){0};
 }
 
-static ot_http_method method_of(const char *p, size_t n)
+ot_http_method ot_http_method_of(ot_slice text)
 {
     static const struct {
         const char *name;
@@ -110,7 +110,7 @@ static ot_http_method method_of(const char *p, size_t n)
                  {"PUT", OT_HTTP_PUT},        {"PATCH", OT_HTTP_PATCH}, {"DELETE", OT_HTTP_DELETE},
                  {"OPTIONS", OT_HTTP_OPTIONS}};
     for (size_t i = 0; i < OT_COUNT(known); i++) {
-        if (ot_slice_eq((ot_slice){.p = p, .n = n}, known[i].name)) {
+        if (ot_slice_eq(text, known[i].name)) {
             return known[i].method;
         }
     }
@@ -185,7 +185,7 @@ static ot_http_step parse_request_line(ot_http_parser *p, const char *b, uint32_
         return bad(p, 501, "the method is too long to be one");
     }
     p->method_text = (ot_http_span){.at = at, .n = (uint32_t)n};
-    p->method = method_of(b + at, n);
+    p->method = ot_http_method_of((ot_slice){.p = b + at, .n = n});
     uint32_t target = at + (uint32_t)n + 1;
     const char *sp2 = memchr(b + target, ' ', end - target);
     if (sp2 == NULL || sp2 == b + target) {

@@ -36,6 +36,8 @@ typedef enum ot_http_method {
     OT_HTTP_OPTIONS,
 } ot_http_method;
 
+ot_http_method ot_http_method_of(ot_slice text);
+
 typedef struct ot_http_limits {
     uint32_t line_max;    /* request line, bytes: 414 */
     uint32_t head_max;    /* request line and header fields, bytes: 431 */

@@ -1,5 +1,5 @@
 /* Answers: heads, bodies, streams. */
-#include "net/http_conn.h"
+#include "net/h2.h"
 
 #include "base/clock.h"
 #include "base/str.h"
@@ -43,7 +43,7 @@ static char *put_u64(char *p, uint64_t x)
 }
 
 /* RFC 9110, 5.6.7; made anew a few times a second. */
-static char *put_date(ot_http_server *s, char *p)
+const char *http_date(ot_http_server *s, size_t *n_out)
 {
     uint64_t now = ot_loop_now_ns(s->loop);
     if (s->date_len == 0 || now - s->date_ns > DATE_EVERY_NS) {
@@ -53,13 +53,23 @@ static char *put_date(ot_http_server *s, char *p)
         time_t t = (time_t)(ot_clock_wall_us() / 1000000);
         struct tm tm;
         gmtime_r(&t, &tm);
-        int n = snprintf(s->date, sizeof s->date, "Date: %s, %02d %s %04d %02d:%02d:%02d GMT\r\n",
+        int n = snprintf(s->date, sizeof s->date, "%s, %02d %s %04d %02d:%02d:%02d GMT",
                          days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900,
                          tm.tm_hour, tm.tm_min, tm.tm_sec);
         s->date_len = n < 0 ? 0 : OT_MIN((size_t)n, sizeof s->date - 1);
         s->date_ns = now;
     }
-    return put(p, s->date, s->date_len);
+    *n_out = s->date_len;
+    return s->date;
+}
+
+static char *put_date(ot_http_server *s, char *p)
+{
+    size_t n;
+    const char *date = http_date(s, &n);
+    p = PUT(p, "Date: ");
+    p = put(p, date, n);
+    return PUT(p, "\r\n");
 }
 
 /* No byte of eight is a control character or 0x7f; a tab, which is allowed, says no as well. */
@@ -95,8 +105,7 @@ static bool measure(const char *z, size_t *n)
     return clean(z, k);
 }
 
-/* Bytes that the caller's part of the head takes; SIZE_MAX when it could break the framing. */
-static size_t fields_size(const ot_http_answer *a)
+size_t http_fields_size(const ot_http_answer *a)
 {
     size_t n = a->type != NULL ? 16 : 0;
     bool good = a->type == NULL || measure(a->type, &n);
@@ -121,7 +130,8 @@ static char *put_status(char *p, int status)
 
 enum { NO_LENGTH = -1, CHUNKED = -2 };
 
-/* The whole head, in what was reserved: HEAD_FIXED + fields_size. `length`: of the body, or above.
+/* The whole head, in what was reserved: HEAD_FIXED + http_fields_size. `length`: of the body, or
+ * above.
  */
 static void add_head(http_conn *c, const ot_http_answer *a, int64_t length, bool keep)
 {
@@ -190,6 +200,10 @@ static void release_now(const ot_http_answer *a)
 
 void ot_http_respond(ot_http_req *req, const ot_http_answer *a)
 {
+    if (req->version == 20) {
+        h2_respond(req, a);
+        return;
+    }
     http_conn *c = conn_of(req);
     c->server->stats.busy--;
     if (!c->open) {
@@ -197,7 +211,7 @@ void ot_http_respond(ot_http_req *req, const ot_http_answer *a)
         http_conn_free(c);
         return;
     }
-    size_t fields = fields_size(a), total = 0;
+    size_t fields = http_fields_size(a), total = 0;
     static const ot_http_answer bad_head = {.status = 500, .close = true};
     if (fields == SIZE_MAX) {
         release_now(a);
@@ -277,7 +291,7 @@ void http_conn_refuse(http_conn *c, int status, const char *reason)
     c->closing = c->linger = true;
     c->read_due_ns = 0;
     http_conn_dirty(c);
-    if (!http_out_reserve(c, HEAD_FIXED + fields_size(&a) + n)) {
+    if (!http_out_reserve(c, HEAD_FIXED + http_fields_size(&a) + n)) {
         return;
     }
     add_head(c, &a, (int64_t)n, false);
@@ -291,6 +305,10 @@ void http_conn_refuse(http_conn *c, int status, const char *reason)
 void ot_http_stream_begin(ot_http_req *req, const ot_http_answer *a, ot_loop_fn *on_event,
                           void *arg)
 {
+    if (req->version == 20) {
+        h2_stream_begin(req, a, on_event, arg);
+        return;
+    }
     http_conn *c = conn_of(req);
     c->on_event = on_event;
     c->on_event_arg = arg;
@@ -307,7 +325,7 @@ void ot_http_stream_begin(ot_http_req *req, const ot_http_answer *a, ot_loop_fn 
         }
     }
     static const ot_http_answer bad_head = {.status = 500, .close = true};
-    size_t fields = fields_size(a);
+    size_t fields = http_fields_size(a);
     if (fields == SIZE_MAX) {
         a = &bad_head;
         fields = 0;
@@ -323,6 +341,9 @@ void ot_http_stream_begin(ot_http_req *req, const ot_http_answer *a, ot_loop_fn 
 
 ot_rc ot_http_stream_write(ot_http_req *req, const void *p, size_t n)
 {
+    if (req->version == 20) {
+        return h2_stream_write(req, p, n);
+    }
     http_conn *c = conn_of(req);
     if (!c->open || req->cancelled || c->broken) {
         return OT_CANCELLED;
@@ -351,8 +372,12 @@ ot_rc ot_http_stream_write(ot_http_req *req, const void *p, size_t n)
     return OT_OK;
 }
 
-void ot_http_stream_end(ot_http_req *req)
+void ot_http_stream_end_with(ot_http_req *req, const ot_http_field *trailers, size_t n)
 {
+    if (req->version == 20) {
+        h2_stream_end(req, trailers, n);
+        return;
+    }
     http_conn *c = conn_of(req);
     c->server->stats.busy--;
     c->on_event = NULL;
@@ -367,4 +392,9 @@ void ot_http_stream_end(ot_http_req *req)
     c->chunked_out = false;
     http_conn_over(c);
     http_conn_dirty(c);
+}
+
+void ot_http_stream_end(ot_http_req *req)
+{
+    ot_http_stream_end_with(req, NULL, 0);
 }

@@ -1,5 +1,5 @@
 /* A connection's reading side: buffers, requests, end of connection. */
-#include "net/http_conn.h"
+#include "net/h2.h"
 
 #include "base/disk.h"
 #include "base/sock.h"
@@ -58,7 +58,7 @@ static void conn_init(http_conn *c, int fd)
     ot_http_server *s = c->server;
     c->req = (ot_http_req){.fd = fd, .arena = &c->arena};
     c->state = HTTP_READ;
-    c->open = true;
+    c->open = c->fresh = true;
     c->processing = c->reparse = c->started = c->head_seen = c->closing = c->linger = false;
     c->broken = c->eof = c->chunked_out = c->stream_full = c->event_due = false;
     c->in.at = c->in.len = c->out.at = c->out.len = 0;
@@ -157,6 +157,13 @@ void http_conn_close(http_conn *c)
         c->release = NULL;
         fn(c->release_arg);
     }
+    if (c->h2 != NULL) {
+        if (h2_gone(c)) {
+            h2_done(c);
+            http_conn_free(c);
+        }
+        return;
+    }
     if (c->state != HTTP_BUSY && c->state != HTTP_STREAM) {
         http_conn_free(c);
         return;
@@ -220,6 +227,8 @@ void http_conn_watch(http_conn *c)
     if (!c->eof) {
         if (c->state == HTTP_READ) {
             read = may_start(c);
+        } else if (c->state == HTTP_H2) {
+            read = c->out.len < HTTP_OUT_SOFT;
         } else {
             read = c->state == HTTP_LINGER || free_space(&c->in) > 0;
         }
@@ -289,6 +298,27 @@ static void dispatch(http_conn *c)
     s->opt.handler(s->opt.arg, &c->req);
 }
 
+/* Whether the first bytes are HTTP/1's; not, as far as they are, HTTP/2's preface. */
+static bool is_http1(http_conn *c)
+{
+    size_t n = OT_MIN(c->in.len, sizeof H2_PREFACE - 1);
+    if (memcmp(c->in.data + c->in.at, H2_PREFACE, n) != 0) {
+        c->fresh = false;
+        return true;
+    }
+    if (n < sizeof H2_PREFACE - 1) {
+        return false;
+    }
+    c->fresh = false;
+    if (!h2_start(c)) {
+        http_conn_refuse(c, 503, "the server is out of memory for connections; try again later");
+        return false;
+    }
+    h2_feed(c, c->in.data + c->in.at, c->in.len);
+    (void)http_buf_resize(c->server, &c->in, 0);
+    return false;
+}
+
 /* Reads one request from the input; false: there is none. */
 static bool next_request(http_conn *c)
 {
@@ -300,6 +330,9 @@ static bool next_request(http_conn *c)
         c->started = true;
         c->req.start_ns = ot_loop_now_ns(s->loop);
         c->read_due_ns = after_ms(s, s->opt.head_ms);
+    }
+    if (c->fresh && !is_http1(c)) {
+        return false;
     }
     ot_http_step step = ot_http_parser_feed(&c->parser, c->in.data + c->in.at, &c->in.len);
     if (step == OT_HTTP_BAD) {
@@ -353,10 +386,15 @@ void http_conn_over(http_conn *c)
     }
 }
 
+ssize_t http_conn_recv(http_conn *c, void *p, size_t n)
+{
+    return ot_sock_read(c->req.fd, p, n);
+}
+
 static void discard(http_conn *c)
 {
     char scratch[LINGER_READ];
-    ssize_t k = ot_sock_read(c->req.fd, scratch, sizeof scratch);
+    ssize_t k = http_conn_recv(c, scratch, sizeof scratch);
     if (k == 0 || (k < 0 && errno != EAGAIN)) {
         http_conn_close(c);
     }
@@ -372,7 +410,7 @@ static bool read_some(http_conn *c)
     if (room == 0 || c->eof) {
         return true;
     }
-    ssize_t k = ot_sock_read(c->req.fd, c->in.data + c->in.at + c->in.len, room);
+    ssize_t k = http_conn_recv(c, c->in.data + c->in.at + c->in.len, room);
     if (k < 0) {
         if (errno == EAGAIN) {
             return true;
@@ -412,7 +450,7 @@ static void on_ready(void *arg, unsigned events)
             discard(c);
             return;
         }
-        if (!read_some(c)) {
+        if (c->state == HTTP_H2 ? !h2_readable(c) : !read_some(c)) {
             return;
         }
         if (c->state == HTTP_READ) {
@@ -426,17 +464,27 @@ static void on_ready(void *arg, unsigned events)
 
 ot_slice ot_http_req_header(const ot_http_req *req, const char *name)
 {
+    if (req->version == 20) {
+        return h2_header(req, name);
+    }
     return ot_http_parser_header(&((const http_conn *)(const void *)req)->parser, name);
 }
 
 size_t ot_http_req_header_count(const ot_http_req *req)
 {
-    return ((const http_conn *)(const void *)req)->parser.n_headers;
+    return req->version == 20 ? ((const h2_stream *)(const void *)req)->n_fields
+                              : ((const http_conn *)(const void *)req)->parser.n_headers;
 }
 
 void ot_http_req_header_at(const ot_http_req *req, size_t i, ot_slice *name_out,
                            ot_slice *value_out)
 {
+    if (req->version == 20) {
+        const h2_field *f = &((const h2_stream *)(const void *)req)->fields[i];
+        *name_out = f->name;
+        *value_out = f->value;
+        return;
+    }
     const ot_http_parser *p = &((const http_conn *)(const void *)req)->parser;
     *name_out = (ot_slice){.p = p->base + p->headers[i].name.at, .n = p->headers[i].name.n};
     *value_out = (ot_slice){.p = p->base + p->headers[i].value.at, .n = p->headers[i].value.n};

@@ -18,6 +18,7 @@
 #define HTTP_OUT_SOFT 65536   /* more unsent bytes: no further pipelined request is started */
 #define HTTP_INLINE_MAX 16384 /* bodies up to this are copied behind their head */
 #define HTTP_LISTENERS_MAX 8
+#define HTTP_SCRATCH 65536 /* what is read at once of an HTTP/2 connection */
 
 typedef enum http_conn_state {
     HTTP_READ,
@@ -25,6 +26,7 @@ typedef enum http_conn_state {
     HTTP_STREAM,
     HTTP_SEND,
     HTTP_LINGER,
+    HTTP_H2, /* h2.h; its streams have states of their own */
 } http_conn_state;
 
 typedef struct http_buf {
@@ -41,6 +43,7 @@ typedef struct http_conn {
     http_conn_state state;
     bool open;        /* the descriptor is ours and open */
     bool dirty;       /* on the dirty list; may outlive the connection's use */
+    bool fresh;       /* nothing was read yet that says which HTTP it is */
     bool processing;  /* http_conn_process is on the stack */
     bool reparse;     /* input is left that may hold a request */
     bool started;     /* a byte of the next request was seen */
@@ -63,6 +66,7 @@ typedef struct http_conn {
     uint64_t read_due_ns, write_due_ns; /* 0: no limit now */
     uint64_t read_moved, write_moved;   /* bytes in the current window of progress */
     uint64_t idle_since_ns;
+    struct h2_conn *h2; /* NULL: HTTP/1 */
 } http_conn;
 
 typedef struct http_listener {
@@ -91,8 +95,12 @@ struct ot_http_server {
     void *drained_arg;
     bool handler_called; /* since the flush hook began */
     uint64_t date_ns;    /* when `date` was made */
-    char date[40];       /* "Date: ...\r\n" */
+    char date[40];
     size_t date_len;
+    struct h2_stream *h2_free;
+    struct nghttp2_session_callbacks *h2_callbacks; /* of all sessions; made with the first */
+    struct nghttp2_option *h2_option;
+    char *h2_scratch;
 };
 
 /* http_conn.c */
@@ -112,6 +120,12 @@ bool http_out_reserve(http_conn *c, size_t n);            /* room in `out`; fals
 void http_out_add(http_conn *c, const void *p, size_t n); /* within what was reserved */
 void http_conn_refuse(http_conn *c, int status, const char *reason); /* answer and close */
 bool http_buf_resize(ot_http_server *s, http_buf *b, size_t cap);
+ssize_t http_conn_recv(http_conn *c, void *p, size_t n); /* like read(2) */
+
+/* http_answer.c */
+const char *http_date(ot_http_server *s, size_t *n_out); /* now, as a field's value */
+/* Bytes that the caller's part of a head takes; SIZE_MAX when it could break the framing. */
+size_t http_fields_size(const ot_http_answer *a);
 
 /* http_server.c */
 void http_server_resume(ot_http_server *s); /* room for connections again */

@@ -2,7 +2,7 @@
 
 #include "base/disk.h"
 #include "base/sock.h"
-#include "net/http_conn.h"
+#include "net/h2.h"
 
 #include <errno.h>
 #include <string.h>
@@ -25,6 +25,7 @@ void ot_http_options_init(ot_http_options *o)
         .head_ms = 10000,
         .progress_ms = 10000,
         .progress_min_bytes = 1024,
+        .streams_max = 256,
         .stream_buffer_bytes = 256 * 1024,
     };
 }
@@ -86,12 +87,16 @@ void ot_http_server_destroy(ot_http_server *s)
     /* What is left waits for an answer that can't come any more. */
     for (http_conn *c = s->conns, *next; c != NULL; c = next) {
         next = c->next;
+        if (c->h2 != NULL) {
+            h2_abandon(c);
+        }
         http_conn_free(c);
     }
     for (http_conn *c = s->free_conns, *next; c != NULL; c = next) {
         next = c->next;
         http_conn_destroy(c);
     }
+    h2_server_done(s);
     ot_loop_timer_cancel(s->loop, &s->sweep_timer);
     ot_loop_hook_remove(s->loop, &s->flush_hook);
     ot_free(s);
@@ -272,6 +277,8 @@ static void sweep_one(http_conn *c, uint64_t now)
         http_conn_close(c);
     } else if (c->write_due_ns != 0 && now >= c->write_due_ns) {
         write_expired(c, now);
+    } else if (c->state == HTTP_H2) {
+        h2_sweep(c, now);
     } else if (c->read_due_ns != 0 && now >= c->read_due_ns) {
         read_expired(c, now);
     } else if (idle && now - c->idle_since_ns > TRIM_AFTER_NS) {
@@ -307,7 +314,11 @@ static void flush(void *arg)
         c->dirty = false;
         if (c->event_due) {
             c->event_due = false;
-            c->on_event(c->on_event_arg);
+            if (c->h2 != NULL) {
+                h2_events(c);
+            } else {
+                c->on_event(c->on_event_arg);
+            }
         }
         if (c->open && c->reparse && c->state == HTTP_READ) {
             http_conn_process(c);

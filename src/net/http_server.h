@@ -1,9 +1,10 @@
-/* HTTP/1.1 server on a loop: connections, limits, timeouts, drain. No routing: that is its user's.
+/* HTTP server on a loop: connections, limits, timeouts, drain. No routing: that is its user's.
  *
- * One server a loop; several workers each have their own server and may listen on the same
- * descriptor. Requests of one connection are handled one at a time, so answers are in order.
- * Nothing is allocated for a small request once the pools are warm; answers of one turn leave in
- * one write a connection, at the end of the turn (OT_HOOK_FLUSH).
+ * A connection speaks HTTP/1.1, or HTTP/2 when it begins with its preface. One server a loop;
+ * several workers each have their own server and may listen on the same descriptor. Requests of one
+ * HTTP/1 connection are handled one at a time, so answers are in order; those of HTTP/2 side by
+ * side. Nothing is allocated for a small request once the pools are warm; answers of one turn leave
+ * in one write a connection, at the end of the turn (OT_HOOK_FLUSH).
  *
  * Threads: all functions on the loop's thread. A handler that works elsewhere comes back with
  * ot_loop_post.
@@ -58,6 +59,7 @@ typedef struct ot_http_options {
     uint32_t head_ms;            /* from the first byte of a request to the end of its head: 408 */
     uint32_t progress_ms;        /* a body, or an answer being read, must move progress_min_bytes */
     uint32_t progress_min_bytes; /* in each progress_ms, else 408 or the connection is dropped */
+    uint32_t streams_max;        /* of an HTTP/2 connection, at once */
     uint32_t stream_buffer_bytes; /* unsent bytes of a stream before OT_EXHAUSTED */
     ot_http_handler *handler;
     ot_http_body_max_fn *body_max; /* NULL: limits.body_max for all */

@@ -1,5 +1,5 @@
 /* A connection's writing side: the out buffer, one write a turn, refusals. */
-#include "net/http_conn.h"
+#include "net/h2.h"
 
 #include "base/sock.h"
 
@@ -122,6 +122,16 @@ static bool on_sent(http_conn *c)
         finish(c);
         return false;
     }
+    if (c->state == HTTP_H2) {
+        if (h2_over(c)) {
+            c->linger = true;
+            finish(c);
+            return false;
+        }
+        if (h2_wants_write(c)) {
+            http_conn_dirty(c);
+        }
+    }
     if (c->reparse) {
         http_conn_dirty(c);
     }
@@ -130,6 +140,9 @@ static bool on_sent(http_conn *c)
 
 void http_conn_flush(http_conn *c)
 {
+    if (c->state == HTTP_H2 && !c->broken) {
+        h2_pump(c);
+    }
     if (c->broken) {
         http_conn_close(c);
         return;
