@@ -119,10 +119,14 @@ static ot_dep *current_dep(const ot_control *c, const char *name)
     return ot_route_find(r, name, strlen(name));
 }
 
-/* Which version answers when the champion cannot run: a shadow that served before, else what was
- * champion until now. */
-static ot_variant *previous_of(const ot_dep *d, const ot_dep *old)
+/* Which version answers when the champion cannot run: what the target says, a shadow that served
+ * before, else what was champion until now. */
+static ot_variant *previous_of(const ot_target_deployment *t, const ot_dep *d, const ot_dep *old)
 {
+    const ot_arm *told = t->previous > 0 ? ot_dep_version(d, t->previous) : NULL;
+    if (told != NULL) {
+        return ot_variant_ref(told->variant);
+    }
     const ot_variant *champion = d->arms[d->n_live - 1].variant;
     ot_variant *best = NULL;
     for (size_t i = d->n_live; i < d->n_arms; i++) {
@@ -188,9 +192,11 @@ static ot_dep *make_dep(ot_control *c, const ot_target_deployment *t)
         }
     }
     ot_dep_set_shares(d, shares);
+    memcpy(d->labels, t->labels, sizeof d->labels);
+    d->n_labels = t->n_labels;
     d->fallback = t->fallback;
     if (t->fallback == OT_FALLBACK_PREVIOUS) {
-        d->previous = previous_of(d, old);
+        d->previous = previous_of(t, d, old);
     } else if (t->fallback == OT_FALLBACK_CONSTANT &&
                ot_dep_set_constant(d, t->constant, &err) != OT_OK) {
         ot_err("serve", "%s", err.msg);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define SHARE_SALT UINT64_C(0x7368617265) /* "share": separates it from other uses of the hash */
+#define SHARE_SLACK 1e-9 /* sums of shares may be off by that */
 #define CONSTANT_BYTES_MAX (1u << 20)
 
 /* ---- deployments */
@@ -54,14 +55,19 @@ static void swap_arms(ot_dep *d, double *shares, size_t i, size_t k)
     shares[k] = share;
 }
 
+static bool comes_before(const ot_arm *a, const ot_arm *b)
+{
+    return a->role != b->role ? a->role < b->role : a->variant->version < b->variant->version;
+}
+
 void ot_dep_set_shares(ot_dep *d, const double *given)
 {
     double shares[OT_TARGET_VARIANTS_MAX];
     memcpy(shares, given, d->n_arms * sizeof shares[0]);
-    /* Canaries come first, so that a canary whose share grows keeps the keys it had. */
+    /* What grows comes before what shrinks, so that it keeps the keys it had. */
     for (size_t i = 0; i < d->n_arms; i++) {
         for (size_t k = i + 1; k < d->n_arms; k++) {
-            if (d->arms[k].role < d->arms[i].role) {
+            if (comes_before(&d->arms[k], &d->arms[i])) {
                 swap_arms(d, shares, i, k);
             }
         }
@@ -74,7 +80,7 @@ void ot_dep_set_shares(ot_dep *d, const double *given)
     }
     for (size_t i = 0; i < d->n_live; i++) {
         reached += sum > 0 ? shares[i] / sum : 1.0;
-        d->arms[i].below = i + 1 == d->n_live || reached >= 1.0
+        d->arms[i].below = i + 1 == d->n_live || reached >= 1.0 - SHARE_SLACK
                                ? UINT64_MAX
                                : (uint64_t)(reached * 18446744073709551616.0);
     }
@@ -99,6 +105,37 @@ const ot_arm *ot_dep_version(const ot_dep *d, uint64_t version)
     for (size_t i = 0; i < d->n_arms; i++) {
         if (d->arms[i].variant->version == version) {
             return &d->arms[i];
+        }
+    }
+    return NULL;
+}
+
+static const ot_arm *with_role(const ot_dep *d, ot_role role)
+{
+    for (size_t i = 0; i < d->n_live; i++) {
+        if (d->arms[i].role == role) {
+            return &d->arms[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_text(const char *z, const char *p, size_t n)
+{
+    return strlen(z) == n && memcmp(z, p, n) == 0;
+}
+
+const ot_arm *ot_dep_label(const ot_dep *d, const char *label, size_t n)
+{
+    if (is_text(OT_LABEL_STABLE, label, n)) {
+        return with_role(d, OT_ROLE_CHAMPION);
+    }
+    if (is_text(OT_LABEL_CANARY, label, n)) {
+        return with_role(d, OT_ROLE_CANARY);
+    }
+    for (size_t i = 0; i < d->n_labels; i++) {
+        if (is_text(d->labels[i].name, label, n)) {
+            return ot_dep_version(d, d->labels[i].version);
         }
     }
     return NULL;

@@ -25,8 +25,10 @@ typedef struct ot_dep {
     atomic_uint refs;
     char name[OT_SERVE_NAME];
     size_t name_len;
-    ot_arm arms[OT_TARGET_VARIANTS_MAX]; /* live ones first, canary before champion */
+    ot_arm arms[OT_TARGET_VARIANTS_MAX]; /* live ones first: arms, canary, champion */
     size_t n_arms, n_live;
+    ot_target_label labels[OT_TARGET_LABELS_MAX];
+    size_t n_labels;
     ot_variant *previous; /* a reference, or NULL: runs when the champion fails */
     ot_fallback fallback;
     ot_tensor *constant;   /* one row of each output of the champion, or NULL */
@@ -47,7 +49,8 @@ typedef struct ot_route {
 ot_rc ot_dep_create(const char *name, ot_dep **dep_out, ot_error *err) OT_CHECKED;
 ot_dep *ot_dep_ref(ot_dep *d);
 void ot_dep_unref(ot_dep *d); /* NULL is fine */
-/* Sets the live arms' bounds from their shares (made to sum to 1) and sorts the arms. */
+/* Sets the live arms' bounds from their shares (made to sum to 1) and sorts the arms, by role and
+ * version. */
 void ot_dep_set_shares(ot_dep *d, const double *shares);
 /* The deployment's constant as rows of the champion's outputs. */
 ot_rc ot_dep_set_constant(ot_dep *d, const char *json, ot_error *err) OT_CHECKED;
@@ -56,6 +59,9 @@ ot_rc ot_dep_set_constant(ot_dep *d, const char *json, ot_error *err) OT_CHECKED
  * the keys it had. NULL when there is none. */
 const ot_arm *ot_dep_pick(const ot_dep *d, const void *key, size_t n);
 const ot_arm *ot_dep_version(const ot_dep *d, uint64_t version); /* NULL when not there */
+/* What a label names: `stable` the champion, `canary` the canary, else what the deployment says.
+ * NULL when there is no such label, or its version is not loaded. */
+const ot_arm *ot_dep_label(const ot_dep *d, const char *label, size_t n);
 
 ot_rc ot_route_create(size_t n_deps, ot_route **route_out, ot_error *err) OT_CHECKED;
 void ot_route_destroy(ot_route *r); /* NULL is fine */

@@ -16,6 +16,8 @@
 const char *ot_role_name(ot_role role)
 {
     switch (role) {
+    case OT_ROLE_ARM:
+        return "arm";
     case OT_ROLE_CANARY:
         return "canary";
     case OT_ROLE_CHAMPION:
@@ -140,14 +142,14 @@ void ot_target_remove(ot_target *t, const char *name)
 static ot_rc get_role(const char *name, const json_t *j, ot_role *out, ot_error *err)
 {
     const char *s = json_string_value(json_object_get(j, "role"));
-    for (ot_role r = OT_ROLE_CANARY; r <= OT_ROLE_SHADOW; r++) {
+    for (ot_role r = OT_ROLE_ARM; r <= OT_ROLE_SHADOW; r++) {
         if (s != NULL && strcmp(s, ot_role_name(r)) == 0) {
             *out = r;
             return OT_OK;
         }
     }
     return ot_fail(err, OT_INVALID,
-                   "deployment '%s': role '%.40s' is not one of champion, canary, shadow", name,
+                   "deployment '%s': role '%.40s' is not one of champion, canary, arm, shadow", name,
                    s != NULL ? s : "");
 }
 
@@ -207,7 +209,7 @@ static ot_rc check_variants(const ot_target_deployment *d, ot_error *err)
     }
     if (fabs(sum - 1) > SHARE_SLACK) {
         return ot_fail(err, OT_INVALID,
-                       "deployment '%s': the shares of champion and canary add to %g, not to 1",
+                       "deployment '%s': the shares of champion, canary and arms add to %g, not to 1",
                        d->name, sum);
     }
     return OT_OK;
@@ -262,6 +264,33 @@ static ot_rc get_sample(const json_t *j, ot_target_deployment *d, ot_error *err)
     return OT_OK;
 }
 
+static ot_rc get_labels(const json_t *j, ot_target_deployment *d, ot_error *err)
+{
+    json_t *labels = json_object_get(j, "labels");
+    const char *name;
+    json_t *version;
+    if (labels != NULL && !json_is_object(labels)) {
+        return ot_fail(err, OT_INVALID, "deployment '%s': labels are {\"NAME\": VERSION}", d->name);
+    }
+    json_object_foreach(labels, name, version)
+    {
+        bool built_in = strcmp(name, OT_LABEL_STABLE) == 0 || strcmp(name, OT_LABEL_CANARY) == 0;
+        if (!ot_name_ok(name) || built_in || json_integer_value(version) < 1) {
+            return ot_fail(err, OT_INVALID,
+                           "deployment '%s': label '%.80s' %s", d->name, name,
+                           built_in ? "is built in" : "is not a name for a version from 1 on");
+        }
+        if (d->n_labels == OT_TARGET_LABELS_MAX) {
+            return ot_fail(err, OT_EXHAUSTED, "deployment '%s' has over %d labels", d->name,
+                           OT_TARGET_LABELS_MAX);
+        }
+        ot_target_label *l = &d->labels[d->n_labels++];
+        strcpy(l->name, name);
+        l->version = (uint64_t)json_integer_value(version);
+    }
+    return OT_OK;
+}
+
 static ot_rc get_deployment(ot_target *t, const json_t *j, ot_error *err)
 {
     const char *name = json_string_value(json_object_get(j, "name"));
@@ -269,7 +298,10 @@ static ot_rc get_deployment(ot_target *t, const json_t *j, ot_error *err)
     OT_TRY(ot_target_add(t, name != NULL ? name : "", &d, err));
     OT_TRY(get_fallback(j, d, err));
     OT_TRY(get_sample(j, d, err));
+    OT_TRY(get_labels(j, d, err));
     d->compare = json_is_true(json_object_get(j, "compare"));
+    json_int_t previous = json_integer_value(json_object_get(j, "previous"));
+    d->previous = previous > 0 ? (uint64_t)previous : 0;
     const json_t *variants = json_object_get(j, "variants");
     size_t n = json_array_size(variants);
     if (n > OT_TARGET_VARIANTS_MAX) {

@@ -14,9 +14,13 @@
 
 #define OT_TARGET_DEPLOYMENTS_MAX 1024
 #define OT_TARGET_VARIANTS_MAX 16 /* of a deployment */
+#define OT_TARGET_LABELS_MAX 16
 #define OT_TARGET_JSON_MAX (1u << 20)
 
-typedef enum ot_role { OT_ROLE_CANARY, OT_ROLE_CHAMPION, OT_ROLE_SHADOW } ot_role;
+/* In the order of the arms of a route: those with fixed shares first, so that a canary that grows
+ * takes keys from the champion only. An arm of share 0 is at hand: loaded, proven and asked for by
+ * version or label. */
+typedef enum ot_role { OT_ROLE_ARM, OT_ROLE_CANARY, OT_ROLE_CHAMPION, OT_ROLE_SHADOW } ot_role;
 const char *ot_role_name(ot_role role);
 
 typedef enum ot_fallback {
@@ -34,6 +38,11 @@ typedef struct ot_target_variant {
     double share;
 } ot_target_variant;
 
+typedef struct ot_target_label {
+    char name[65];
+    uint64_t version;
+} ot_target_label;
+
 typedef struct ot_target_deployment {
     char name[65];
     ot_fallback fallback;
@@ -43,6 +52,9 @@ typedef struct ot_target_deployment {
     bool compare;
     ot_target_variant variants[OT_TARGET_VARIANTS_MAX];
     size_t n_variants;
+    ot_target_label labels[OT_TARGET_LABELS_MAX];
+    size_t n_labels;
+    uint64_t previous; /* the version that runs when the champion fails; 0: a shadow older than it */
 } ot_target_deployment;
 
 typedef struct ot_target {
@@ -55,8 +67,13 @@ typedef struct ot_target {
 
 ot_rc ot_target_create(ot_target **t_out, ot_error *err) OT_CHECKED;
 void ot_target_destroy(ot_target *t); /* NULL is fine */
+/* Labels that are always there. */
+#define OT_LABEL_STABLE "stable" /* the champion */
+#define OT_LABEL_CANARY "canary" /* the version that is being released, while it has a share */
+
 /* Refused, naming the field: unknown roles and fallbacks, names that cannot be names, shares that
- * do not add to 1 over champion and canary, two champions, digests that are none. */
+ * do not add to 1 over champion, canary and arms, two champions, digests that are none, labels that
+ * are built in. */
 ot_rc ot_target_parse(const char *json, size_t n, ot_target **t_out, ot_error *err) OT_CHECKED;
 
 /* Adds an empty deployment in its place; OT_EXISTS, OT_EXHAUSTED. */
