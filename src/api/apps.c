@@ -98,10 +98,11 @@ static ot_rc read_act(const json_t *j, ot_person_act *act, ot_error *err)
     OT_TRY(text_of(j, "verb", 32, &act->verb, err));
     OT_TRY(text_of(j, "reason", REASON_MAX, &act->reason, err));
     OT_TRY(text_of(j, "path", OT_PATH_MAX - 1, &act->path, err));
+    OT_TRY(text_of(j, "label", 64, &act->label, err));
     if (act->verb == NULL) {
         return ot_fail(err, OT_INVALID,
                        "body: 'verb' is needed: train, push, pause, resume, pin, "
-                       "freeze, approve, reject or rollback");
+                       "freeze, approve, reject, rollback, release, label, ab or switch");
     }
     const json_t *for_us = json_object_get(j, "for_us");
     if (for_us != NULL && !json_is_null(for_us)) {
@@ -119,13 +120,41 @@ static ot_rc read_act(const json_t *j, ot_person_act *act, ot_error *err)
     return OT_OK;
 }
 
+static ot_rc read_arms(const json_t *list, ot_person_act *act, ot_error *err)
+{
+    if (list == NULL || json_is_null(list)) {
+        return OT_OK;
+    }
+    if (!json_is_array(list) || json_array_size(list) > OT_PIPELINE_ARMS_MAX) {
+        return ot_fail(err, OT_INVALID, "body: 'arms' must be a list of at most %d",
+                       OT_PIPELINE_ARMS_MAX);
+    }
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *version = json_object_get(json_array_get(list, i), "version");
+        const json_t *share = json_object_get(json_array_get(list, i), "share");
+        if (!json_is_integer(version) || json_integer_value(version) < 1 ||
+            !json_is_number(share)) {
+            return ot_fail(err, OT_INVALID,
+                           "body: arms[%zu] must be {\"version\": 1 and up, \"share\": 0..1}", i);
+        }
+        act->arms[i].version = json_integer_value(version);
+        act->arms[i].share = json_number_value(share);
+        act->n_arms = i + 1;
+    }
+    return OT_OK;
+}
+
 ot_rc api_act(api *a, const api_call *c, ot_str *out, ot_error *err)
 {
-    static const char *const keys[] = {"verb", "reason", "version", "path", "for_us", NULL};
+    static const char *const keys[] = {"verb",   "reason", "version", "path",
+                                       "for_us", "label",  "arms",    NULL};
     json_t *j = NULL;
     OT_TRY(api_body_object(c, keys, &j, err));
     ot_person_act act = {.app = c->name[0], .actor = c->actor};
     ot_rc rc = read_act(j, &act, err);
+    if (rc == OT_OK) {
+        rc = read_arms(json_object_get(j, "arms"), &act, err);
+    }
     if (rc == OT_OK) {
         rc = ot_pipeline_act(a->pipeline, &act, out, err);
     }

@@ -43,6 +43,52 @@ static void desired_changed(void *self)
     }
 }
 
+static const json_t *find_variant(const json_t *observed, const char *deployment, int64_t version)
+{
+    size_t i, k;
+    const json_t *d, *v;
+    json_array_foreach(json_object_get(observed, "deployments"), i, d)
+    {
+        const char *name = json_string_value(json_object_get(d, "name"));
+        json_array_foreach(json_object_get(d, "variants"), k, v)
+        {
+            if (name != NULL && strcmp(name, deployment) == 0 &&
+                json_integer_value(json_object_get(v, "version")) == version) {
+                return v;
+            }
+        }
+    }
+    return NULL;
+}
+
+static ot_rc serves(void *self, const char *deployment, int64_t version, ot_error *err)
+{
+    api *a = self;
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    size_t i;
+    const json_t *replica;
+    ot_hub_json(a->hub, &text);
+    json_t *list = text.failed ? NULL : json_loadb(text.data, text.len, 0, NULL);
+    ot_rc rc = json_array_size(list) > 0
+                   ? OT_OK
+                   : ot_fail(err, OT_PRECONDITION, "no replica is connected: nothing is switched");
+    json_array_foreach(list, i, replica)
+    {
+        const json_t *v = find_variant(json_object_get(replica, "observed"), deployment, version);
+        const char *state = json_string_value(json_object_get(v, "state"));
+        if (rc == OT_OK && (state == NULL || strcmp(state, "serving") != 0)) {
+            rc = ot_fail(err, OT_PRECONDITION,
+                         "v%" PRId64 " of '%s' is %s at replica %s; a switch goes to what all "
+                         "have loaded. overtake label APP NAME=%" PRId64 " loads it beside the "
+                         "champion",
+                         version, deployment, state != NULL ? state : "not there",
+                         json_string_value(json_object_get(replica, "id")), version);
+        }
+    }
+    json_decref(list);
+    return rc;
+}
+
 static ot_rc async(void *self, ot_pipeline_work_fn *work, ot_pipeline_done_fn *done, void *arg,
                    ot_error *err)
 {
@@ -224,6 +270,7 @@ static ot_rc open_pipeline(api *a, ot_error *err)
                               .data_dir = a->opt->data_dir,
                               .exe = a->opt->exe,
                               .ports = {.self = a,
+                                        .serves = serves,
                                         .desired_changed = desired_changed,
                                         .async = async,
                                         .watch_run = watch_run,

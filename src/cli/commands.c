@@ -36,6 +36,9 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_pin_command,
     &ot_cli_resume_command,
     &ot_cli_cancel_command,
+    &ot_cli_label_command,
+    &ot_cli_ab_command,
+    &ot_cli_switch_command,
     /* Operate */
     &ot_cli_backup_command,
     &ot_cli_restore_command,

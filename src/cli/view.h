@@ -12,6 +12,8 @@
 #include <stdint.h>
 
 void ot_cli_view_applied(const json_t *answer, bool diff, ot_str *out);
+/* {"arms": [...]}: versions that answer side by side, the champion first. */
+void ot_cli_view_arms(const json_t *answer, ot_str *out);
 void ot_cli_view_acted(const json_t *answer, ot_str *out);
 void ot_cli_view_apps(const json_t *answer, int64_t now_us, ot_str *out);
 void ot_cli_view_app(const json_t *app, int64_t now_us, ot_str *out);

@@ -102,6 +102,28 @@ static void view_champion(const json_t *app, int64_t now_us, ot_str *out)
     ot_str_addc(out, '\n');
 }
 
+static void view_variants(const json_t *app, ot_str *out)
+{
+    const json_t *arms = json_object_get(app, "arms"), *arm;
+    json_t *version;
+    const char *label;
+    size_t i;
+    json_array_foreach(arms, i, arm)
+    {
+        if (ot_cli_num(arm, "share") > 0) {
+            ot_cli_view_name(out, "A/B");
+            ot_str_addf(out, "v%" PRId64 " at %.4g%%\n", ot_cli_int(arm, "version"),
+                        100 * ot_cli_num(arm, "share"));
+        }
+    }
+    json_object_foreach(json_object_get(app, "labels"), label, version)
+    {
+        ot_cli_view_name(out, "label");
+        ot_cli_add_clean(out, label);
+        ot_str_addf(out, " is v%" JSON_INTEGER_FORMAT "\n", json_integer_value(version));
+    }
+}
+
 static void view_loop(const json_t *app, ot_str *out)
 {
     ot_cli_view_name(out, "loop");
@@ -250,6 +272,7 @@ void ot_cli_view_app(const json_t *app, int64_t now_us, ot_str *out)
     }
     ot_str_addc(out, '\n');
     view_champion(app, now_us, out);
+    view_variants(app, out);
     view_loop(app, out);
     view_site(app, out);
     view_cycle(app, now_us, out);

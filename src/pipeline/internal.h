@@ -73,6 +73,21 @@ typedef struct pl_cycle {
     int64_t jobs_us;  /* time of our own jobs: packaging and evaluation */
 } pl_cycle;
 
+/* Versions that are loaded beside those of the loop: arms of an A/B test, and those that a label
+ * names. One of share 0 is at hand. */
+#define PL_ARMS_MAX 10
+typedef struct pl_arm {
+    int64_t version;
+    ot_digest bundle;
+    double share;
+} pl_arm;
+
+#define PL_LABELS_MAX 8
+typedef struct pl_label {
+    char name[65];
+    int64_t version;
+} pl_label;
+
 /* Objectives that have an error budget. */
 typedef enum pl_objective {
     PL_AVAILABILITY,
@@ -116,6 +131,10 @@ typedef struct pl_state {
     pl_cycle cycle;
     ot_digest code; /* the program's folder as a tree in the content store */
     pl_budget budgets[PL_OBJECTIVES];
+    pl_arm arms[PL_ARMS_MAX];
+    size_t n_arms;
+    pl_label labels[PL_LABELS_MAX];
+    size_t n_labels;
 } pl_state;
 
 /* How a budget stood when it was last looked at. */
@@ -318,6 +337,30 @@ bool pl_site_holds_release(const pl_app *a, char why[320], int64_t *until_us);
 bool pl_site_waits(pl_app *a);
 /* Who may approve the step that the release is in. */
 ot_rc pl_site_may_approve(const pl_app *a, const char *actor, ot_error *err) OT_CHECKED;
+
+/* --- arms.c: A/B tests, labels, versions at hand ---------------------------------------------- */
+
+ot_rc pl_act_label(pl_app *a, const ot_person_act *act, ot_error *err) OT_CHECKED;
+ot_rc pl_act_ab(pl_app *a, const ot_person_act *act, ot_error *err) OT_CHECKED;
+/* The version that a switch names, by its label or its number. */
+ot_rc pl_arm_named(const pl_app *a, const ot_person_act *act, int64_t *version_out,
+                   ot_error *err) OT_CHECKED;
+double pl_arms_share(const pl_state *s); /* of all arms together */
+/* Another version serves: no arm of it has a share. */
+void pl_arms_champion(pl_state *s, int64_t version);
+void pl_arms_end(pl_state *s);                   /* no arm has a share */
+bool pl_arms_drop(pl_state *s, int64_t version); /* it cannot be served; false: it is no arm */
+json_t *pl_arms_json(const pl_state *s);
+json_t *pl_labels_json(const pl_state *s);
+ot_rc pl_arms_parse(const json_t *arms, json_t *labels, pl_state *s, ot_error *err) OT_CHECKED;
+
+/* --- person.c: what people do ------------------------------------------------------------------
+ */
+
+ot_rc pl_version_read(const pl_app *a, int64_t version, ot_version_row *out,
+                      ot_error *err) OT_CHECKED;
+/* The site lets only versions serve that went through a release. */
+ot_rc pl_may_serve(const pl_app *a, const ot_version_row *v, ot_error *err) OT_CHECKED;
 
 /* --- gate.c ----------------------------------------------------------------------------------- */
 

@@ -148,10 +148,22 @@ struct switch_arg {
     ot_version_row row;
 };
 
+struct read_arg {
+    const pl_app *a;
+    int64_t version;
+    ot_version_row *row;
+};
+
 static ot_rc read_version(ot_txn *txn, void *arg, ot_error *err)
 {
-    struct switch_arg *s = arg;
-    return ot_version_get(txn, s->a->app->app, s->version, &s->row, err);
+    struct read_arg *r = arg;
+    return ot_version_get(txn, r->a->app->app, r->version, r->row, err);
+}
+
+ot_rc pl_version_read(const pl_app *a, int64_t version, ot_version_row *out, ot_error *err)
+{
+    struct read_arg r = {.a = a, .version = version, .row = out};
+    return ot_store_read(a->p->store, read_version, &r, err);
 }
 
 static ot_rc switch_champion(ot_txn *txn, void *arg, pl_state *next, ot_error *err)
@@ -172,7 +184,7 @@ static ot_rc end_release(pl_app *a, const ot_person_act *act, const char *what, 
 }
 
 /* A pin is no way around the stages that the site demands: only what went through them. */
-static ot_rc may_pin(const pl_app *a, const ot_version_row *v, ot_error *err)
+ot_rc pl_may_serve(const pl_app *a, const ot_version_row *v, ot_error *err)
 {
     const ot_site *site = a->p->site;
     bool served = v->status == OT_VERSION_CHAMPION || v->status == OT_VERSION_RETIRED;
@@ -193,8 +205,8 @@ static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
         return ot_fail(err, OT_INVALID, "pin needs a version: overtake pin %s --version N",
                        a->app->app);
     }
-    OT_TRY(ot_store_read(a->p->store, read_version, &s, err));
-    OT_TRY(may_pin(a, &s.row, err));
+    OT_TRY(pl_version_read(a, s.version, &s.row, err));
+    OT_TRY(pl_may_serve(a, &s.row, err));
     if (a->st.cycle.state == PL_RELEASING && !a->st.cycle.rollout.promoted) {
         OT_TRY(end_release(a, act, "pinned", err));
     }
@@ -206,6 +218,7 @@ static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
     e->actor = act->actor;
     json_object_set_new(e->payload, "version", json_integer(act->version));
     c.next.pinned = act->version;
+    pl_arms_end(&c.next);
     snprintf(c.next.held_by, sizeof c.next.held_by, "%s", act->actor);
     snprintf(c.next.held_reason, sizeof c.next.held_reason, "%s", reason_of(act));
     if (c.next.cycle.state == PL_RELEASING) {
@@ -225,6 +238,41 @@ static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
     return OT_OK;
 }
 
+/* All at once to a version that every replica has loaded and proven; back the same way. */
+static ot_rc act_switch(pl_app *a, const ot_person_act *act, ot_error *err)
+{
+    struct switch_arg s = {.a = a, .status_of_old = OT_VERSION_RETIRED};
+    char object[OT_OBJECT_TEXT];
+    OT_TRY(need_idle(a, err));
+    OT_TRY(pl_arm_named(a, act, &s.version, err));
+    if (a->st.pinned > 0 || s.version == a->st.champion) {
+        return ot_fail(err, OT_PRECONDITION, "app %s: v%" PRId64 " %s", a->app->app, a->st.champion,
+                       a->st.pinned > 0 ? "is pinned; resume it first" : "is the champion already");
+    }
+    OT_TRY(pl_version_read(a, s.version, &s.row, err));
+    OT_TRY(pl_may_serve(a, &s.row, err));
+    if (a->p->ports.serves == NULL) {
+        return ot_fail(err, OT_UNAVAILABLE, "app %s: no replica is known", a->app->app);
+    }
+    OT_TRY(a->p->ports.serves(a->p->ports.self, a->app->serve.deployment, s.version, err));
+    ot_registry_object(object, a->app->app, s.version);
+    pl_change c = pl_change_of(a);
+    pl_event *e =
+        pl_change_event(&c, "version.switched", object,
+                        pl_text("v%" PRId64 " serves in place of v%" PRId64 ", switched by %s: %s",
+                                s.version, a->st.champion, act->actor, reason_of(act)));
+    json_object_set_new(e->payload, "version", json_integer(s.version));
+    json_object_set_new(e->payload, "previous", json_integer(a->st.champion));
+    e->actor = act->actor;
+    pl_state_champion(&c.next, s.version, s.row.bundle, true);
+    c.champion_event = c.n_events;
+    c.extra = switch_champion;
+    c.arg = &s;
+    OT_TRY(pl_commit(&c, err));
+    pl_desired_changed(a->p);
+    return OT_OK;
+}
+
 /* A version that came by another way than a run of ours begins where a pushed one is registered. */
 static ot_rc act_release(pl_app *a, const ot_person_act *act, ot_error *err)
 {
@@ -235,7 +283,7 @@ static ot_rc act_release(pl_app *a, const ot_person_act *act, ot_error *err)
         return ot_fail(err, OT_INVALID, "release needs a version: overtake release %s N",
                        a->app->app);
     }
-    OT_TRY(ot_store_read(a->p->store, read_version, &s, err));
+    OT_TRY(pl_version_read(a, s.version, &s.row, err));
     if (s.row.status != OT_VERSION_REGISTERED) {
         return ot_fail(err, OT_PRECONDITION,
                        "v%" PRId64 " of app %s is %s; only a version that nobody has judged is "
@@ -366,10 +414,11 @@ static const struct {
     const char *verb;
     act_fn *fn;
 } acts[] = {
-    {"train", act_train},     {"push", act_push},     {"pause", act_pause},
-    {"freeze", act_freeze},   {"resume", act_resume}, {"pin", act_pin},
-    {"approve", act_approve}, {"reject", act_reject}, {"rollback", act_rollback},
-    {"release", act_release},
+    {"train", act_train},     {"push", act_push},      {"pause", act_pause},
+    {"freeze", act_freeze},   {"resume", act_resume},  {"pin", act_pin},
+    {"approve", act_approve}, {"reject", act_reject},  {"rollback", act_rollback},
+    {"release", act_release}, {"label", pl_act_label}, {"ab", pl_act_ab},
+    {"switch", act_switch},
 };
 
 ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out, ot_error *err)

@@ -299,6 +299,27 @@ static void champion_failed(pl_app *a, int64_t version, const char *error)
     (void)pl_commit_logged(&c);
 }
 
+/* Its share goes back to the champion, its labels name nothing: who sets them again tries again. */
+static void arm_failed(pl_app *a, int64_t version, const char *error)
+{
+    char object[OT_OBJECT_TEXT];
+    pl_change c = pl_change_of(a);
+    if (a->st.frozen || !pl_arms_drop(&c.next, version)) {
+        return;
+    }
+    ot_registry_object(object, a->app->app, version);
+    pl_event *e = pl_change_event(
+        &c, "version.unservable", object,
+        pl_text("v%" PRId64
+                ": a replica cannot serve it: %s; it has no share and no label any more",
+                version, error));
+    e->alert = true;
+    e->aside = true;
+    if (pl_commit_logged(&c)) {
+        pl_desired_changed(a->p);
+    }
+}
+
 static void note_variant(pl_app *a, const json_t *variant)
 {
     const char *role = json_string_value(json_object_get(variant, "role"));
@@ -308,6 +329,9 @@ static void note_variant(pl_app *a, const json_t *variant)
     if (role != NULL && state != NULL && strcmp(role, "champion") == 0 &&
         version == a->st.champion && strcmp(state, "failed") == 0) {
         champion_failed(a, version, error != NULL ? error : "?");
+    }
+    if (role != NULL && state != NULL && strcmp(role, "arm") == 0 && strcmp(state, "failed") == 0) {
+        arm_failed(a, version, error != NULL ? error : "?");
     }
     if (state == NULL || version != a->st.cycle.version || a->st.cycle.state != PL_RELEASING) {
         return;
@@ -449,23 +473,49 @@ static json_t *variant(const pl_app *a, const char *role, int64_t version, const
                      (json_int_t)version, "bundle", ot_digest_hex(bundle, hex), "share", share);
 }
 
+/* Beside the champion and the candidate; `previous` is among them when it is one of both. */
+static void add_arms(const pl_app *a, int64_t candidate, json_t *v)
+{
+    for (size_t i = 0; i < a->st.n_arms; i++) {
+        const pl_arm *x = &a->st.arms[i];
+        if (x->version != a->st.champion && x->version != candidate) {
+            json_array_append_new(v, variant(a, "arm", x->version, &x->bundle, x->share));
+        }
+    }
+}
+
+static bool is_arm(const pl_app *a, int64_t version)
+{
+    for (size_t i = 0; i < a->st.n_arms; i++) {
+        if (a->st.arms[i].version == version) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The arms of an A/B test keep their shares while a version is released: its canary has its share
+ * of what they leave. */
 static json_t *variants_of(const pl_app *a, bool *compare)
 {
     const pl_cycle *c = &a->st.cycle;
     bool releasing = c->state == PL_RELEASING;
     bool candidate =
         releasing && !c->rollout.promoted && c->version > 0 && ot_rollout_compares(&c->rollout);
-    double share = candidate ? ot_rollout_share(&c->rollout) : 0;
+    double rest = OT_MAX(1 - pl_arms_share(&a->st), 0.0);
+    double share = candidate ? rest * ot_rollout_share(&c->rollout) : 0;
     json_t *v = json_array();
     *compare = releasing && ot_rollout_compares(&c->rollout);
     json_array_append_new(
-        v, variant(a, "champion", a->st.champion, &a->st.champion_bundle, 1 - share));
+        v, variant(a, "champion", a->st.champion, &a->st.champion_bundle, rest - share));
     if (candidate) {
         json_array_append_new(
             v, variant(a, share > 0 ? "canary" : "shadow", c->version, &c->bundle, share));
-    } else if (a->st.previous > 0 && (*compare || a->app->serve.fallback == OT_FALLBACK_PREVIOUS)) {
+    } else if (a->st.previous > 0 && !is_arm(a, a->st.previous) &&
+               (*compare || a->app->serve.fallback == OT_FALLBACK_PREVIOUS)) {
         json_array_append_new(v, variant(a, "shadow", a->st.previous, &a->st.previous_bundle, 0));
     }
+    add_arms(a, candidate ? c->version : 0, v);
     return v;
 }
 
@@ -474,11 +524,12 @@ static json_t *deployment(const pl_app *a)
     bool compare = false;
     json_t *variants = variants_of(a, &compare);
     bool previous = a->app->serve.fallback == OT_FALLBACK_PREVIOUS;
-    return json_pack("{s:s,s:s,s:{s:f,s:I},s:I,s:o,s:b}", "name", a->app->serve.deployment,
+    return json_pack("{s:s,s:s,s:{s:f,s:I},s:I,s:o,s:b,s:o,s:I}", "name", a->app->serve.deployment,
                      "fallback", previous ? "previous" : "refuse", "sample", "rate",
                      a->app->serve.sample.rate, "max_bytes", (json_int_t)a->app->serve.sample.max,
                      "window_us", (json_int_t)a->app->quality.window_us, "variants", variants,
-                     "compare", compare);
+                     "compare", compare, "labels", pl_labels_json(&a->st), "previous",
+                     (json_int_t)a->st.previous);
 }
 
 ot_rc ot_pipeline_desired(ot_pipeline *p, ot_str *json_out, ot_error *err)

@@ -36,6 +36,9 @@ typedef struct ot_pipeline_run {
 /* What the pipeline asks of the process around it. */
 typedef struct ot_pipeline_ports {
     void *self;
+    /* Every replica that is connected, and at least one, serves this version. If not, err says
+     * which one does not, and why. NULL: nobody knows, and nothing is switched. */
+    ot_rc (*serves)(void *self, const char *deployment, int64_t version, ot_error *err);
     /* The desired state changed: send it to the replicas. */
     void (*desired_changed)(void *self);
     /* Runs `work` away from the loop, then `done` on it. A simulator may do both at once. A failure
@@ -113,16 +116,25 @@ ot_rc ot_pipeline_labels(ot_pipeline *p, const char *deployment, const ot_label_
                          size_t n, const char *actor, ot_label_report *out,
                          ot_error *err) OT_CHECKED;
 
+#define OT_PIPELINE_ARMS_MAX 8 /* of an A/B test, beside the champion */
+
 /* What a person can do. `version` 0 where the verb takes none. */
 typedef struct ot_person_act {
-    const char *verb; /* train pause resume pin freeze approve reject rollback push release */
+    const char *verb; /* train pause resume pin freeze approve reject rollback push release label ab
+                         switch */
     const char *app;
     const char *actor;
     /* Needed by reject and rollback, and by resume when a budget was spent; else may be NULL. */
     const char *reason;
-    int64_t version;  /* pin, release: which one */
-    const char *path; /* push: a model or a bundle on this machine, absolute */
-    int64_t for_us;   /* resume: how long a spent budget is borne; 0: until it recovers */
+    int64_t version;   /* pin, release, switch: which one; label: 0 takes the label away */
+    const char *path;  /* push: a model or a bundle on this machine, absolute */
+    const char *label; /* label: its name; switch: instead of a version */
+    struct {
+        int64_t version;
+        double share;
+    } arms[OT_PIPELINE_ARMS_MAX]; /* ab: beside the champion, which has the rest; none ends it */
+    size_t n_arms;
+    int64_t for_us; /* resume: how long a spent budget is borne; 0: until it recovers */
 } ot_person_act;
 ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out,
                       ot_error *err) OT_CHECKED;

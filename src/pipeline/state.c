@@ -261,6 +261,8 @@ json_t *pl_state_json(const pl_state *s)
                             members_json(MEMBERS(budget_members), &s->budgets[o]));
     }
     json_object_set_new(j, "budgets", budgets);
+    json_object_set_new(j, "arms", pl_arms_json(s));
+    json_object_set_new(j, "labels", pl_labels_json(s));
     json_t *c = members_json(MEMBERS(cycle_members), &s->cycle);
     json_object_set_new(c, "state", json_string(pl_cycle_state_name(s->cycle.state)));
     json_t *data = json_array();
@@ -324,6 +326,7 @@ ot_rc pl_state_parse(const json_t *j, pl_state *out, ot_error *err)
         s.fired_us[i] = json_integer_value(json_array_get(fired, (size_t)i));
     }
     OT_TRY(budgets_parse(json_object_get(j, "budgets"), s.budgets, err));
+    OT_TRY(pl_arms_parse(json_object_get(j, "arms"), json_object_get(j, "labels"), &s, err));
     OT_TRY(cycle_parse(json_object_get(j, "cycle"), &s.cycle, err));
     *out = s;
     return OT_OK;
@@ -483,6 +486,7 @@ void pl_state_champion(pl_state *s, int64_t version, ot_digest bundle, bool keep
     s->champion_bundle = bundle;
     s->champion_since_us = ot_clock_wall_us();
     s->degraded = s->at_risk = s->drift = false;
+    pl_arms_champion(s, version);
 }
 
 void pl_change_failure(pl_change *c)

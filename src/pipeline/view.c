@@ -174,6 +174,8 @@ static json_t *app_json(pl_app *a, bool deep)
     json_object_set_new(j, "deployment", json_string(a->app->serve.deployment));
     json_object_set_new(j, "champion", s->champion > 0 ? json_integer(s->champion) : json_null());
     json_object_set_new(j, "champion_since_us", json_integer(s->champion_since_us));
+    json_object_set_new(j, "arms", pl_arms_json(s));
+    json_object_set_new(j, "labels", pl_labels_json(s));
     json_object_set_new(j, "previous", s->previous > 0 ? json_integer(s->previous) : json_null());
     const char *loop = s->frozen   ? "frozen"
                        : s->paused ? "paused"

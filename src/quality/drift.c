@@ -77,7 +77,8 @@ static ot_rc get_window(const ot_quality *q, const q_push *p, q_window *w, ot_er
     OT_TRY(q_get_text(o, "role", &w->role, err));
     if (!ot_window_role_parse(w->role, &role)) {
         return ot_fail(err, OT_INVALID,
-                       "push: 'role' is '%.40s'; champion, canary and shadow are known", w->role);
+                       "push: 'role' is '%.40s'; champion, canary, shadow and arm are known",
+                       w->role);
     }
     OT_TRY(get_times(q, o, w, err));
     OT_TRY(q_get_int(o, "requests", 0, COUNT_MAX, &w->requests, err));

@@ -18,6 +18,8 @@ struct ot_call {
     ot_http_req *req;  /* of a stream: several calls have the same one */
     ot_arena *arena;   /* the request's; of a stream: the message's */
     uint64_t start_ns; /* when its first byte was seen */
+    ot_slice label;    /* of the variant that is to answer (ot_dep_label); p NULL: what the header
+                          overtake-label says */
 
     ot_worker *worker;
     ot_dep *dep;         /* a reference is held once the call left its turn */

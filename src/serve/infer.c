@@ -38,6 +38,16 @@ static bool read_headers(ot_worker *w, ot_call *call, uint64_t *version)
             return false;
         }
     }
+    if (call->label.p == NULL) {
+        call->label = ot_http_req_header(call->req, "overtake-label");
+    }
+    if (call->label.p != NULL && *version != 0) {
+        ot_worker_refuse(w, call, OT_INVALID, 400, 0,
+                         "a version (%llu) and a label ('%.*s') are asked for; name one",
+                         (unsigned long long)*version, (int)OT_MIN(call->label.n, 80u),
+                         call->label.p);
+        return false;
+    }
     h = ot_http_req_header(call->req, "overtake-deadline-ms");
     if (h.p != NULL) {
         if (!ot_worker_number(h, DEADLINE_MS_MAX, &x)) {
@@ -52,6 +62,20 @@ static bool read_headers(ot_worker *w, ot_call *call, uint64_t *version)
     return true;
 }
 
+static void refuse_label(ot_worker *w, ot_call *call)
+{
+    const ot_dep *d = call->dep;
+    OT_AUTO(ot_str_done) ot_str known = OT_STR_INIT;
+    for (size_t i = 0; i < d->n_labels; i++) {
+        ot_str_addf(&known, ", %s", d->labels[i].name);
+    }
+    ot_worker_refuse(w, call, OT_NOT_FOUND, 404, 0,
+                     "model '%s' has no version loaded with the label '%.*s'; its labels are "
+                     "stable, canary (while a version is released)%s",
+                     d->name, (int)OT_MIN(call->label.n, 80u), call->label.p,
+                     known.data != NULL ? known.data : "");
+}
+
 /* The variant that answers: the one asked for, else by the key's or the prediction id's hash. */
 static bool choose(ot_worker *w, ot_call *call, uint64_t version)
 {
@@ -62,6 +86,12 @@ static bool choose(ot_worker *w, ot_call *call, uint64_t version)
         if (arm == NULL) {
             ot_worker_refuse(w, call, OT_NOT_FOUND, 404, 0, "model '%s' has no version %llu loaded",
                              d->name, (unsigned long long)version);
+            return false;
+        }
+    } else if (call->label.p != NULL && d->n_live > 0) {
+        arm = ot_dep_label(d, call->label.p, call->label.n);
+        if (arm == NULL) {
+            refuse_label(w, call);
             return false;
         }
     } else if (d->n_live == 1) {

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define SHARE_SALT UINT64_C(0x7368617265) /* "share": separates it from other uses of the hash */
-#define SHARE_SLACK 1e-9 /* sums of shares may be off by that */
+#define SHARE_SLACK 1e-9                  /* sums of shares may be off by that */
 #define CONSTANT_BYTES_MAX (1u << 20)
 
 /* ---- deployments */

@@ -149,8 +149,8 @@ static ot_rc get_role(const char *name, const json_t *j, ot_role *out, ot_error 
         }
     }
     return ot_fail(err, OT_INVALID,
-                   "deployment '%s': role '%.40s' is not one of champion, canary, arm, shadow", name,
-                   s != NULL ? s : "");
+                   "deployment '%s': role '%.40s' is not one of champion, canary, arm, shadow",
+                   name, s != NULL ? s : "");
 }
 
 static ot_rc get_variant(const char *name, const json_t *j, ot_target_variant *v, ot_error *err)
@@ -208,9 +208,10 @@ static ot_rc check_variants(const ot_target_deployment *d, ot_error *err)
                        champions);
     }
     if (fabs(sum - 1) > SHARE_SLACK) {
-        return ot_fail(err, OT_INVALID,
-                       "deployment '%s': the shares of champion, canary and arms add to %g, not to 1",
-                       d->name, sum);
+        return ot_fail(
+            err, OT_INVALID,
+            "deployment '%s': the shares of champion, canary and arms add to %g, not to 1", d->name,
+            sum);
     }
     return OT_OK;
 }
@@ -276,8 +277,7 @@ static ot_rc get_labels(const json_t *j, ot_target_deployment *d, ot_error *err)
     {
         bool built_in = strcmp(name, OT_LABEL_STABLE) == 0 || strcmp(name, OT_LABEL_CANARY) == 0;
         if (!ot_name_ok(name) || built_in || json_integer_value(version) < 1) {
-            return ot_fail(err, OT_INVALID,
-                           "deployment '%s': label '%.80s' %s", d->name, name,
+            return ot_fail(err, OT_INVALID, "deployment '%s': label '%.80s' %s", d->name, name,
                            built_in ? "is built in" : "is not a name for a version from 1 on");
         }
         if (d->n_labels == OT_TARGET_LABELS_MAX) {

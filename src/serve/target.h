@@ -54,7 +54,8 @@ typedef struct ot_target_deployment {
     size_t n_variants;
     ot_target_label labels[OT_TARGET_LABELS_MAX];
     size_t n_labels;
-    uint64_t previous; /* the version that runs when the champion fails; 0: a shadow older than it */
+    uint64_t
+        previous; /* the version that runs when the champion fails; 0: a shadow older than it */
 } ot_target_deployment;
 
 typedef struct ot_target {

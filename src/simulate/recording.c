@@ -319,7 +319,7 @@ static ot_rc take_payload(recording *r, const ot_event *e, const json_t *payload
     if (strcmp(e->type, "version.rolled_back") == 0 && json_is_integer(serving)) {
         return add_change(r, e, json_integer_value(serving), err);
     }
-    if (strcmp(e->type, "loop.pinned") == 0) {
+    if (strcmp(e->type, "loop.pinned") == 0 || strcmp(e->type, "version.switched") == 0) {
         return add_change(r, e, json_integer_value(json_object_get(payload, "version")), err);
     }
     if (ot_has_prefix(e->type, "gate.")) {

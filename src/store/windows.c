@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-static const char *const role_names[] = {"champion", "canary", "shadow"};
+static const char *const role_names[] = {"champion", "canary", "shadow", "arm"};
 
 const char *ot_window_role_name(ot_window_role r)
 {

@@ -36,6 +36,7 @@ typedef enum ot_window_role {
     OT_WINDOW_CHAMPION,
     OT_WINDOW_CANARY,
     OT_WINDOW_SHADOW,
+    OT_WINDOW_ARM,
 } ot_window_role;
 const char *ot_window_role_name(ot_window_role r);
 bool ot_window_role_parse(const char *s, ot_window_role *out);

@@ -1,5 +1,6 @@
 """Fixtures of the end-to-end tests. The build folder is $BUILD (build/release)."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,8 +8,8 @@ import sys
 import pytest
 
 import browser
-from linear_model import W
-from replica import BUILD, ROOT, ControlPlane, Replica, write_raw
+from linear_model import ROWS, W
+from replica import BUILD, OVERTAKE, PATIENCE, ROOT, ControlPlane, Replica, make_bundle, store_bundle, write_raw
 from replica import linear as linear_of
 from up import App, Up
 
@@ -53,6 +54,30 @@ def control(tmp_path):
 
 
 @pytest.fixture
+def bundles(tmp_path):
+    """bundle(number, ...) stores a bundle whose answers are x W + number; returns its digest."""
+    def make(number, **more):
+        folder = tmp_path / f"bundle{number}-{len(list(tmp_path.iterdir()))}"
+        how = {k: more.pop(k) for k in list(more) if k in ("delay_us", "fail_every", "fail_on_nan")}
+        digest = make_bundle(folder, linear_of(W, bias=[number, number], **how),
+                               **{"golden": ROWS, **more})
+        store_bundle(tmp_path / "blobs", folder)
+        return digest
+    return make
+
+
+@pytest.fixture
+def managed(tmp_path, serve, control):
+    """(control plane, start replica)."""
+    plane = control()
+
+    def start(*args, id="replica-0", ready=True):
+        return serve("--agent", f"unix:{tmp_path}/agent.sock", "--data", tmp_path / f"data-{id}",
+                     "--id", id, *args, ready=ready)
+    return plane, start
+
+
+@pytest.fixture
 def up(tmp_path):
     """up() starts `overtake up` in tmp_path/data; what still runs at the end is stopped and must have
     ended well, with no warning in its log that the test did not expect."""
@@ -69,6 +94,22 @@ def up(tmp_path):
     finally:
         for u in running:
             u.kill()
+
+
+@pytest.fixture
+def cli(up, tmp_path):
+    """cli(WORD...) is a command in tmp_path that finds the control plane by its data directory."""
+    system = up()
+
+    def call(*args, code=0):
+        done = subprocess.run([OVERTAKE, *map(str, args)], cwd=tmp_path,
+                              capture_output=True, text=True, timeout=PATIENCE,
+                              env={**os.environ, "USER": "anna", "TZ": "UTC",
+                                   "OVERTAKE_DIR": str(system.data)})
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout if code == 0 else done.stderr or done.stdout
+    call.up = system
+    return call
 
 
 @pytest.fixture

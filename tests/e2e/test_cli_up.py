@@ -2,31 +2,12 @@
 serves, and what they read on the way."""
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 
-import pytest
-
 from replica import OVERTAKE, PATIENCE, wait_for
-
-
-@pytest.fixture
-def cli(up, tmp_path):
-    """cli(WORD...) is a command in tmp_path that finds the control plane by its data directory."""
-    system = up()
-
-    def call(*args, code=0):
-        done = subprocess.run([OVERTAKE, *map(str, args)], cwd=tmp_path,
-                              capture_output=True, text=True, timeout=PATIENCE,
-                              env={**os.environ, "USER": "anna", "TZ": "UTC",
-                                   "OVERTAKE_DIR": str(system.data)})
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout if code == 0 else done.stderr or done.stdout
-    call.up = system
-    return call
 
 
 def test_from_a_program_to_a_version_that_serves(cli, app, tmp_path):

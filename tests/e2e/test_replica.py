@@ -14,30 +14,6 @@ from linear_model import ROWS, W, Load, expected
 NAMES = ["a", "b", "c", "d"]
 
 
-@pytest.fixture
-def bundles(tmp_path):
-    """bundle(number, ...) stores a bundle whose answers are x W + number; returns its digest."""
-    def make(number, **more):
-        folder = tmp_path / f"bundle{number}-{len(list(tmp_path.iterdir()))}"
-        how = {k: more.pop(k) for k in list(more) if k in ("delay_us", "fail_every", "fail_on_nan")}
-        digest = r.make_bundle(folder, r.linear(W, bias=[number, number], **how),
-                               **{"golden": ROWS, **more})
-        r.store_bundle(tmp_path / "blobs", folder)
-        return digest
-    return make
-
-
-@pytest.fixture
-def managed(tmp_path, serve, control):
-    """(control plane, start replica)."""
-    plane = control()
-
-    def start(*args, id="replica-0", ready=True):
-        return serve("--agent", f"unix:{tmp_path}/agent.sock", "--data", tmp_path / f"data-{id}",
-                     "--id", id, *args, ready=ready)
-    return plane, start
-
-
 def check_version(x, y, headers):
     version = r.prediction_id(headers)[2]
     return None if np.allclose(y, expected(x) + version, rtol=1e-4, atol=1e-4) else \

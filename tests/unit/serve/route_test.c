@@ -66,6 +66,65 @@ static void shares(void)
     ot_dep_unref(d);
 }
 
+/* The version that answers each of 20,000 keys. */
+static void answers(const ot_dep *d, uint64_t *out)
+{
+    for (uint32_t key = 0; key < 20000; key++) {
+        out[key] = ot_dep_pick(d, &key, sizeof key)->variant->version;
+    }
+}
+
+static void arms(void)
+{
+    static uint64_t before[20000], after[20000];
+    ot_role roles[] = {OT_ROLE_CHAMPION, OT_ROLE_ARM, OT_ROLE_ARM, OT_ROLE_ARM, OT_ROLE_CANARY};
+    ot_dep *d = dep("d", roles, (double[]){0.5, 0.2, 0.3, 0, 0}, 5);
+    int n[6] = {0}, moved = 0, from_champion = 0;
+    is_int(d->n_live, 5, "all are live");
+    is_int(d->arms[4].role, OT_ROLE_CHAMPION, "the champion last");
+    answers(d, before);
+    for (int i = 0; i < 20000; i++) {
+        n[before[i]]++;
+    }
+    ok(n[2] > 3770 && n[2] < 4230, "a fifth: %d (sd 57)", n[2]);
+    ok(n[3] > 5740 && n[3] < 6260, "three tenths: %d (sd 65)", n[3]);
+    is_int(n[4] + n[5], 0, "no share, no traffic");
+    is_int(ot_dep_version(d, 4)->role, OT_ROLE_ARM, "but at hand");
+
+    memcpy(d->labels[0].name, "blue", 5);
+    memcpy(d->labels[1].name, "gone", 5);
+    d->labels[0].version = 4;
+    d->labels[1].version = 77;
+    d->n_labels = 2;
+    is_int(ot_dep_label(d, "blue", 4)->variant->version, 4, "by its label");
+    is_int(ot_dep_label(d, "stable", 6)->variant->version, 1, "the champion");
+    is_int(ot_dep_label(d, "canary", 6)->variant->version, 5, "the canary");
+    ok(ot_dep_label(d, "gone", 4) == NULL, "its version is not here");
+    ok(ot_dep_label(d, "blu", 3) == NULL && ot_dep_label(d, "blues", 5) == NULL &&
+           ot_dep_label(d, "", 0) == NULL,
+       "no such label");
+    ot_dep_unref(d);
+
+    d = dep("d", roles, (double[]){0.4, 0.2, 0.3, 0, 0.1}, 5);
+    answers(d, after);
+    for (int i = 0; i < 20000; i++) {
+        moved += before[i] != after[i];
+        from_champion += before[i] == 1 && after[i] == 5;
+    }
+    ok(moved > 1830 && moved < 2170, "a tenth moved: %d (sd 42)", moved);
+    is_int(from_champion, moved, "from the champion to the canary, and no other");
+    ot_dep_unref(d);
+
+    d = dep("d", roles, (double[]){0, 0.1, 0.9}, 3);
+    answers(d, after);
+    n[1] = 0;
+    for (int i = 0; i < 20000; i++) {
+        n[1] += after[i] == 1;
+    }
+    is_int(n[1], 0, "a champion may have none");
+    ot_dep_unref(d);
+}
+
 static void find(void)
 {
     ot_route *r;
@@ -115,6 +174,7 @@ static void constant(void)
 int main(void)
 {
     shares();
+    arms();
     find();
     constant();
     return tap_done();

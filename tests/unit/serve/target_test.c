@@ -52,6 +52,27 @@ static void good(void)
     ot_target_destroy(t);
 }
 
+static void labels(void)
+{
+    ot_target *t = NULL;
+    ot_error err;
+    is_int(
+        parse("{\"name\":\"a\",\"labels\":{\"blue\":3,\"green\":4},\"previous\":2,\"variants\":[{"
+              "\"role\":\"champion\",\"model\":\"m\",\"version\":3,\"bundle\":\"" HEX
+              "\",\"share\":0.6},{\"role\":\"arm\",\"model\":\"m\",\"version\":4,\"bundle\":\"" HEX
+              "\",\"share\":0.4},{\"role\":\"arm\",\"model\":\"m\",\"version\":5,\"bundle\":\"" HEX
+              "\",\"share\":0}]}",
+              &t, &err),
+        OT_OK, "arms and labels");
+    const ot_target_deployment *d = &t->deployments[0];
+    is_int(d->variants[2].role, OT_ROLE_ARM, "an arm");
+    is_int(d->n_labels, 2, "two labels");
+    is_str(d->labels[1].name, "green", "a label");
+    is_int(d->labels[1].version, 4, "and its version");
+    is_int(d->previous, 2, "what was before");
+    ot_target_destroy(t);
+}
+
 static void refused(const char *deployments, const char *word)
 {
     ot_target *t = NULL;
@@ -81,6 +102,10 @@ static void bad(void)
     refused("{\"name\":\"a\",\"variants\":[" CHAMPION "]},{\"name\":\"a\",\"variants\":[" CHAMPION
             "]}",
             "twice");
+    refused("{\"name\":\"a\",\"labels\":{\"stable\":3},\"variants\":[" CHAMPION "]}", "built in");
+    refused("{\"name\":\"a\",\"labels\":{\"..\":3},\"variants\":[" CHAMPION "]}", "'..'");
+    refused("{\"name\":\"a\",\"labels\":{\"b\":\"3\"},\"variants\":[" CHAMPION "]}", "'b'");
+    refused("{\"name\":\"a\",\"labels\":[],\"variants\":[" CHAMPION "]}", "labels");
     ot_target *t = NULL;
     ot_error err;
     const char *texts[] = {"",
@@ -112,6 +137,7 @@ static void short_memory(void)
 int main(void)
 {
     good();
+    labels();
     bad();
     short_memory();
     return tap_done();
