@@ -390,6 +390,14 @@ ot_rc ot_json_tensor_data(ot_json_scan *s, const char *what, ot_dtype dtype, con
     return array_read(&r, count, err);
 }
 
+ot_rc json_tensor_value(ot_json_scan *s, const char *what, ot_dtype dtype, void *dst, ot_error *err)
+{
+    reader r = {.s = s, .what = what, .dtype = dtype, .dst = dst};
+    json_space(s);
+    r.start = s->at;
+    return any_value(&r, false, s->depth, err);
+}
+
 ot_rc ot_json_tensor_strings(ot_json_scan *s, const char *what, const int64_t *dims, int rank,
                              ot_arena *arena, const void **data_out, size_t *size_out,
                              ot_error *err)

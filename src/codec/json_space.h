@@ -15,6 +15,9 @@ OT_ALWAYS_INLINE void json_space(ot_json_scan *s)
 
 /* Reads a string, unescaped, into `o`, which has room for the source's length. */
 ot_rc json_string_into(ot_json_scan *s, char *o, size_t *n_out, ot_error *err) OT_CHECKED;
+/* One bare value into `dst`, as strictly as ot_json_tensor_data reads those of an array. */
+ot_rc json_tensor_value(ot_json_scan *s, const char *what, ot_dtype dtype, void *dst,
+                        ot_error *err) OT_CHECKED;
 /* Takes NaN, Infinity or -Infinity. */
 bool json_special(ot_json_scan *s, double *x_out);
 

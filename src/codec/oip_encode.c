@@ -1,10 +1,8 @@
+#include "codec/json_write.h"
 #include "codec/number.h"
 #include "codec/oip.h"
 
 #include <string.h>
-
-/* Values are written straight into the string's spare room, this many between two checks of it. */
-#define RUN 256
 
 static ot_rc no_memory(ot_error *err)
 {
@@ -30,93 +28,6 @@ static void real(ot_str *o, double x)
     ot_str_add(o, buf, ot_format_f64(x, buf));
 }
 
-#define LOAD(T, name)                                                                              \
-    T name;                                                                                        \
-    memcpy(&name, p, sizeof name)
-
-/* One element at p (any alignment) as text. */
-static inline size_t element(ot_dtype dt, const char *p, char *o)
-{
-    switch (dt) {
-    case OT_DT_BOOL: {
-        size_t n = *p != 0 ? 4 : 5;
-        memcpy(o, *p != 0 ? "true" : "false", n);
-        return n;
-    }
-    case OT_DT_UINT8:
-        return ot_format_u64((uint8_t)*p, o);
-    case OT_DT_UINT16: {
-        LOAD(uint16_t, v);
-        return ot_format_u64(v, o);
-    }
-    case OT_DT_UINT32: {
-        LOAD(uint32_t, v);
-        return ot_format_u64(v, o);
-    }
-    case OT_DT_UINT64: {
-        LOAD(uint64_t, v);
-        return ot_format_u64(v, o);
-    }
-    case OT_DT_INT8:
-        return ot_format_i64((int8_t)*p, o);
-    case OT_DT_INT16: {
-        LOAD(int16_t, v);
-        return ot_format_i64(v, o);
-    }
-    case OT_DT_INT32: {
-        LOAD(int32_t, v);
-        return ot_format_i64(v, o);
-    }
-    case OT_DT_INT64: {
-        LOAD(int64_t, v);
-        return ot_format_i64(v, o);
-    }
-    case OT_DT_FP16: {
-        LOAD(uint16_t, v);
-        return ot_format_f32(ot_fp16_to_f32(v), o);
-    }
-    case OT_DT_BF16: {
-        LOAD(uint16_t, v);
-        return ot_format_f32(ot_bf16_to_f32(v), o);
-    }
-    case OT_DT_FP32: {
-        LOAD(float, v);
-        return ot_format_f32(v, o);
-    }
-    case OT_DT_FP64: {
-        LOAD(double, v);
-        return ot_format_f64(v, o);
-    }
-    case OT_DT_INVALID:
-    case OT_DT_BYTES:
-    case OT_DT_COUNT_:
-        break;
-    }
-    return 0;
-}
-
-static ot_rc numbers_json(const ot_tensor *t, ot_str *out, ot_error *err)
-{
-    const char *p = t->data;
-    size_t size = ot_dtype_size(t->dtype);
-    int64_t count = ot_tensor_count(t);
-    for (int64_t i = 0; i < count; i += RUN) {
-        int64_t stop = OT_MIN(count, i + RUN);
-        if (!ot_str_reserve(out, (size_t)(stop - i) * (OT_F64_TEXT + 1))) {
-            return no_memory(err);
-        }
-        char *o = out->data + out->len;
-        for (int64_t j = i; j < stop; j++, p += size) {
-            *o = ',';
-            o += j > 0;
-            o += element(t->dtype, p, o);
-        }
-        out->len = (size_t)(o - out->data);
-        *o = 0;
-    }
-    return OT_OK;
-}
-
 static ot_rc strings_json(const ot_tensor *t, ot_str *out, ot_error *err)
 {
     size_t offset = 0, n;
@@ -139,7 +50,11 @@ ot_rc ot_oip_tensor_json(const ot_tensor *t, ot_str *out, ot_error *err)
 {
     OT_TRY(ot_tensor_check(t, err));
     ot_str_addc(out, '[');
-    OT_TRY(t->dtype == OT_DT_BYTES ? strings_json(t, out, err) : numbers_json(t, out, err));
+    if (t->dtype == OT_DT_BYTES) {
+        OT_TRY(strings_json(t, out, err));
+    } else {
+        json_write_numbers(t->dtype, t->data, ot_tensor_count(t), out);
+    }
     ot_str_addc(out, ']');
     return out->failed ? no_memory(err) : OT_OK;
 }
