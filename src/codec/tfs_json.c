@@ -65,7 +65,7 @@ static ot_rc columns_init(reader *r, const ot_tensor_spec *specs, size_t n, ot_e
 /* Room for n more bytes at the column's end; NULL when memory is short. */
 static char *room(reader *r, column *c, size_t n)
 {
-    if (c->cap - c->len < n) {
+    if (c->data == NULL || c->cap - c->len < n) {
         size_t cap;
         if (__builtin_add_overflow(OT_MAX(c->len, n), c->len, &cap)) {
             return NULL;
@@ -352,16 +352,15 @@ static ot_rc inputs_read(reader *r, ot_error *err)
     return column_read(r, &r->columns[0], err);
 }
 
-/* The columns as tensors, checked against the signature. */
-static ot_rc columns_finish(reader *r, bool rows, ot_tensor **out, ot_error *err)
+static ot_rc columns_finish(reader *r, bool rows, ot_tfs_predict *out, ot_error *err)
 {
-    ot_tensor *tensors = ot_arena_calloc(r->arena, OT_MAX(r->n, 1u), sizeof *tensors);
+    ot_oip_tensor *tensors = ot_arena_calloc(r->arena, OT_MAX(r->n, 1u), sizeof *tensors);
     if (tensors == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "out of memory for the request's tensors");
     }
     for (size_t i = 0; i < r->n; i++) {
         const column *c = &r->columns[i];
-        ot_tensor *t = &tensors[i];
+        ot_tensor *t = &tensors[i].tensor;
         *t = (ot_tensor){
             .name = c->spec->name, .dtype = c->spec->dtype, .data = c->data, .size_bytes = c->len};
         if (rows || c->spec->rank > 0) {
@@ -370,9 +369,9 @@ static ot_rc columns_finish(reader *r, bool rows, ot_tensor **out, ot_error *err
         for (int k = 0; k < c->rank; k++) {
             t->dims[t->rank++] = OT_MAX(c->dims[k], 0);
         }
-        OT_TRY(ot_tensor_matches(c->spec, t, err));
     }
-    *out = tensors;
+    out->inputs = tensors;
+    out->n_inputs = (int)r->n;
     return OT_OK;
 }
 
@@ -396,7 +395,7 @@ static ot_rc data_read(body *b, ot_error *err)
     OT_TRY(b->find(b->arg, b->out.signature, &specs, &n, err));
     OT_TRY(columns_init(&b->r, specs, n, err));
     OT_TRY(b->out.rows ? instances_read(&b->r, err) : inputs_read(&b->r, err));
-    return columns_finish(&b->r, b->out.rows, &b->out.inputs, err);
+    return columns_finish(&b->r, b->out.rows, &b->out, err);
 }
 
 static ot_rc member_read(body *b, ot_text key, bool skip_data, ot_error *err)

@@ -11,7 +11,7 @@
 #define OT_CODEC_TFS_JSON_H
 
 #include "base/str.h"
-#include "codec/json_scan.h"
+#include "codec/oip.h"
 
 #define OT_TFS_OUTPUTS_MAX 256 /* of an answer */
 
@@ -23,13 +23,15 @@ typedef ot_rc ot_tfs_inputs_fn(void *arg, const char *name, const ot_tensor_spec
 typedef struct ot_tfs_predict {
     const char *signature; /* NULL: not sent */
     bool rows;             /* `instances` came, not `inputs` */
-    ot_tensor *inputs;     /* all of the signature, in its order; names are the signature's */
+    ot_oip_tensor *inputs; /* all of the signature, in its order; names are the signature's */
+    int n_inputs;
 } ot_tfs_predict;
 
 /* Every input must be there once; element types and nesting are checked as ot_json_tensor_data
- * does (dimensions that the signature fixes too), but nested data may not come flat. Strings may be
- * {"b64": "..."}. Unknown members of the body are skipped, unknown inputs refused. No instances
- * give tensors of zero rows. */
+ * does, and what a row has below its first axis is the signature's, but the number of rows is the
+ * caller's to check. Data of several axes must be nested. Strings may be {"b64": "..."}. Unknown
+ * members of the body are skipped, unknown inputs refused. No instances give tensors of zero rows.
+ */
 ot_rc ot_tfs_predict_decode(const char *body, size_t len, ot_tfs_inputs_fn *find, void *arg,
                             ot_arena *arena, ot_tfs_predict *out, ot_error *err) OT_CHECKED;
 
