@@ -2,6 +2,7 @@
 #include "serve/control.h"
 #include "serve/describe.h"
 #include "serve/metrics.h"
+#include "serve/tfs.h"
 
 #include <string.h>
 
@@ -18,7 +19,7 @@ static void not_found(ot_worker *w, ot_http_req *req)
                     req->path.p);
 }
 
-static bool allow(ot_worker *w, ot_http_req *req, bool post)
+bool ot_worker_allow(ot_worker *w, ot_http_req *req, bool post)
 {
     bool is_get = req->method == OT_HTTP_GET || req->method == OT_HTTP_HEAD;
     if (post ? req->method == OT_HTTP_POST : is_get) {
@@ -89,7 +90,7 @@ static void add_drift(const ot_dep *d, ot_str *out)
 static void get_leaf(ot_worker *w, ot_http_req *req, const target *t, leaf what)
 {
     const ot_variant *v;
-    if (!allow(w, req, false)) {
+    if (!ot_worker_allow(w, req, false)) {
         return;
     }
     const ot_dep *d = find(w, req, t, &v);
@@ -121,7 +122,7 @@ static void all_stats(ot_worker *w, ot_http_req *req)
 {
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
     const ot_route *r = route_of(w);
-    if (!allow(w, req, false)) {
+    if (!ot_worker_allow(w, req, false)) {
         return;
     }
     ot_str_adds(&out, "{\"model_stats\":[");
@@ -182,7 +183,7 @@ static void models(ot_worker *w, ot_http_req *req, const ot_slice *seg, size_t n
                   {"config", LEAF_CONFIG},
                   {"drift", LEAF_DRIFT}};
     if (ot_slice_eq(seg[at], "infer")) {
-        if (allow(w, req, true)) {
+        if (ot_worker_allow(w, req, true)) {
             ot_worker_infer(w, req, t.model.p, t.model.n, t.version);
         }
         return;
@@ -205,7 +206,7 @@ static void health(ot_worker *w, ot_http_req *req, ot_slice what)
         not_found(w, req);
         return;
     }
-    if (!allow(w, req, false)) {
+    if (!ot_worker_allow(w, req, false)) {
         return;
     }
     bool draining = atomic_load_explicit(&w->serve->draining, memory_order_relaxed);
@@ -256,7 +257,7 @@ static void reply_loaded(ot_worker *w, ot_http_req *req, const ot_repo_answer *a
 static void repository(ot_worker *w, ot_http_req *req, const ot_slice *seg, size_t n)
 {
     if (n == 1 && ot_slice_eq(seg[0], "index")) {
-        if (allow(w, req, true)) {
+        if (ot_worker_allow(w, req, true)) {
             ot_control_repo(w, req, OT_REPO_INDEX, "", 0, reply_index);
         }
         return;
@@ -267,7 +268,7 @@ static void repository(ot_worker *w, ot_http_req *req, const ot_slice *seg, size
         not_found(w, req);
         return;
     }
-    if (allow(w, req, true)) {
+    if (ot_worker_allow(w, req, true)) {
         ot_control_repo(w, req, load ? OT_REPO_LOAD : OT_REPO_UNLOAD, seg[1].p, seg[1].n,
                         reply_loaded);
     }
@@ -276,7 +277,7 @@ static void repository(ot_worker *w, ot_http_req *req, const ot_slice *seg, size
 static void metrics(ot_worker *w, ot_http_req *req)
 {
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
-    if (!allow(w, req, false)) {
+    if (!ot_worker_allow(w, req, false)) {
         return;
     }
     ot_metrics_text(w->serve, route_of(w), &out);
@@ -292,11 +293,13 @@ static void dispatch(ot_worker *w, ot_http_req *req, const ot_slice *seg, size_t
 {
     if (n == 1 && ot_slice_eq(seg[0], "metrics")) {
         metrics(w, req);
+    } else if (n >= 3 && ot_slice_eq(seg[0], "v1") && ot_slice_eq(seg[1], "models")) {
+        ot_tfs_rest(w, req, seg + 2, n - 2);
     } else if (n == 0 || !ot_slice_eq(seg[0], "v2")) {
         not_found(w, req);
     } else if (n == 1) {
         OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
-        if (allow(w, req, false)) {
+        if (ot_worker_allow(w, req, false)) {
             ot_describe_server(&out);
             ot_worker_json(w, req, 200, &out);
         }
@@ -335,7 +338,7 @@ static bool infer_fast(ot_worker *w, ot_http_req *req)
 void ot_worker_request(void *arg, ot_http_req *req)
 {
     ot_worker *w = arg;
-    if (infer_fast(w, req)) {
+    if (infer_fast(w, req) || ot_tfs_rest_fast(w, req)) {
         return;
     }
     ot_slice seg[SEGMENTS_MAX];

@@ -1,10 +1,8 @@
 /* The Open Inference Protocol over HTTP: infer requests in JSON and with the binary extension. */
-#include "serve/worker.h"
+#include "serve/wire_rest.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#define FIELDS_MAX 6
 
 static char *put_u64(char *end, uint64_t x)
 {
@@ -14,6 +12,21 @@ static char *put_u64(char *end, uint64_t x)
         x /= 10;
     } while (x != 0);
     return end;
+}
+
+size_t ot_wire_rest_fields(const ot_worker *w, const ot_call *call, ot_wire_rest_text *text,
+                           ot_http_field fields[OT_WIRE_REST_FIELDS])
+{
+    ot_prediction_id_format(text->id, w->serve->incarnation, call->seq, call->variant->version,
+                            call->sampled && !call->constant);
+    fields[0] = (ot_http_field){"overtake-prediction-id", text->id};
+    fields[1] = (ot_http_field){"overtake-rows",
+                                put_u64(text->rows + sizeof text->rows, (uint64_t)call->rows)};
+    if (!call->fell_back) {
+        return 2;
+    }
+    fields[2] = (ot_http_field){"overtake-fallback", call->constant ? "constant" : "previous"};
+    return 3;
 }
 
 static void answer_rest(ot_worker *w, ot_call *call)
@@ -31,21 +44,13 @@ static void answer_rest(ot_worker *w, ot_call *call)
         ot_worker_answer(w, call);
         return;
     }
-    char id[OT_PREDICTION_ID_MAX], rows[24], length[24];
-    ot_prediction_id_format(id, w->serve->incarnation, call->seq, call->variant->version,
-                            call->sampled && !call->constant);
-    ot_http_field fields[FIELDS_MAX] = {
-        {"overtake-prediction-id", id},
-        {"overtake-rows", put_u64(rows + sizeof rows, (uint64_t)call->rows)},
-    };
-    size_t n = 2;
+    ot_wire_rest_text text;
+    char length[24];
+    ot_http_field fields[OT_WIRE_REST_FIELDS + 1];
+    size_t n = ot_wire_rest_fields(w, call, &text, fields);
     if (e.header_len >= 0) {
         fields[n++] = (ot_http_field){OT_OIP_HEADER_NAME,
                                       put_u64(length + sizeof length, (uint64_t)e.header_len)};
-    }
-    if (call->fell_back) {
-        fields[n++] =
-            (ot_http_field){"overtake-fallback", call->constant ? "constant" : "previous"};
     }
     struct iovec iov[1 + OT_OIP_TENSORS_MAX];
     iov[0] = (struct iovec){w->head.data, w->head.len};
@@ -63,7 +68,7 @@ static void answer_rest(ot_worker *w, ot_call *call)
                                       .n_body = 1 + (size_t)e.n_blobs});
 }
 
-static void fail_rest(ot_worker *w, ot_call *call, const ot_refusal *why)
+void ot_wire_rest_fail(ot_worker *w, ot_call *call, const ot_refusal *why)
 {
     char seconds[24];
     ot_http_field retry = {"Retry-After", put_u64(seconds + sizeof seconds, why->retry_s)};
@@ -80,7 +85,7 @@ static void fail_rest(ot_worker *w, ot_call *call, const ot_refusal *why)
                                                  .n_body = 1});
 }
 
-static const ot_wire rest = {.name = "rest", .answer = answer_rest, .fail = fail_rest};
+static const ot_wire rest = {.name = "rest", .answer = answer_rest, .fail = ot_wire_rest_fail};
 
 void ot_worker_infer(ot_worker *w, ot_http_req *req, const char *name, size_t n, uint64_t version)
 {

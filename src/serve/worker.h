@@ -71,7 +71,9 @@ bool ot_worker_ask(ot_ask *ask);
 void ot_worker_done(void *arg, ot_call *call);
 
 /* For the files of the worker, on its thread. */
-void ot_worker_request(void *arg, ot_http_req *req);            /* api.c: dispatches */
+void ot_worker_request(void *arg, ot_http_req *req); /* api.c: dispatches */
+/* The method is POST, or GET or HEAD; false: 405 was answered. */
+bool ot_worker_allow(ot_worker *w, ot_http_req *req, bool post);
 bool ot_worker_number(ot_slice s, uint64_t max, uint64_t *out); /* decimal digits, 0 to max */
 /* wire_rest.c: POST .../infer. */
 void ot_worker_infer(ot_worker *w, ot_http_req *req, const char *name, size_t n, uint64_t version);

@@ -216,8 +216,9 @@ def test_a_replica_answers_as_documented(linear):
         for method in METHODS:
             if method not in item or path.endswith("/unload"):
                 continue
-            target = path.replace("{model}", "m").replace("{version}", "1")
-            body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 4], "data": [0.5] * 8}]} if "infer" in path else {}
+            target = path.replace("{model}", "m").replace("{version}", "1").replace("{label}", "stable")
+            body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 4], "data": [0.5] * 8}]} if "infer" in path else \
+                {"instances": [[0.5] * 4] * 2} if ":predict" in path else {}
             hold_replica(linear, item[method], method, target, body)
             asked += 1
     hold_replica(linear, REPLICA["paths"]["/v2/repository/models/{model}/unload"]["post"], "post", "/v2/repository/models/m/unload", {})

@@ -1,0 +1,263 @@
+/* TensorFlow Serving's REST API: below /v1/models/. */
+#include "codec/tfs_json.h"
+#include "codec/tfs_types.h"
+#include "serve/tfs.h"
+#include "serve/wire_rest.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- :predict */
+
+typedef struct tfs_call {
+    ot_call call; /* first: the wire gets it back */
+    bool rows;    /* to be answered as `predictions` */
+} tfs_call;
+
+static void answer_predict(ot_worker *w, ot_call *call)
+{
+    const tfs_call *t = (const tfs_call *)call;
+    ot_str_clear(&w->head);
+    w->head.failed = false;
+    ot_error err;
+    ot_rc rc = ot_tfs_predict_encode(call->outputs, call->n_outputs, t->rows, &w->head, &err);
+    if (rc != OT_OK) {
+        ot_call_fail(call, rc, err.msg);
+        ot_worker_answer(w, call);
+        return;
+    }
+    ot_wire_rest_text text;
+    ot_http_field fields[OT_WIRE_REST_FIELDS];
+    struct iovec iov = {w->head.data, w->head.len};
+    ot_worker_count_answer(w, 200);
+    ot_http_respond(call->req,
+                    &(ot_http_answer){.status = 200,
+                                      .type = "application/json",
+                                      .fields = fields,
+                                      .n_fields = ot_wire_rest_fields(w, call, &text, fields),
+                                      .body = &iov,
+                                      .n_body = 1});
+}
+
+static const ot_wire predict_wire = {
+    .name = "tensorflow-serving", .answer = answer_predict, .fail = ot_wire_rest_fail};
+
+static ot_rc inputs_of(void *arg, const char *name, const ot_tensor_spec **specs_out, size_t *n_out,
+                       ot_error *err)
+{
+    const ot_manifest *sig;
+    OT_TRY(ot_tfs_signature(arg, name, &sig, err));
+    *specs_out = sig->inputs;
+    *n_out = sig->n_inputs;
+    return OT_OK;
+}
+
+static ot_rc decode_predict(tfs_call *t, ot_error *err)
+{
+    ot_call *call = &t->call;
+    ot_tfs_predict p;
+    OT_TRY(ot_tfs_predict_decode(call->req->body.p, call->req->body.n, inputs_of, call->variant,
+                                 call->arena, &p, err));
+    t->rows = p.rows;
+    call->in.inputs = p.inputs;
+    call->in.n_inputs = p.n_inputs;
+    return ot_call_check(call, call->variant, err);
+}
+
+static void predict(ot_worker *w, ot_http_req *req, const ot_tfs_target *target)
+{
+    tfs_call *t = ot_arena_calloc(req->arena, 1, sizeof *t);
+    if (t == NULL) {
+        ot_worker_error(w, req, 503, "out of memory for the request");
+        return;
+    }
+    ot_call *call = &t->call;
+    call->wire = &predict_wire;
+    call->req = req;
+    call->arena = req->arena;
+    call->start_ns = req->start_ns;
+    ot_error err;
+    uint64_t version = target->version;
+    if (target->label.p != NULL) {
+        const ot_dep *d;
+        const ot_arm *arm;
+        ot_rc found = ot_tfs_find(w, target, &d, &arm, &err);
+        if (found != OT_OK) {
+            ot_worker_refuse(w, call, found, ot_rc_http(found), 0, "%s", err.msg);
+            return;
+        }
+        version = arm->variant->version;
+    }
+    if (!ot_worker_begin(w, call, target->model.p, target->model.n, version)) {
+        return;
+    }
+    ot_rc rc = decode_predict(t, &err);
+    if (rc != OT_OK) {
+        ot_worker_refuse(w, call, rc, rc == OT_EXHAUSTED ? 413 : 400, 0, "%s", err.msg);
+        return;
+    }
+    ot_worker_go(w, call);
+}
+
+bool ot_tfs_rest_fast(ot_worker *w, ot_http_req *req)
+{
+    static const char head[] = "/v1/models/", tail[] = ":predict";
+    size_t h = sizeof head - 1, t = sizeof tail - 1, n = req->path.n;
+    if (req->method != OT_HTTP_POST || n <= h + t || memcmp(req->path.p, head, h) != 0 ||
+        memcmp(req->path.p + n - t, tail, t) != 0) {
+        return false;
+    }
+    ot_slice name = {req->path.p + h, n - h - t};
+    if (memchr(name.p, '/', name.n) != NULL || memchr(name.p, '%', name.n) != NULL) {
+        return false;
+    }
+    predict(w, req, &(ot_tfs_target){.model = name});
+    return true;
+}
+
+/* ---- status and metadata */
+
+static void put_text(ot_str *out, const char *z)
+{
+    ot_str_addc(out, '"');
+    ot_str_add_json(out, z, strlen(z));
+    ot_str_addc(out, '"');
+}
+
+static void status(ot_worker *w, ot_http_req *req, const ot_dep *d, const ot_arm *arm)
+{
+    ot_tfs_status s[OT_TARGET_VARIANTS_MAX];
+    size_t n = ot_tfs_statuses(d, arm, s);
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    ot_str_adds(&out, "{\"model_version_status\":[");
+    for (size_t i = 0; i < n; i++) {
+        ot_str_addf(&out,
+                    "%s{\"version\":\"%" PRIu64
+                    "\",\"state\":\"%s\",\"status\":{\"error_code\":\"%s\",\"error_message\":",
+                    i > 0 ? "," : "", s[i].version, ot_tfs_state_name(s[i].state),
+                    s[i].message[0] == '\0' ? "OK" : "UNKNOWN");
+        put_text(&out, s[i].message);
+        ot_str_adds(&out, "}}");
+    }
+    ot_str_adds(&out, "]}");
+    ot_worker_json(w, req, 200, &out);
+}
+
+static void put_specs(ot_str *out, const ot_tensor_spec *specs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        ot_str_adds(out, i > 0 ? "," : "");
+        put_text(out, specs[i].name);
+        ot_str_addf(out, ":{\"dtype\":\"%s\",\"tensor_shape\":{\"dim\":[",
+                    ot_tfs_type_name(specs[i].dtype));
+        for (int k = 0; k < specs[i].rank; k++) {
+            ot_str_addf(out, "%s{\"size\":\"%" PRId64 "\",\"name\":\"\"}", k > 0 ? "," : "",
+                        specs[i].dims[k]);
+        }
+        ot_str_adds(out, "],\"unknown_rank\":false},\"name\":");
+        put_text(out, specs[i].name);
+        ot_str_addc(out, '}');
+    }
+}
+
+static void put_signature(ot_str *out, const char *name, const ot_manifest *sig)
+{
+    put_text(out, name);
+    ot_str_adds(out, ":{\"inputs\":{");
+    put_specs(out, sig->inputs, sig->n_inputs);
+    ot_str_adds(out, "},\"outputs\":{");
+    put_specs(out, sig->outputs, sig->n_outputs);
+    ot_str_adds(out, "},\"method_name\":\"tensorflow/serving/predict\",\"defaults\":{}}");
+}
+
+static void metadata(ot_worker *w, ot_http_req *req, const ot_dep *d, const ot_arm *arm)
+{
+    if (arm == NULL && d->n_live == 0) {
+        ot_worker_error(w, req, 503, "model '%s' is not ready: %s", d->name,
+                        d->state[0] != '\0' ? d->state : "it is being loaded");
+        return;
+    }
+    const ot_variant *v = arm != NULL ? arm->variant : d->arms[d->n_live - 1].variant;
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    ot_str_addf(&out,
+                "{\"model_spec\":{\"name\":\"%s\",\"signature_name\":\"\",\"version\":\"%" PRIu64
+                "\"},\"metadata\":{\"signature_def\":{\"signature_def\":{",
+                d->name, v->version);
+    put_signature(&out, OT_TFS_DEFAULT_SIGNATURE, &v->sig);
+    ot_str_adds(&out, "}}}}");
+    ot_worker_json(w, req, 200, &out);
+}
+
+/* ---- paths */
+
+typedef enum method { M_STATUS, M_METADATA, M_PREDICT, M_UNKNOWN } method;
+
+/* Takes ":METHOD" off the last segment. */
+static method take_method(ot_slice *s)
+{
+    const char *colon = s->n > 0 ? memrchr(s->p, ':', s->n) : NULL;
+    if (colon == NULL) {
+        return M_STATUS;
+    }
+    ot_slice verb = {colon + 1, s->n - (size_t)(colon + 1 - s->p)};
+    s->n = (size_t)(colon - s->p);
+    return ot_slice_eq(verb, "predict") ? M_PREDICT : M_UNKNOWN;
+}
+
+/* NAME [versions/V | labels/L] [metadata], the last one with its method; false: something else. */
+static bool read_target(ot_slice *seg, size_t n, ot_tfs_target *t, method *m_out)
+{
+    *m_out = take_method(&seg[n - 1]);
+    if (*m_out == M_STATUS && n % 2 == 0 && ot_slice_eq(seg[n - 1], "metadata")) {
+        *m_out = M_METADATA;
+        n--;
+    }
+    *t = (ot_tfs_target){.model = seg[0]};
+    if (n == 1) {
+        return *m_out != M_UNKNOWN;
+    }
+    if (n != 3 || *m_out == M_UNKNOWN || seg[2].n == 0) {
+        return false;
+    }
+    if (ot_slice_eq(seg[1], "labels")) {
+        t->label = seg[2];
+        return true;
+    }
+    return ot_slice_eq(seg[1], "versions") && ot_worker_number(seg[2], INT64_MAX, &t->version) &&
+           t->version > 0;
+}
+
+void ot_tfs_rest(ot_worker *w, ot_http_req *req, const ot_slice *given, size_t n)
+{
+    ot_slice seg[4] = {0};
+    ot_tfs_target t;
+    method m;
+    if (n >= 1 && n <= OT_COUNT(seg)) {
+        memcpy(seg, given, n * sizeof seg[0]);
+    }
+    if (n < 1 || n > OT_COUNT(seg) || !read_target(seg, n, &t, &m)) {
+        ot_worker_error(w, req, 404,
+                        "there is nothing at %.*s; below /v1/models/NAME there are :predict and "
+                        "metadata, each also below versions/NUMBER and labels/LABEL",
+                        (int)OT_MIN(req->path.n, 200u), req->path.p);
+        return;
+    }
+    if (!ot_worker_allow(w, req, m == M_PREDICT)) {
+        return;
+    }
+    if (m == M_PREDICT) {
+        predict(w, req, &t);
+        return;
+    }
+    const ot_dep *d;
+    const ot_arm *arm;
+    ot_error err;
+    ot_rc rc = ot_tfs_find(w, &t, &d, &arm, &err);
+    if (rc != OT_OK) {
+        ot_worker_error(w, req, ot_rc_http(rc), "%s", err.msg);
+    } else if (m == M_METADATA) {
+        metadata(w, req, d, arm);
+    } else {
+        status(w, req, d, arm);
+    }
+}
