@@ -38,9 +38,9 @@ static void string_write(writer *w)
 static void elements_write(writer *w, int64_t n)
 {
     const ot_tensor *t = w->t;
-    if (t->dtype != OT_DT_BYTES) {
+    if (t->dtype != OT_DT_BYTES && n > 0) { /* a tensor without elements has no data */
         const char *p = (const char *)t->data + ot_dtype_size(t->dtype) * (size_t)w->at;
-        json_write_numbers(t->dtype, n > 0 ? p : "", n, w->out);
+        json_write_numbers(t->dtype, p, n, w->out);
     }
     for (int64_t i = 0; t->dtype == OT_DT_BYTES && i < n && !w->out->failed; i++) {
         if (i > 0) {
