@@ -2,18 +2,6 @@
 
 #include <string.h>
 
-static const ot_arm *ot_dep_label(const ot_dep *d, const char *label, size_t n)
-{
-    ot_slice l = {label, n};
-    ot_role role = ot_slice_eq(l, "canary") ? OT_ROLE_CANARY : OT_ROLE_CHAMPION;
-    for (size_t i = 0; i < d->n_live; i++) {
-        if (d->arms[i].role == role && (role == OT_ROLE_CANARY || ot_slice_eq(l, "stable"))) {
-            return &d->arms[i];
-        }
-    }
-    return NULL;
-}
-
 ot_rc ot_tfs_find(const ot_worker *w, const ot_tfs_target *t, const ot_dep **d_out,
                   const ot_arm **arm_out, ot_error *err)
 {
@@ -33,8 +21,9 @@ ot_rc ot_tfs_find(const ot_worker *w, const ot_tfs_target *t, const ot_dep **d_o
     } else if (t->label.p != NULL) {
         arm = ot_dep_label(d, t->label.p, t->label.n);
         if (arm == NULL) {
-            return ot_fail(err, OT_NOT_FOUND, "model '%s' has no version with the label '%.*s'",
-                           d->name, (int)OT_MIN(t->label.n, 80u), t->label.p);
+            return ot_fail(err, OT_NOT_FOUND,
+                           "model '%s' has no version loaded with the label '%.*s'", d->name,
+                           (int)OT_MIN(t->label.n, 80u), t->label.p);
         }
     }
     *d_out = d;

@@ -76,21 +76,11 @@ static void predict(ot_worker *w, ot_http_req *req, const ot_tfs_target *target)
     call->req = req;
     call->arena = req->arena;
     call->start_ns = req->start_ns;
-    ot_error err;
-    uint64_t version = target->version;
-    if (target->label.p != NULL) {
-        const ot_dep *d;
-        const ot_arm *arm;
-        ot_rc found = ot_tfs_find(w, target, &d, &arm, &err);
-        if (found != OT_OK) {
-            ot_worker_refuse(w, call, found, ot_rc_http(found), 0, "%s", err.msg);
-            return;
-        }
-        version = arm->variant->version;
-    }
-    if (!ot_worker_begin(w, call, target->model.p, target->model.n, version)) {
+    call->label = target->label;
+    if (!ot_worker_begin(w, call, target->model.p, target->model.n, target->version)) {
         return;
     }
+    ot_error err;
     ot_rc rc = decode_predict(t, &err);
     if (rc != OT_OK) {
         ot_worker_refuse(w, call, rc, rc == OT_EXHAUSTED ? 413 : 400, 0, "%s", err.msg);

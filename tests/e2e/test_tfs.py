@@ -133,7 +133,7 @@ def test_refused_by_path(linear):
     for path, status, why in [
             ("nobody:predict", 404, "model 'nobody' is not known"),
             ("m/versions/7:predict", 404, "no version 7"),
-            ("m/labels/canary:predict", 404, "no version with the label 'canary'"),
+            ("m/labels/canary:predict", 404, "no version loaded with the label 'canary'"),
             ("m/versions/x:predict", 404, "there is nothing at"),
             ("m:divine", 404, "there is nothing at"),
             ("m/metadata:predict", 404, "there is nothing at"), ("m", 405, "this takes GET")]:
