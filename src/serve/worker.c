@@ -41,7 +41,7 @@ static void count_call(ot_worker *w, ot_call *call, uint64_t now_ns)
     bump(&t->latency_ns, ns);
     bump(&t->latency[ot_latency_step(ns / 1000)], 1);
     if (call->taken_ns != 0) {
-        ot_serve_stage_add(&t->stages, OT_SERVE_QUEUE, call->req->start_ns, call->taken_ns, 1);
+        ot_serve_stage_add(&t->stages, OT_SERVE_QUEUE, call->start_ns, call->taken_ns, 1);
         ot_serve_stage_add(&t->stages, OT_SERVE_BATCH, call->taken_ns, call->run_from_ns, 1);
         ot_serve_stage_add(&t->stages, OT_SERVE_RUN, call->run_from_ns, call->run_to_ns, 1);
     }
