@@ -55,6 +55,8 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_servers_add_command,
     &ot_cli_servers_list_command,
     &ot_cli_servers_remove_command,
+    /* Measure */
+    &ot_cli_bench_command,
     /* Parts alone */
     &ot_cli_serve_command,
     &ot_cli_control_command,

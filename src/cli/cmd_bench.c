@@ -1,0 +1,192 @@
+/* `overtake bench`: load against a model that is served. */
+#include "base/mem.h"
+#include "cli/commands.h"
+#include "load/bench.h"
+
+#include <signal.h>
+#include <string.h>
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signo)
+{
+    (void)signo;
+    interrupted = 1;
+}
+
+static ot_load_protocol protocol_of(const char *name)
+{
+    int i = 0;
+    while (strcmp(ot_load_protocol_names[i], name) != 0) {
+        i++;
+    }
+    return (ot_load_protocol)i;
+}
+
+static ot_rc fill(const ot_args *args, ot_bench_options *o, ot_error *err)
+{
+    ot_bench_options_init(o);
+    o->url = ot_args_pos(args, "URL");
+    o->model = ot_args_str(args, "model");
+    o->protocol = protocol_of(ot_args_str(args, "protocol"));
+    o->poisson = strcmp(ot_args_str(args, "arrivals"), "poisson") == 0;
+    o->connections = (unsigned)ot_args_int(args, "connections");
+    o->warmup_ns = (uint64_t)ot_args_us(args, "warm-up") * 1000;
+    o->duration_ns = (uint64_t)ot_args_us(args, "duration") * 1000;
+    o->timeout_ns = (uint64_t)ot_args_us(args, "timeout") * 1000;
+    o->requests = (uint64_t)ot_args_int(args, "requests");
+    o->inputs = (size_t)ot_args_int(args, "inputs");
+    o->rows = ot_args_int(args, "rows");
+    o->open_dim = ot_args_int(args, "open-dim");
+    o->seed = (uint64_t)ot_args_int(args, "seed");
+    o->data = ot_args_str(args, "data");
+    o->expect = ot_args_str(args, "expect");
+    o->realtime = ot_args_bool(args, "realtime");
+    o->stop = &interrupted;
+    OT_TRY(ot_parse_f64(ot_args_str(args, "tolerance"), &o->abs, err));
+    o->rel = o->abs * 10;
+    return ot_args_set(args, "rate") ? ot_parse_f64(ot_args_str(args, "rate"), &o->rate, err)
+                                     : OT_OK;
+}
+
+static int run_bench(const ot_args *args)
+{
+    ot_error err = {0};
+    ot_bench_options o;
+    ot_bench b;
+    if (fill(args, &o, &err) != OT_OK || !(o.rate >= 0) || o.rate > OT_LOAD_RATE_MAX ||
+        !(o.abs >= 0)) {
+        return ot_cli_usage(args,
+                            "--rate is a number of requests a second up to %g, --tolerance a "
+                            "number like 1e-4",
+                            OT_LOAD_RATE_MAX);
+    }
+    (void)signal(SIGINT, on_interrupt);
+    ot_rc rc = ot_bench_open(&o, &b, &err);
+    if (rc != OT_OK) {
+        return ot_cli_fail(args, &err);
+    }
+    rc = ot_bench_run(&o, &b, &err);
+    int code = rc == OT_OK && ot_load_result_good(&b.result) ? 0 : 1;
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    if (rc != OT_OK) {
+        code = ot_cli_fail(args, &err);
+    } else if (ot_args_json(args)) {
+        ot_bench_json(&o, &b, &out);
+    } else {
+        ot_bench_text(&o, &b, &out);
+    }
+    ot_bench_close(&b);
+    return rc == OT_OK && ot_cli_print(&out) != 0 ? 1 : code;
+}
+
+static const char *const arrivals[] = {"poisson", "even", NULL};
+
+static const ot_opt bench_opts[] = {
+    {.name = "model",
+     .letter = 'm',
+     .type = OT_OPT_STRING,
+     .value = "NAME",
+     .help = "the model, where the URL names none and the server has several"},
+    {.name = "protocol",
+     .letter = 'p',
+     .type = OT_OPT_STRING,
+     .choices = ot_load_protocol_names,
+     .def = "binary",
+     .help = "Open Inference Protocol over REST: JSON, or binary tensors"},
+    {.name = "rate",
+     .letter = 'r',
+     .type = OT_OPT_STRING,
+     .value = "N",
+     .help = "requests a second, sent whether or not earlier ones are answered (default: as many "
+             "as there are connections are on their way)"},
+    {.name = "arrivals",
+     .type = OT_OPT_STRING,
+     .choices = arrivals,
+     .def = "poisson",
+     .help = "gaps between requests of --rate: as independent people make them, or even"},
+    {.name = "connections",
+     .letter = 'c',
+     .type = OT_OPT_INT,
+     .def = "16",
+     .min = "1",
+     .max = "16384",
+     .help = "connections"},
+    {.name = "duration",
+     .letter = 'd',
+     .type = OT_OPT_DURATION,
+     .def = "10s",
+     .min = "10ms",
+     .max = "7d",
+     .help = "how long to measure"},
+    {.name = "requests",
+     .letter = 'n',
+     .type = OT_OPT_INT,
+     .def = "0",
+     .min = "0",
+     .help = "end after so many measured ones; 0: after the duration"},
+    {.name = "warm-up",
+     .type = OT_OPT_DURATION,
+     .def = "1s",
+     .min = "0s",
+     .max = "1d",
+     .help = "load before it; counted apart"},
+    {.name = "timeout",
+     .type = OT_OPT_DURATION,
+     .def = "10s",
+     .min = "1ms",
+     .max = "1h",
+     .help = "an answer that takes longer is a failure"},
+    {.name = "inputs",
+     .type = OT_OPT_INT,
+     .def = "64",
+     .min = "1",
+     .max = "65536",
+     .help = "different requests, sent in turn"},
+    {.name = "rows",
+     .type = OT_OPT_INT,
+     .def = "1",
+     .min = "1",
+     .max = "65536",
+     .help = "rows of a request"},
+    {.name = "open-dim",
+     .type = OT_OPT_INT,
+     .def = "1",
+     .min = "1",
+     .max = "1000000",
+     .help = "size of the other axes that the model leaves open"},
+    {.name = "seed", .type = OT_OPT_INT, .def = "1", .help = "of made-up inputs and of arrivals"},
+    {.name = "data",
+     .type = OT_OPT_STRING,
+     .value = "FILE",
+     .help = "inputs instead: .npz with a column an input, or .json with requests",
+     .env = ""},
+    {.name = "expect",
+     .type = OT_OPT_STRING,
+     .value = "FILE",
+     .help = "right answers: .npz with a column an output (default: what a version answered "
+             "first)"},
+    {.name = "tolerance",
+     .type = OT_OPT_STRING,
+     .value = "X",
+     .def = "1e-4",
+     .help = "numbers may differ by X + 10 X times their size"},
+    {.name = "realtime",
+     .type = OT_OPT_BOOL,
+     .help = "take a real-time priority where that is allowed"},
+};
+
+static const ot_pos bench_pos[] = {
+    {.name = "URL", .help = "http://HOST:PORT[/v2/models/NAME[/versions/V]]"}};
+
+const ot_command ot_cli_bench_command = {
+    .group = "Measure",
+    .name = "bench",
+    .summary = "send load to a model, check each answer, tell latencies",
+    .detail = "With --rate requests go out at their own times and a latency counts from when its "
+              "request was due (open loop, no coordinated omission); without it each connection "
+              "sends the next when it has an answer (closed loop).\n\nThe exit code is 0 when "
+              "everything that was due was answered correctly or refused (429, 503).",
+    OT_OPTS(bench_opts),
+    OT_POS(bench_pos),
+    .run = run_bench};
