@@ -2,7 +2,7 @@
 
     BUILD=build/release .deps/venv/bin/python bench/retrain_bench.py [--rounds 15] [--seconds 1.5]
 
-One replica with all defaults (a worker for each core) serves the ONNX MLP; bench/open_load sends 1,000
+One replica with all defaults (a worker for each core) serves the ONNX MLP; `overtake bench` sends 1,000
 requests a second, each at its time, and counts latency from then. Beside it Keras trains on as many threads as
 there are cores, first as a background run of the product's own shim (`overtake shim`), then, to show what that
 does, as an ordinary process. Each round measures while the training is stopped by a signal, then while it runs,
@@ -24,8 +24,6 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 sys.path.insert(0, str(ROOT / "bench"))
-
-import numpy as np  # noqa: E402
 
 import replica  # noqa: E402
 import serve_bench  # noqa: E402
@@ -50,20 +48,15 @@ while True:
 '''
 
 
-def write_request(path):
-    head = ('{"inputs":[{"name":"x","datatype":"FP32","shape":[1,784],'
-            '"parameters":{"binary_data_size":3136}}],"parameters":{"binary_data_output":true}}')
-    body = head.encode() + np.random.default_rng(5).random(784, dtype=np.float32).tobytes()
-    path.write_bytes(f"POST /v2/models/mlp/infer HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(body)}\r\n"
-                     f"Inference-Header-Content-Length: {len(head)}\r\n\r\n".encode() + body)
-
-
-def load(build, server, request, rate, seconds):
-    done = subprocess.run([build / "bench" / "open_load", server.address, str(rate), str(seconds), request],
+def load(server, rate, seconds):
+    done = subprocess.run([replica.OVERTAKE, "bench", server.address, "--rate", str(rate), "--arrivals", "even", "--warm-up", "0s",
+                           "--duration", f"{round(seconds * 1000)}ms", "--realtime", "--output", "json"],
                           capture_output=True, text=True)
     if done.returncode != 0:
-        sys.exit(f"retrain_bench: {done.stderr}")
-    return json.loads(done.stdout)
+        sys.exit(f"retrain_bench: {done.stdout}{done.stderr}")
+    got = json.loads(done.stdout)
+    return {"realtime": got["realtime"], "p50_us": got["latency_us"]["p50"], "p99_us": got["latency_us"]["p99"],
+            "p999_us": got["latency_us"]["p99.9"]}
 
 
 def threads_cpu(pids):
@@ -139,17 +132,17 @@ class Training:
         self.process.wait()
 
 
-def measure(a, build, server, request, folder, background):
+def measure(a, server, folder, background):
     """Rounds of (stopped, running)."""
     idle, busy = [], []
     training = Training(folder / ("background" if background else "plain"), background)
     try:
         for _ in range(a.rounds):
             training.pause(True)
-            idle.append(load(build, server, request, a.rate, a.seconds))
+            idle.append(load(server, a.rate, a.seconds))
             training.pause(False)
             before, start = training.cpu(), time.monotonic()
-            busy.append(load(build, server, request, a.rate, a.seconds))
+            busy.append(load(server, a.rate, a.seconds))
             busy[-1]["cores_used"] = (training.cpu() - before) / (time.monotonic() - start)
     finally:
         training.stop()
@@ -169,14 +162,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         serve_bench.make_bundle(folder / "models" / "mlp", build / "models" / "onnx" / "mlp.onnx")
-        request = folder / "request"
-        write_request(request)
         server = replica.Replica(folder / "models", log=folder / "log")
         try:
             server.wait_ready()
-            load(build, server, request, a.rate, 1)
+            load(server, a.rate, 1)
             for background in (True, False):
-                report(a, background, *measure(a, build, server, request, folder, background))
+                report(a, background, *measure(a, server, folder, background))
         finally:
             server.stop()
 

@@ -1,7 +1,6 @@
 #!/bin/sh
 # Runs every benchmark; each prints JSON lines with medians and spread, beside its baseline of the same
-# run. http_bench and wire_bench are servers that serve_bench drives, open_load is the client of retrain_bench,
-# so they are not started here.
+# run. http_bench and wire_bench are servers that serve_bench drives, so they are not started here.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build/release}
