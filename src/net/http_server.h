@@ -18,6 +18,7 @@
 #include "net/http.h"
 #include "net/loop.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -29,8 +30,10 @@ typedef struct ot_http_server ot_http_server;
 typedef struct ot_http_req {
     ot_http_method method;
     uint8_t version; /* 10, 11: HTTP/1; 20: a stream of an HTTP/2 connection */
-    bool cancelled;  /* the client closed its side: the answer is probably not wanted any more (it
-                        still must be given; a client that only half-closed receives it) */
+    /* The client closed its side: the answer is probably not wanted any more (it still must be
+     * given; a client that only half-closed receives it).
+     * Synchronization: atomic; written on the loop's thread, read by any. */
+    atomic_bool cancelled;
     ot_slice method_text;
     ot_slice path;   /* as sent, not decoded: see ot_http_path_split */
     ot_slice query;  /* without '?'; p NULL: absent */

@@ -47,6 +47,7 @@ typedef struct ot_app_evaluate {
 
 enum { OT_JOIN_PREDICTION_ID, OT_JOIN_KEY };
 enum { OT_FALLBACK_PREVIOUS, OT_FALLBACK_REFUSE };
+enum { OT_SERVE_NORMAL, OT_SERVE_HIGH, OT_SERVE_LOW };
 
 typedef struct ot_app_serve {
     const char *deployment;
@@ -60,6 +61,10 @@ typedef struct ot_app_serve {
         int64_t keep_us;
     } sample;
     int fallback;
+    /* Limits (docs/scheduling.md); 0: not given. */
+    int priority;
+    int64_t deadline_us, concurrency, queue;
+    uint64_t memory;
     ot_conf_mark mark;
 } ot_app_serve;
 

@@ -61,6 +61,7 @@ static const ot_conf_section evaluate_section =
 
 static const char *const join_choices[] = {"prediction_id", "key", NULL};
 static const char *const fallback_choices[] = {"previous", "refuse", NULL};
+static const char *const priority_choices[] = {"normal", "high", "low", NULL};
 
 typedef SUB(ot_app_serve, labels) labels_struct;
 static const ot_conf_field labels_fields[] = {
@@ -93,6 +94,16 @@ static const ot_conf_field serve_fields[] = {
     {F(OT_CONF_ENUM, ot_app_serve, fallback, "fallback"), .def = "previous",
      .choices = fallback_choices,
      .help = "What answers when the champion cannot: the `previous` version, or `refuse`"},
+    {F(OT_CONF_ENUM, ot_app_serve, priority, "priority"), .def = "normal",
+     .choices = priority_choices, .help = "Of requests that bring none: `high`, `normal` or `low`"},
+    {F(OT_CONF_DURATION, ot_app_serve, deadline_us, "deadline"), .def = "0s", .max = 3.6e9,
+     .help = "Of requests that bring none: what cannot be met is refused at once; 0s: none"},
+    {F(OT_CONF_INT, ot_app_serve, concurrency, "concurrency"), .def = "0", .max = 64,
+     .help = "Runs of a version at a time, and so its instances; 0: one a thread"},
+    {F(OT_CONF_INT, ot_app_serve, queue, "queue"), .def = "0", .max = 1000000,
+     .help = "Requests that may wait for long runs; 0: as many as the replica's `--queue`"},
+    {F(OT_CONF_SIZE, ot_app_serve, memory, "memory"), .def = "0", .max = 1e15,
+     .help = "What a version may take; one that needs more is not loaded; 0: any"},
 };
 static const ot_conf_section serve_section =
     SECTION("serve", ot_app_serve, serve_fields, offsetof(ot_app_serve, mark), "deployment", NONE);

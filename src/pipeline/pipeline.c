@@ -519,17 +519,39 @@ static json_t *variants_of(const pl_app *a, bool *compare)
     return v;
 }
 
+static void set_limit(json_t *limits, const char *key, int64_t value)
+{
+    if (value > 0) {
+        json_object_set_new(limits, key, json_integer((json_int_t)value));
+    }
+}
+
+static json_t *limits_of(const ot_app_serve *s)
+{
+    static const char *const priorities[] = {"normal", "high", "low"};
+    json_t *limits = json_object();
+    set_limit(limits, "concurrency", s->concurrency);
+    set_limit(limits, "queue", s->queue);
+    set_limit(limits, "memory_bytes", (int64_t)s->memory);
+    set_limit(limits, "deadline_us", s->deadline_us);
+    if (s->priority != OT_SERVE_NORMAL) {
+        json_object_set_new(limits, "priority", json_string(priorities[s->priority]));
+    }
+    return limits;
+}
+
 static json_t *deployment(const pl_app *a)
 {
     bool compare = false;
     json_t *variants = variants_of(a, &compare);
     bool previous = a->app->serve.fallback == OT_FALLBACK_PREVIOUS;
-    return json_pack("{s:s,s:s,s:{s:f,s:I},s:I,s:o,s:b,s:o,s:I}", "name", a->app->serve.deployment,
-                     "fallback", previous ? "previous" : "refuse", "sample", "rate",
-                     a->app->serve.sample.rate, "max_bytes", (json_int_t)a->app->serve.sample.max,
-                     "window_us", (json_int_t)a->app->quality.window_us, "variants", variants,
-                     "compare", compare, "labels", pl_labels_json(&a->st), "previous",
-                     (json_int_t)a->st.previous);
+    return json_pack("{s:s,s:s,s:{s:f,s:I},s:I,s:o,s:b,s:o,s:I,s:o}", "name",
+                     a->app->serve.deployment, "fallback", previous ? "previous" : "refuse",
+                     "sample", "rate", a->app->serve.sample.rate, "max_bytes",
+                     (json_int_t)a->app->serve.sample.max, "window_us",
+                     (json_int_t)a->app->quality.window_us, "variants", variants, "compare",
+                     compare, "labels", pl_labels_json(&a->st), "previous",
+                     (json_int_t)a->st.previous, "limits", limits_of(&a->app->serve));
 }
 
 ot_rc ot_pipeline_desired(ot_pipeline *p, ot_str *json_out, ot_error *err)

@@ -33,13 +33,18 @@ struct ot_call {
     uint64_t deadline_ns; /* 0: none */
     /* When its batch was taken, and the time in the runtime; 0: it was never run. */
     uint64_t taken_ns, run_from_ns, run_to_ns;
-    ot_slice key; /* the caller's; p NULL: none */
+    ot_priority priority; /* as asked until ot_worker_go, then one of the three */
+    ot_slice key;         /* the caller's; p NULL: none */
     ot_oip_request in;
     ot_tensor *inputs; /* in the order of the signature */
+
+    /* The pool's queue. */
+    uint64_t queued_ns, cost_ns; /* since when, and what it is predicted to add */
 
     /* The result. */
     ot_rc rc;
     const char *message; /* why it failed; static or in the arena */
+    unsigned retry_s;    /* when it may be worth trying again; 0: as the code has it */
     int n_outputs;
     ot_tensor *outputs; /* in the order of the signature; room is made with the call */
     void *block;        /* owns the outputs' data, or NULL: they are the executor's */

@@ -175,6 +175,7 @@ static ot_dep *make_dep(ot_control *c, const ot_target_deployment *t)
         return NULL;
     }
     set_sampling(d, t, c->serve->sampler != NULL);
+    d->limits = t->limits;
     if (!champion_serves) {
         if (champion != NULL && champion->state == OT_ENTRY_FAILED) {
             snprintf(d->state, sizeof d->state, "it could not be loaded: %s", champion->error);

@@ -58,6 +58,14 @@ static bool read_headers(ot_worker *w, ot_call *call, uint64_t *version)
         }
         call->deadline_ns = call->start_ns + x * 1000000;
     }
+    h = ot_http_req_header(call->req, "overtake-priority");
+    if (h.p != NULL && !ot_priority_parse(h.p, h.n, &call->priority)) {
+        ot_worker_refuse(w, call, OT_INVALID, 400, 0,
+                         "overtake-priority '%.*s' is not one of high, normal, low or a number (1 "
+                         "is the highest)",
+                         (int)OT_MIN(h.n, 40u), h.p);
+        return false;
+    }
     call->key = ot_http_req_header(call->req, "overtake-key");
     return true;
 }
@@ -74,6 +82,30 @@ static void refuse_label(ot_worker *w, ot_call *call)
                      "stable, canary (while a version is released)%s",
                      d->name, (int)OT_MIN(call->label.n, 80u), call->label.p,
                      known.data != NULL ? known.data : "");
+}
+
+/* What a body may say about its turn, as Triton's clients do: parameters `priority` (1 is the
+ * highest) and `timeout` (us). Headers win; what nobody says is the deployment's. */
+static void read_turn(ot_call *call)
+{
+    const ot_limits *limits = &call->dep->limits;
+    const ot_params *params = &call->in.params;
+    const ot_param *p = params->n > 0 ? ot_params_find(params, "priority") : NULL;
+    if (p != NULL && p->type == OT_PARAM_INT && call->priority == OT_PRIORITY_DEFAULT) {
+        call->priority = (ot_priority)OT_MIN(OT_MAX(p->i, 0), (int64_t)OT_PRIORITY_LOW);
+    }
+    if (call->priority == OT_PRIORITY_DEFAULT) {
+        call->priority =
+            limits->priority != OT_PRIORITY_DEFAULT ? limits->priority : OT_PRIORITY_NORMAL;
+    }
+    p = params->n > 0 ? ot_params_find(params, "timeout") : NULL;
+    int64_t us = p != NULL && p->type == OT_PARAM_INT ? p->i : 0;
+    if (us <= 0 || us > DEADLINE_MS_MAX * INT64_C(1000)) {
+        us = limits->deadline_us;
+    }
+    if (call->deadline_ns == 0 && us != 0) {
+        call->deadline_ns = call->start_ns + (uint64_t)us * 1000;
+    }
 }
 
 /* The variant that answers: the one asked for, else by the key's or the prediction id's hash. */
@@ -127,6 +159,7 @@ bool ot_worker_begin(ot_worker *w, ot_call *call, const char *name, size_t n, ui
 void ot_worker_go(ot_worker *w, ot_call *call)
 {
     const ot_dep *dep = call->dep;
+    read_turn(call);
     call->seq = w->seq;
     w->seq += (uint64_t)OT_MAX(call->rows, 1);
     call->time_us = ot_clock_wall_us();
@@ -158,8 +191,9 @@ void ot_worker_answer(ot_worker *w, ot_call *call)
         return;
     }
     int status = ot_rc_http(call->rc);
-    ot_worker_refuse(w, call, call->rc, status, status == 429 || status == 503 ? 1 : 0,
-                     "model '%s': %s", call->dep->name, call->message);
+    unsigned retry_s = status == 429 || status == 503 ? OT_MAX(call->retry_s, 1u) : 0;
+    ot_worker_refuse(w, call, call->rc, status, retry_s, "model '%s': %s", call->dep->name,
+                     call->message);
 }
 
 void ot_worker_error(ot_worker *w, ot_http_req *req, int status, const char *fmt, ...)

@@ -2,36 +2,28 @@
 
 #include "base/clock.h"
 #include "serve/exec.h"
+#include "serve/queue.h"
 #include "serve/thread.h"
 
 #include <pthread.h>
 
-struct ot_queue {
-    /* Synchronization: the pool's lock; `waiting` also relaxed. */
-    ot_call *head, **tail;
-    ot_variant *variant;
-    struct ot_queue *next; /* of the queues with work */
-    bool listed;
-    _Atomic uint64_t waiting;
-};
+enum { LANE_SHORT, LANE_LONG, LANES };
 
 typedef struct pool_thread {
     ot_pool *pool;
+    unsigned lane, index;
     pthread_t thread;
     ot_exec exec;
     bool made, running;
 } pool_thread;
 
 struct ot_pool {
-    ot_pool_done_fn *done;
-    void *arg;
-    uint32_t queue_max;
+    ot_pool_options o;
     pthread_mutex_t lock;
-    pthread_cond_t filled;
+    pthread_cond_t filled[LANES];
     /* Synchronization: under lock. */
-    ot_queue *work, **work_tail;
+    ot_lane lanes[LANES];
     bool stopping;
-    unsigned n_threads;
     pool_thread threads[];
 };
 
@@ -41,7 +33,7 @@ ot_rc ot_queue_create(ot_queue **q_out, ot_error *err)
     if (q == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "queue: out of memory");
     }
-    q->tail = &q->head;
+    ot_queue_init(q);
     *q_out = q;
     return OT_OK;
 }
@@ -53,109 +45,139 @@ void ot_queue_destroy(ot_queue *q)
 
 uint64_t ot_queue_waiting(ot_queue *q)
 {
-    return atomic_load_explicit(&q->waiting, memory_order_relaxed);
+    return atomic_load_explicit(&q->total, memory_order_relaxed);
 }
 
-static void list_locked(ot_pool *p, ot_queue *q)
+/* ---- admission */
+
+/* When there should be room for it, in whole seconds: that is what Retry-After can say. */
+static unsigned retry_after(const ot_admission *v)
 {
-    q->listed = true;
-    q->next = NULL;
-    *p->work_tail = q;
-    p->work_tail = &q->next;
+    return (unsigned)OT_MIN(v->wait_ns / 1000000000 + 1, UINT64_C(3600));
+}
+
+static ot_rc refuse(const ot_pool *p, const ot_admission *v, ot_call *call, ot_error *err)
+{
+    const char *name = call->dep->name;
+    if (v->rc == OT_UNAVAILABLE) {
+        return ot_fail(err, v->rc, "the server is going down");
+    }
+    if (v->rc == OT_TIMEOUT) {
+        return ot_fail(err, v->rc,
+                       "the deadline would pass: a run takes about %.1f ms and %.1f ms are left",
+                       (double)v->run_ns / 1e6, (double)v->left_ns / 1e6);
+    }
+    call->retry_s = retry_after(v);
+    if (v->ahead >= v->queue_max) {
+        return ot_fail(err, v->rc,
+                       "%llu requests wait for model '%s'; the limit is %u: try again in %u s",
+                       (unsigned long long)v->ahead, name, v->queue_max, call->retry_s);
+    }
+    if (call->deadline_ns != 0 && v->wait_ns + v->run_ns > v->left_ns) {
+        return ot_fail(err, v->rc,
+                       "the deadline would pass: %llu requests wait for model '%s', about %.1f ms, "
+                       "and %.1f ms are left: try again in %u s",
+                       (unsigned long long)v->ahead, name, (double)v->wait_ns / 1e6,
+                       (double)v->left_ns / 1e6, call->retry_s);
+    }
+    return ot_fail(err, v->rc,
+                   "%llu requests wait for model '%s', about %.1f s; the limit is %.1f s: try "
+                   "again in %u s",
+                   (unsigned long long)v->ahead, name, (double)v->wait_ns / 1e9,
+                   (double)p->o.wait_us_max / 1e6, call->retry_s);
+}
+
+static unsigned lane_of(const ot_variant *v, int64_t rows)
+{
+    return ot_cost_predict(&v->cost, rows) > OT_POOL_LONG_NS ? LANE_LONG : LANE_SHORT;
 }
 
 ot_rc ot_pool_add(ot_pool *p, ot_call *call, ot_error *err)
 {
-    ot_variant *v = call->variant;
-    ot_queue *q = v->queue;
-    uint64_t waiting = ot_queue_waiting(q);
-    if (waiting >= p->queue_max) {
-        return ot_fail(err, OT_EXHAUSTED,
-                       "%llu requests wait for model '%s'; the limit is %u: try "
-                       "again later",
-                       (unsigned long long)waiting, call->dep->name, p->queue_max);
-    }
-    if (call->deadline_ns != 0) {
-        uint64_t ns = ot_cost_predict(&v->cost, 1) * (waiting / p->n_threads + 1);
-        if (ot_clock_mono_ns() + ns > call->deadline_ns) {
-            return ot_fail(err, OT_TIMEOUT,
-                           "the deadline would pass: %llu requests wait, about "
-                           "%llu us",
-                           (unsigned long long)waiting, (unsigned long long)(ns / 1000));
-        }
-    }
-    call->next = NULL;
+    ot_queue *q = call->variant->queue;
+    uint64_t now = ot_clock_mono_ns();
     pthread_mutex_lock(&p->lock);
+    ot_lane *l = q->lane != NULL ? q->lane : &p->lanes[lane_of(call->variant, call->rows)];
+    q->concurrency = call->dep->limits.concurrency;
+    ot_admission v = ot_lane_admit(l, q, call, p->o.queue_max, p->o.wait_us_max, now);
     if (p->stopping) {
-        pthread_mutex_unlock(&p->lock);
-        return ot_fail(err, OT_UNAVAILABLE, "the server is going down");
+        v.rc = OT_UNAVAILABLE;
     }
-    q->variant = v;
-    *q->tail = call;
-    q->tail = &call->next;
-    atomic_fetch_add_explicit(&q->waiting, 1, memory_order_relaxed);
-    if (!q->listed) {
-        list_locked(p, q);
-        pthread_cond_signal(&p->filled);
+    if (v.rc == OT_OK) {
+        ot_lane_put(l, q, call, now);
+        pthread_cond_signal(&p->filled[l - p->lanes]);
     }
     pthread_mutex_unlock(&p->lock);
-    return OT_OK;
+    return v.rc == OT_OK ? OT_OK : refuse(p, &v, call, err);
 }
 
-/* Takes calls that fit one batch off the queue, in order. */
-static size_t take_locked(ot_queue *q, ot_call **calls, size_t max)
-{
-    int64_t most = ot_variant_merge_max(q->variant), rows = 0;
-    if (most > 1) {
-        most = ot_cost_best(&q->variant->cost, most, most);
-    }
-    size_t n = 0;
-    while (q->head != NULL && n < max) {
-        ot_call *c = q->head;
-        if (n > 0 && (rows + c->rows > most || !ot_call_fits(calls[0], c) || c->rows == 0 ||
-                      calls[0]->rows == 0)) {
-            break;
-        }
-        rows += c->rows;
-        calls[n++] = c;
-        q->head = c->next;
-    }
-    if (q->head == NULL) {
-        q->tail = &q->head;
-    }
-    atomic_fetch_sub_explicit(&q->waiting, n, memory_order_relaxed);
-    return n;
-}
+/* ---- runs */
 
-static size_t drop_expired(ot_pool *p, ot_call **calls, size_t n)
+/* What nobody waits for any more is not run: its deadline has passed, or its client has gone while
+ * others wait behind it. (A client that closed one direction only may still be there; where there
+ * is time, it is answered.) Puts these behind the others and returns how many are to be run. */
+static size_t put_useless_last(ot_call **calls, size_t n, bool others_wait)
 {
     uint64_t now = ot_clock_mono_ns();
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
-        if (calls[i]->deadline_ns != 0 && now > calls[i]->deadline_ns) {
-            ot_call_fail(calls[i], OT_TIMEOUT, "the deadline passed while the request waited");
-            p->done(p->arg, calls[i]);
+        ot_call *c = calls[i];
+        if (c->deadline_ns != 0 && now > c->deadline_ns) {
+            ot_call_fail(c, OT_TIMEOUT, "the deadline passed while the request waited");
+        } else if (others_wait && c->req->cancelled) {
+            ot_call_fail(c, OT_CANCELLED, "the client went away while the request waited");
         } else {
-            calls[kept++] = calls[i];
+            calls[i] = calls[kept];
+            calls[kept++] = c;
         }
     }
     return kept;
 }
 
-static void run_batch(pool_thread *t, ot_call **calls, size_t n)
+static void run_batch(pool_thread *t, const ot_lane_batch *b, ot_call **calls)
 {
-    ot_pool *p = t->pool;
-    n = drop_expired(p, calls, n);
+    size_t n = put_useless_last(calls, b->n, ot_queue_waiting(b->queue) > 0);
     if (n == 0) {
         return;
     }
+    t->exec.slot = t->pool->o.first_slot + b->seat;
     ot_exec_run(&t->exec, calls[0]->variant, calls, n);
     for (size_t i = 0; i < n; i++) {
         ot_exec_own(calls[i]);
     }
     ot_exec_release(&t->exec);
-    for (size_t i = 0; i < n; i++) {
-        p->done(p->arg, calls[i]);
+}
+
+/* A queue whose runs have become longer or shorter changes lanes. */
+static void move_locked(ot_pool *p, ot_queue *q)
+{
+    ot_lane *to = &p->lanes[lane_of(q->variant, 1)];
+    if (q->lane != NULL && q->lane != to) {
+        ot_queue_move(q, to);
+        pthread_cond_signal(&p->filled[to - p->lanes]);
+    }
+}
+
+static bool take_locked(pool_thread *t, ot_call **calls, ot_lane_batch *b)
+{
+    ot_lane *l = &t->pool->lanes[t->lane];
+    if (!ot_lane_take(l, t->index, calls, OT_EXEC_CALLS_MAX,
+                      t->lane == LANE_SHORT ? OT_POOL_LONG_NS : 0, ot_clock_mono_ns(), b)) {
+        return false;
+    }
+    if (l->work != NULL) {
+        pthread_cond_signal(&t->pool->filled[t->lane]);
+    }
+    move_locked(t->pool, b->queue);
+    return true;
+}
+
+static void ended_locked(pool_thread *t, const ot_lane_batch *b)
+{
+    ot_pool *p = t->pool;
+    ot_lane_ended(&p->lanes[t->lane], t->index, b);
+    if (b->queue->lane != NULL) { /* its seat may be what a thread of another lane waits for */
+        pthread_cond_signal(&p->filled[b->queue->lane - p->lanes]);
     }
 }
 
@@ -164,59 +186,59 @@ static void *pool_main(void *arg)
     pool_thread *t = arg;
     ot_pool *p = t->pool;
     ot_call *calls[OT_EXEC_CALLS_MAX];
-    ot_thread_lower(OT_THREAD_NICE_POOL);
+    ot_lane_batch b;
+    ot_thread_lower(t->lane == LANE_SHORT ? OT_THREAD_NICE_POOL : OT_THREAD_NICE_LONG);
     pthread_mutex_lock(&p->lock);
-    for (;;) {
-        if (p->work == NULL) {
-            if (p->stopping) {
-                break;
-            }
-            pthread_cond_wait(&p->filled, &p->lock);
+    while (!p->stopping || p->lanes[t->lane].work != NULL) {
+        if (!take_locked(t, calls, &b)) {
+            pthread_cond_wait(&p->filled[t->lane], &p->lock);
             continue;
         }
-        ot_queue *q = p->work;
-        p->work = q->next;
-        if (p->work == NULL) {
-            p->work_tail = &p->work;
-        }
-        q->listed = false;
-        size_t n = take_locked(q, calls, OT_COUNT(calls));
-        if (q->head != NULL) {
-            list_locked(p, q); /* to the end: variants take turns */
-            pthread_cond_signal(&p->filled);
-        }
         pthread_mutex_unlock(&p->lock);
-        run_batch(t, calls, n);
+        run_batch(t, &b, calls);
+        pthread_mutex_lock(&p->lock);
+        ended_locked(t, &b);
+        pthread_mutex_unlock(&p->lock);
+        /* Only now: the variant may go with the last of its calls. */
+        for (size_t i = 0; i < b.n; i++) {
+            p->o.done(p->o.arg, calls[i]);
+        }
         pthread_mutex_lock(&p->lock);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
 }
 
-ot_rc ot_pool_create(unsigned threads, unsigned first_slot, uint32_t queue_max,
-                     ot_pool_done_fn *done, void *arg, ot_pool **pool_out, ot_error *err)
+/* ---- life */
+
+static ot_rc start_thread(ot_pool *p, unsigned i, ot_error *err)
 {
+    pool_thread *t = &p->threads[i];
+    *t = (pool_thread){.pool = p, .lane = i / p->o.threads, .index = i % p->o.threads};
+    OT_TRY(ot_exec_init(&t->exec, p->o.first_slot, err));
+    t->made = true;
+    OT_TRY(ot_thread_start(&t->thread, t->lane == LANE_SHORT ? "pool" : "pool-long", pool_main, t,
+                           err));
+    t->running = true;
+    return OT_OK;
+}
+
+ot_rc ot_pool_create(const ot_pool_options *o, ot_pool **pool_out, ot_error *err)
+{
+    size_t threads = (size_t)LANES * o->threads;
     ot_pool *p = ot_calloc(1, sizeof *p + threads * sizeof p->threads[0]);
     if (p == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "pool: out of memory");
     }
-    p->done = done;
-    p->arg = arg;
-    p->queue_max = queue_max;
-    p->n_threads = threads;
-    p->work_tail = &p->work;
+    p->o = *o;
     pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->filled, NULL);
+    for (unsigned i = 0; i < LANES; i++) {
+        ot_lane_init(&p->lanes[i], o->threads);
+        pthread_cond_init(&p->filled[i], NULL);
+    }
     ot_rc rc = OT_OK;
     for (unsigned i = 0; i < threads && rc == OT_OK; i++) {
-        pool_thread *t = &p->threads[i];
-        t->pool = p;
-        rc = ot_exec_init(&t->exec, first_slot + i, err);
-        t->made = rc == OT_OK;
-        if (rc == OT_OK) {
-            rc = ot_thread_start(&t->thread, "pool", pool_main, t, err);
-            t->running = rc == OT_OK;
-        }
+        rc = start_thread(p, i, err);
     }
     if (rc != OT_OK) {
         ot_pool_stop(p);
@@ -234,9 +256,11 @@ void ot_pool_stop(ot_pool *p)
     }
     pthread_mutex_lock(&p->lock);
     p->stopping = true;
-    pthread_cond_broadcast(&p->filled);
+    for (unsigned i = 0; i < LANES; i++) {
+        pthread_cond_broadcast(&p->filled[i]);
+    }
     pthread_mutex_unlock(&p->lock);
-    for (unsigned i = 0; i < p->n_threads; i++) {
+    for (unsigned i = 0; i < LANES * p->o.threads; i++) {
         if (p->threads[i].running) {
             pthread_join(p->threads[i].thread, NULL);
             p->threads[i].running = false;
@@ -249,12 +273,14 @@ void ot_pool_destroy(ot_pool *p)
     if (p == NULL) {
         return;
     }
-    for (unsigned i = 0; i < p->n_threads; i++) {
+    for (unsigned i = 0; i < LANES * p->o.threads; i++) {
         if (p->threads[i].made) {
             ot_exec_done(&p->threads[i].exec);
         }
     }
-    pthread_cond_destroy(&p->filled);
+    for (unsigned i = 0; i < LANES; i++) {
+        pthread_cond_destroy(&p->filled[i]);
+    }
     pthread_mutex_destroy(&p->lock);
     ot_free(p);
 }

@@ -36,6 +36,7 @@ typedef struct ot_dep {
     uint64_t sample_below; /* rows whose hash is at or below this are sampled */
     float sample_rate;
     bool sampled, compare;
+    ot_limits limits;
     char state[OT_SERVE_NOTE]; /* without a live arm: why there is none */
 } ot_dep;
 

@@ -21,6 +21,7 @@ void ot_serve_options_init(ot_serve_options *o)
         .inline_us = 300,
         .hang_us = 10000000,
         .queue_max = 1024,
+        .wait_us_max = 10000000,
         .drain_ms = 10000,
         .body_max = 64u << 20,
         .supervisor_fd = -1,
@@ -157,8 +158,14 @@ static void wrote_segment(void *arg)
 
 static ot_rc start_threads(ot_serve *s, ot_error *err)
 {
-    OT_TRY(ot_pool_create(s->o.pool_threads, ot_serve_pool_slot(s), s->o.queue_max, ot_worker_done,
-                          NULL, &s->pool, err));
+    ot_pool_options pool = {
+        .threads = s->o.pool_threads,
+        .first_slot = ot_serve_pool_slot(s),
+        .queue_max = s->o.queue_max,
+        .wait_us_max = s->o.wait_us_max,
+        .done = ot_worker_done,
+    };
+    OT_TRY(ot_pool_create(&pool, &s->pool, err));
     for (unsigned i = 0; i < s->n_workers; i++) {
         OT_TRY(ot_worker_create(s, i, &s->workers[i], err));
     }

@@ -40,6 +40,7 @@ typedef struct ot_serve_options {
     uint32_t inline_us;      /* a run predicted to take longer goes to the pool */
     int64_t hang_us;         /* a run that takes longer is named in the log; 0: none is */
     uint32_t queue_max;      /* requests that may wait for the pool, per model */
+    int64_t wait_us_max;     /* how long one may be predicted to wait; 0: any time */
     uint32_t drain_ms;       /* how long requests in flight may take at the end */
     uint64_t body_max;       /* bytes of a request's body */
     const char *plugin_path; /* see ot_runtime_create */

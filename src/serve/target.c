@@ -12,6 +12,9 @@
 #define WINDOW_US_DEFAULT 60000000
 #define SAMPLE_BYTES_DEFAULT (UINT64_C(2) << 30)
 #define SHARE_SLACK 1e-6
+#define CONCURRENCY_MAX 64
+#define QUEUE_MAX 1000000
+#define DEADLINE_US_MAX INT64_C(3600000000)
 
 const char *ot_role_name(ot_role role)
 {
@@ -26,6 +29,27 @@ const char *ot_role_name(ot_role role)
         return "shadow";
     }
     return "unknown";
+}
+
+bool ot_priority_parse(const char *p, size_t n, ot_priority *out)
+{
+    static const char *const names[] = {"", "high", "normal", "low"};
+    for (int i = OT_PRIORITY_HIGH; i <= OT_PRIORITY_LOW; i++) {
+        if (n == strlen(names[i]) && memcmp(p, names[i], n) == 0) {
+            *out = (ot_priority)i;
+            return true;
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] < '0' || p[i] > '9') {
+            return false;
+        }
+    }
+    if (n == 0 || n > 19) {
+        return false;
+    }
+    *out = n > 1 || p[0] > '3' ? OT_PRIORITY_LOW : (ot_priority)(p[0] - '0');
+    return true;
 }
 
 ot_rc ot_target_create(ot_target **t_out, ot_error *err)
@@ -291,6 +315,44 @@ static ot_rc get_labels(const json_t *j, ot_target_deployment *d, ot_error *err)
     return OT_OK;
 }
 
+/* An optional whole number of `limits`. */
+static ot_rc get_limit(const char *name, const json_t *limits, const char *key, int64_t max,
+                       int64_t *out, ot_error *err)
+{
+    const json_t *j = json_object_get(limits, key);
+    *out = json_integer_value(j);
+    if (j != NULL && (!json_is_integer(j) || *out < 1 || *out > max)) {
+        return ot_fail(err, OT_INVALID, "deployment '%s': limits.%s is not a number of 1 to %lld",
+                       name, key, (long long)max);
+    }
+    return OT_OK;
+}
+
+static ot_rc get_limits(const json_t *j, ot_target_deployment *d, ot_error *err)
+{
+    const json_t *limits = json_object_get(j, "limits"), *priority;
+    int64_t x;
+    if (limits == NULL || json_is_null(limits)) {
+        return OT_OK;
+    }
+    OT_TRY(get_limit(d->name, limits, "concurrency", CONCURRENCY_MAX, &x, err));
+    d->limits.concurrency = (uint32_t)x;
+    OT_TRY(get_limit(d->name, limits, "queue", QUEUE_MAX, &x, err));
+    d->limits.queue = (uint32_t)x;
+    OT_TRY(get_limit(d->name, limits, "memory_bytes", INT64_MAX, &x, err));
+    d->limits.memory = (uint64_t)x;
+    OT_TRY(get_limit(d->name, limits, "deadline_us", DEADLINE_US_MAX, &d->limits.deadline_us, err));
+    priority = json_object_get(limits, "priority");
+    if (priority != NULL &&
+        (!json_is_string(priority) ||
+         !ot_priority_parse(json_string_value(priority), json_string_length(priority),
+                            &d->limits.priority))) {
+        return ot_fail(err, OT_INVALID,
+                       "deployment '%s': limits.priority is not one of high, normal, low", d->name);
+    }
+    return OT_OK;
+}
+
 static ot_rc get_deployment(ot_target *t, const json_t *j, ot_error *err)
 {
     const char *name = json_string_value(json_object_get(j, "name"));
@@ -299,6 +361,7 @@ static ot_rc get_deployment(ot_target *t, const json_t *j, ot_error *err)
     OT_TRY(get_fallback(j, d, err));
     OT_TRY(get_sample(j, d, err));
     OT_TRY(get_labels(j, d, err));
+    OT_TRY(get_limits(j, d, err));
     d->compare = json_is_true(json_object_get(j, "compare"));
     json_int_t previous = json_integer_value(json_object_get(j, "previous"));
     d->previous = previous > 0 ? (uint64_t)previous : 0;

@@ -29,6 +29,27 @@ typedef enum ot_fallback {
     OT_FALLBACK_CONSTANT,
 } ot_fallback;
 
+/* Which requests go first when they have to wait. Numbers as Triton has them: 1 is the highest and
+ * 0 says nothing; those above 3 count as 3. */
+typedef enum ot_priority {
+    OT_PRIORITY_DEFAULT,
+    OT_PRIORITY_HIGH,
+    OT_PRIORITY_NORMAL,
+    OT_PRIORITY_LOW,
+} ot_priority;
+#define OT_PRIORITIES 3
+/* "high", "normal", "low" or a number. False: it is none. */
+bool ot_priority_parse(const char *p, size_t n, ot_priority *out);
+
+/* How much of a replica a deployment may use (docs/scheduling.md). 0 is the replica's own rule. */
+typedef struct ot_limits {
+    uint32_t concurrency; /* runs at a time, and so instances; more than that wait */
+    uint32_t queue;       /* requests that may wait */
+    uint64_t memory;      /* bytes that each version may take */
+    int64_t deadline_us;  /* of a request that brings none */
+    ot_priority priority; /* of a request that brings none */
+} ot_limits;
+
 typedef struct ot_target_variant {
     ot_role role;
     char model[65];
@@ -50,6 +71,7 @@ typedef struct ot_target_deployment {
     double sample_rate;
     uint64_t sample_max_bytes;
     bool compare;
+    ot_limits limits;
     ot_target_variant variants[OT_TARGET_VARIANTS_MAX];
     size_t n_variants;
     ot_target_label labels[OT_TARGET_LABELS_MAX];

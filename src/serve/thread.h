@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 enum {
-    OT_THREAD_NICE_POOL = 5,        /* long runs */
+    OT_THREAD_NICE_POOL = 5,        /* runs that a worker's loop should not wait for */
+    OT_THREAD_NICE_LONG = 10,       /* very long ones */
     OT_THREAD_NICE_BACKGROUND = 15, /* loading, samples and shadow copies */
 };
 

@@ -9,6 +9,9 @@
 #define READY_START 256
 #define DRAIN_GRACE_MS 500
 #define COUNT_SALT UINT64_C(0x636f756e74)
+/* Time that the inline runs of one turn may take; what is left goes to the pool, where limits,
+ * deadlines and priorities hold and every core takes part. */
+#define TURN_NS 10000000
 
 static void bump(_Atomic uint64_t *x, uint64_t n)
 {
@@ -49,7 +52,7 @@ static void count_call(ot_worker *w, ot_call *call, uint64_t now_ns)
     cell->requests++;
     cell->rows += (uint64_t)call->rows;
     ot_latency_add(&cell->latency, ns);
-    if (call->rc != OT_OK || call->fell_back) {
+    if ((call->rc != OT_OK && call->rc != OT_CANCELLED) || call->fell_back) {
         count_failure(w, call->asked);
     }
     const ot_variant *v = call->variant;
@@ -202,14 +205,44 @@ static int64_t inline_rows(const ot_worker *w, const ot_variant *v, int64_t rows
     return most;
 }
 
+static bool is_for_pool(const ot_worker *w, const ot_call *call)
+{
+    uint32_t most = call->dep->limits.concurrency;
+    return w->turn_ns > TURN_NS || (most != 0 && most < w->serve->n_workers) ||
+           ot_cost_predict(&call->variant->cost, call->rows) >
+               (uint64_t)w->serve->o.inline_us * 1000;
+}
+
+/* Answers a call whose deadline passes before an inline run could end. */
+static bool drop_late(ot_worker *w, ot_call *call)
+{
+    if (call->deadline_ns == 0) {
+        return false;
+    }
+    uint64_t run_ns = ot_cost_predict(&call->variant->cost, call->rows);
+    if (ot_clock_mono_ns() + run_ns <= call->deadline_ns) {
+        return false;
+    }
+    char text[96];
+    snprintf(text, sizeof text, "the deadline would pass: a run takes about %.3f ms",
+             (double)run_ns / 1e6);
+    ot_call_fail(call, OT_TIMEOUT, text);
+    finish(w, &call, 1);
+    return true;
+}
+
 /* All calls of this turn that fit calls[0], in pieces. */
 static void run_group(ot_worker *w, ot_call **calls, size_t n, int64_t rows)
 {
     ot_variant *v = calls[0]->variant;
     int64_t most = inline_rows(w, v, rows);
     for (size_t at = 0; at < n;) {
-        if (ot_cost_predict(&v->cost, calls[at]->rows) > (uint64_t)w->serve->o.inline_us * 1000) {
+        if (is_for_pool(w, calls[at])) {
             to_pool(w, calls[at++]);
+            continue;
+        }
+        if (drop_late(w, calls[at])) {
+            at++;
             continue;
         }
         size_t k = at;
@@ -219,14 +252,25 @@ static void run_group(ot_worker *w, ot_call **calls, size_t n, int64_t rows)
         } while (k < n && k - at < OT_EXEC_CALLS_MAX && sum + calls[k]->rows <= most &&
                  calls[k]->rows > 0 && calls[at]->rows > 0);
         run_inline(w, v, &calls[at], k - at, sum);
+        w->turn_ns += w->exec.run_ns;
         at = k;
     }
 }
 
-/* Takes the calls that fit ready[0] out, in their order. */
-static size_t gather_group(ot_call **ready, size_t n, ot_call **group, int64_t *rows_out)
+/* The first of the calls with the highest priority. */
+static const ot_call *most_urgent(ot_call *const *ready, size_t n)
 {
-    const ot_call *first = ready[0];
+    const ot_call *best = ready[0];
+    for (size_t i = 1; i < n; i++) {
+        best = ready[i]->priority < best->priority ? ready[i] : best;
+    }
+    return best;
+}
+
+/* Takes the calls that fit `first` out, in their order. */
+static size_t gather_group(const ot_call *first, ot_call **ready, size_t n, ot_call **group,
+                           int64_t *rows_out)
+{
     size_t taken = 0, kept = 0;
     *rows_out = 0;
     for (size_t i = 0; i < n; i++) {
@@ -244,13 +288,16 @@ static size_t gather_group(ot_call **ready, size_t n, ot_call **group, int64_t *
 static void on_batch(void *arg)
 {
     ot_worker *w = arg;
+    w->turn_ns = 0;
     while (w->n_ready > 0) {
         int64_t rows;
         ot_call **group = w->ready + w->ready_cap; /* the second half is for this */
-        size_t n = gather_group(w->ready, w->n_ready, group, &rows);
+        const ot_call *first = w->mixed ? most_urgent(w->ready, w->n_ready) : w->ready[0];
+        size_t n = gather_group(first, w->ready, w->n_ready, group, &rows);
         w->n_ready -= n;
         run_group(w, group, n, rows);
     }
+    w->mixed = false;
 }
 
 bool ot_worker_enqueue(ot_worker *w, ot_call *call)
@@ -265,6 +312,7 @@ bool ot_worker_enqueue(ot_worker *w, ot_call *call)
         w->ready_cap = cap;
     }
     w->ready[w->n_ready++] = call;
+    w->mixed |= call->priority != w->ready[0]->priority;
     return true;
 }
 

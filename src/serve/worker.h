@@ -28,6 +28,8 @@ struct ot_worker {
 
     ot_call **ready; /* this turn's calls, in order of arrival */
     size_t n_ready, ready_cap;
+    bool mixed;       /* they have more than one priority */
+    uint64_t turn_ns; /* what the inline runs of this turn have taken */
 
     struct ot_ask *asks, **asks_tail; /* done at the end of the turn */
     ot_error listen_err;              /* of OT_ASK_LISTEN, before it is answered */

@@ -28,6 +28,8 @@ static void good(void)
             "{\"name\":\"z\",\"variants\":[" CHAMPION "]},"
             "{\"name\":\"a\",\"fallback\":{\"constant\":[1,2]},\"compare\":true,"
             "\"sample\":{\"rate\":0.5,\"max_bytes\":1000},\"later\":1,"
+            "\"limits\":{\"concurrency\":2,\"queue\":9,\"memory_bytes\":1048576,"
+            "\"deadline_us\":50000,\"priority\":\"low\",\"later\":true},"
             "\"variants\":[{\"role\":\"champion\",\"model\":\"m\",\"version\":3,\"bundle\":\"" HEX
             "\",\"share\":0.9},{\"role\":\"canary\",\"model\":\"m\",\"version\":4,\"bundle\":\"" HEX
             "\",\"share\":0.1}]}",
@@ -38,6 +40,10 @@ static void good(void)
     is_int(t->revision, 7, "revision");
     const ot_target_deployment *d = ot_target_find(t, "a");
     ok(d != NULL && d->compare && d->sample_rate == 0.5 && d->sample_max_bytes == 1000, "fields");
+    ok(d->limits.concurrency == 2 && d->limits.queue == 9 && d->limits.memory == 1048576 &&
+           d->limits.deadline_us == 50000 && d->limits.priority == OT_PRIORITY_LOW,
+       "limits");
+    ok(ot_target_find(t, "z")->limits.priority == OT_PRIORITY_DEFAULT, "or none");
     is_int(d->fallback, OT_FALLBACK_CONSTANT, "fallback");
     is_str(d->constant, "[1,2]", "constant");
     is_int(d->variants[1].version, 4, "second variant");
@@ -98,6 +104,13 @@ static void bad(void)
             "\"bundle\":\"" HEX "\",\"share\":0.4}]}",
             "0.4");
     refused("{\"name\":\"a\",\"fallback\":\"hope\",\"variants\":[" CHAMPION "]}", "fallback");
+    refused("{\"name\":\"a\",\"limits\":{\"queue\":0},\"variants\":[" CHAMPION "]}",
+            "limits.queue");
+    refused("{\"name\":\"a\",\"limits\":{\"concurrency\":65},\"variants\":[" CHAMPION "]}", "64");
+    refused("{\"name\":\"a\",\"limits\":{\"memory_bytes\":\"1\"},\"variants\":[" CHAMPION "]}",
+            "memory_bytes");
+    refused("{\"name\":\"a\",\"limits\":{\"priority\":\"urgent\"},\"variants\":[" CHAMPION "]}",
+            "high, normal, low");
     refused("{\"name\":\"a\",\"sample\":{\"rate\":2},\"variants\":[" CHAMPION "]}", "rate 2");
     refused("{\"name\":\"a\",\"variants\":[" CHAMPION "]},{\"name\":\"a\",\"variants\":[" CHAMPION
             "]}",
@@ -121,6 +134,25 @@ static void bad(void)
     }
 }
 
+static void priorities(void)
+{
+    static const struct {
+        const char *text;
+        bool ok;
+        ot_priority is;
+    } cases[] = {{"high", true, OT_PRIORITY_HIGH},   {"normal", true, OT_PRIORITY_NORMAL},
+                 {"low", true, OT_PRIORITY_LOW},     {"0", true, OT_PRIORITY_DEFAULT},
+                 {"1", true, OT_PRIORITY_HIGH},      {"3", true, OT_PRIORITY_LOW},
+                 {"4", true, OT_PRIORITY_LOW},       {"10", true, OT_PRIORITY_LOW},
+                 {"", false, OT_PRIORITY_DEFAULT},   {"High", false, OT_PRIORITY_DEFAULT},
+                 {"-1", false, OT_PRIORITY_DEFAULT}, {"1x", false, OT_PRIORITY_DEFAULT}};
+    for (size_t i = 0; i < OT_COUNT(cases); i++) {
+        ot_priority p = OT_PRIORITY_DEFAULT;
+        bool is = ot_priority_parse(cases[i].text, strlen(cases[i].text), &p);
+        ok(is == cases[i].ok && p == cases[i].is, "priority '%s'", cases[i].text);
+    }
+}
+
 static void short_memory(void)
 {
     for (uint64_t n = 1; n < 40; n++) {
@@ -139,6 +171,7 @@ int main(void)
     good();
     labels();
     bad();
+    priorities();
     short_memory();
     return tap_done();
 }
