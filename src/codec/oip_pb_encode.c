@@ -1,55 +1,18 @@
 #include "codec/oip_pb.h"
 
+#include "codec/pb_values.h"
+
 #include <string.h>
 
 /* ---- typed contents */
 
-static uint64_t element(const ot_tensor *t, int64_t i)
-{
-    size_t size = ot_dtype_size(t->dtype);
-    uint64_t u = 0;
-    memcpy(&u, (const uint8_t *)t->data + (size_t)i * size, size);
-    switch (t->dtype) {
-    case OT_DT_INT8:
-        return (uint64_t)(int64_t)(int8_t)u;
-    case OT_DT_INT16:
-        return (uint64_t)(int64_t)(int16_t)u;
-    case OT_DT_INT32:
-        return (uint64_t)(int64_t)(int32_t)u;
-    default:
-        return u;
-    }
-}
-
-static void put_strings(ot_str *s, uint32_t field, const ot_tensor *t)
-{
-    size_t offset = 0, n;
-    const char *p;
-    while (ot_tensor_bytes_next(t, &offset, &p, &n)) {
-        ot_pb_put_bytes(s, field, p, n);
-    }
-}
-
 static void put_contents(ot_str *s, const ot_tensor *t)
 {
-    uint32_t field = ot_oip_pb_contents_field(t->dtype);
-    int64_t count = ot_tensor_count(t);
-    if (count == 0) {
-        return;
+    if (ot_tensor_count(t) > 0) {
+        size_t contents = ot_pb_begin(s, 5);
+        ot_pb_put_values(s, ot_oip_pb_contents_field(t->dtype), t);
+        ot_pb_end(s, contents, 0);
     }
-    size_t contents = ot_pb_begin(s, 5);
-    if (t->dtype == OT_DT_BYTES) {
-        put_strings(s, field, t);
-    } else if (ot_dtype_is_float(t->dtype)) {
-        ot_pb_put_bytes(s, field, t->data, t->size_bytes);
-    } else {
-        size_t values = ot_pb_begin(s, field);
-        for (int64_t i = 0; i < count; i++) {
-            ot_pb_put_varint(s, element(t, i));
-        }
-        ot_pb_end(s, values, 0);
-    }
-    ot_pb_end(s, contents, 0);
 }
 
 /* ---- parameters */

@@ -180,3 +180,79 @@ ot_rc ot_pb_gather(const ot_pb *r, uint32_t number, const char *name, ot_arena *
     *count_out = (int64_t)n.values;
     return OT_OK;
 }
+
+/* ---- writing */
+
+static uint64_t element(const ot_tensor *t, int64_t i)
+{
+    size_t size = ot_dtype_size(t->dtype);
+    uint64_t u = 0;
+    memcpy(&u, (const uint8_t *)t->data + (size_t)i * size, size);
+    switch (t->dtype) {
+    case OT_DT_INT8:
+        return (uint64_t)(int64_t)(int8_t)u;
+    case OT_DT_INT16:
+        return (uint64_t)(int64_t)(int16_t)u;
+    case OT_DT_INT32:
+        return (uint64_t)(int64_t)(int32_t)u;
+    default:
+        return u;
+    }
+}
+
+/* The packed values are the tensor's bytes as they are. */
+static bool packs_as_is(ot_dtype dt)
+{
+    return dt == OT_DT_FP32 || dt == OT_DT_FP64 || dt == OT_DT_BOOL;
+}
+
+/* Bytes of the packed values, without their head. */
+static size_t packed_size(const ot_tensor *t)
+{
+    if (packs_as_is(t->dtype)) {
+        return t->size_bytes;
+    }
+    size_t n = 0;
+    for (int64_t i = 0, count = ot_tensor_count(t); i < count; i++) {
+        n += ot_pb_varint_size(element(t, i));
+    }
+    return n;
+}
+
+size_t ot_pb_values_size(uint32_t number, const ot_tensor *t)
+{
+    size_t offset = 0, n, tag = ot_pb_varint_size((uint64_t)number << 3), all = 0;
+    const char *p;
+    if (t->dtype != OT_DT_BYTES) {
+        n = packed_size(t);
+        return n > 0 ? tag + ot_pb_varint_size(n) + n : 0;
+    }
+    while (ot_tensor_bytes_next(t, &offset, &p, &n)) {
+        all += tag + ot_pb_varint_size(n) + n;
+    }
+    return all;
+}
+
+void ot_pb_put_values(ot_str *s, uint32_t number, const ot_tensor *t)
+{
+    size_t offset = 0, n;
+    const char *p;
+    if (t->dtype == OT_DT_BYTES) {
+        while (ot_tensor_bytes_next(t, &offset, &p, &n)) {
+            ot_pb_put_bytes(s, number, p, n);
+        }
+        return;
+    }
+    n = packed_size(t);
+    if (n == 0) {
+        return;
+    }
+    ot_pb_put_head(s, number, n);
+    if (packs_as_is(t->dtype)) {
+        ot_str_add(s, t->data, n);
+        return;
+    }
+    for (int64_t i = 0, count = ot_tensor_count(t); i < count; i++) {
+        ot_pb_put_varint(s, element(t, i));
+    }
+}

@@ -17,4 +17,11 @@
 ot_rc ot_pb_gather(const ot_pb *r, uint32_t number, const char *name, ot_arena *arena, ot_tensor *t,
                    int64_t *count_out, ot_error *err) OT_CHECKED;
 
+/* The opposite: appends the elements as field `number`, packed but for BYTES; nothing when there
+ * are none. FP16 and BF16 go as varints of their bits. The tensor is one that ot_tensor_check
+ * accepts. */
+void ot_pb_put_values(ot_str *s, uint32_t number, const ot_tensor *t);
+/* The bytes that it appends. */
+size_t ot_pb_values_size(uint32_t number, const ot_tensor *t);
+
 #endif
