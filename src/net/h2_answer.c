@@ -318,6 +318,10 @@ void h2_refuse(h2_stream *st, int status, const char *reason)
                         .body = v,
                         .n_body = OT_COUNT(v),
                         .own = OT_HTTP_ARENA};
+    const ot_http_options *o = &st->conn->server->opt;
+    if (o->refused != NULL) {
+        o->refused(o->arg, &st->req, reason, &a);
+    }
     st->due_ns = 0;
     if (!give(st, &a)) {
         st->conn->broken = true;

@@ -53,6 +53,12 @@ typedef uint64_t ot_http_body_max_fn(void *arg, const ot_http_req *req);
  * body while it comes, with ot_http_req_read. Must not answer. */
 typedef bool ot_http_streams_fn(void *arg, const ot_http_req *req);
 
+/* Called for HTTP/2 before an answer that the server gives itself (too large, too slow, no memory)
+ * is sent: may give it the form of the request's protocol. What it puts in lies in req->arena. */
+typedef struct ot_http_answer ot_http_answer;
+typedef void ot_http_refused_fn(void *arg, const ot_http_req *req, const char *reason,
+                                ot_http_answer *a);
+
 typedef struct ot_http_options {
     size_t struct_size;
     ot_http_limits limits;
@@ -67,6 +73,7 @@ typedef struct ot_http_options {
     ot_http_handler *handler;
     ot_http_body_max_fn *body_max; /* NULL: limits.body_max for all */
     ot_http_streams_fn *streams;   /* NULL: bodies are whole before the handler is called */
+    ot_http_refused_fn *refused;   /* NULL: {"error": "..."} */
     void *arg;
 } ot_http_options;
 
@@ -126,7 +133,7 @@ typedef enum ot_http_own {
                         it must not call into the server */
 } ot_http_own;
 
-typedef struct ot_http_answer {
+struct ot_http_answer {
     int status;
     const char *type; /* Content-Type; NULL: none */
     const ot_http_field *fields;
@@ -139,7 +146,7 @@ typedef struct ot_http_answer {
     ot_loop_fn *release;
     void *release_arg;
     bool close; /* close the connection afterwards */
-} ot_http_answer;
+};
 
 /* Content-Length, Date and Connection are added. For HEAD the body's length is told and the body is
  * not sent. The request is over for the caller. */

@@ -1,6 +1,7 @@
 /* Dispatch of requests: the Open Inference Protocol's paths, repository, statistics, metrics. */
 #include "serve/control.h"
 #include "serve/describe.h"
+#include "serve/grpc.h"
 #include "serve/metrics.h"
 #include "serve/tfs.h"
 
@@ -48,26 +49,13 @@ static const ot_route *route_of(const ot_worker *w)
  * Answers 404 or 503 itself. */
 static const ot_dep *find(ot_worker *w, ot_http_req *req, const target *t, const ot_variant **v_out)
 {
-    const ot_dep *d = ot_route_find(route_of(w), t->model.p, t->model.n);
-    if (d == NULL) {
-        ot_worker_error(w, req, 404, "model '%.*s' is not known", (int)OT_MIN(t->model.n, 80u),
-                        t->model.p);
+    const ot_dep *d;
+    ot_error err;
+    ot_rc rc = ot_route_variant(route_of(w), t->model.p, t->model.n, t->version, &d, v_out, &err);
+    if (rc != OT_OK) {
+        ot_worker_error(w, req, ot_rc_http(rc), "%s", err.msg);
         return NULL;
     }
-    const ot_arm *arm = t->version != 0 ? ot_dep_version(d, t->version)
-                        : d->n_live > 0 ? &d->arms[d->n_live - 1]
-                                        : NULL;
-    if (arm == NULL && t->version != 0) {
-        ot_worker_error(w, req, 404, "model '%s' has no version %llu loaded", d->name,
-                        (unsigned long long)t->version);
-        return NULL;
-    }
-    if (arm == NULL) {
-        ot_worker_error(w, req, 503, "model '%s' is not ready: %s", d->name,
-                        d->state[0] != '\0' ? d->state : "it is being loaded");
-        return NULL;
-    }
-    *v_out = arm->variant;
     return d;
 }
 
@@ -339,6 +327,10 @@ void ot_worker_request(void *arg, ot_http_req *req)
 {
     ot_worker *w = arg;
     if (infer_fast(w, req) || ot_tfs_rest_fast(w, req)) {
+        return;
+    }
+    if (ot_grpc_takes(req)) {
+        ot_grpc_request(w, req);
         return;
     }
     ot_slice seg[SEGMENTS_MAX];

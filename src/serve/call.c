@@ -132,10 +132,9 @@ ot_rc ot_call_output(const ot_call *call, int i, ot_tensor *t_out, bool *binary_
     return OT_OK;
 }
 
-ot_rc ot_call_encode(const ot_call *call, ot_oip_memo *memo, ot_str *head, ot_oip_encoded *out,
-                     ot_error *err)
+ot_rc ot_call_response(const ot_call *call, ot_oip_tensor *tensors, ot_oip_response *out,
+                       ot_error *err)
 {
-    ot_oip_tensor tensors[OT_OIP_TENSORS_MAX];
     int n = ot_call_n_outputs(call);
     if (n > OT_OIP_TENSORS_MAX) {
         return ot_fail(err, OT_EXHAUSTED,
@@ -147,13 +146,22 @@ ot_rc ot_call_encode(const ot_call *call, ot_oip_memo *memo, ot_str *head, ot_oi
         tensors[i].params = (ot_params){0};
         OT_TRY(ot_call_output(call, i, &tensors[i].tensor, &tensors[i].binary, err));
     }
-    ot_oip_response r = {
+    *out = (ot_oip_response){
         .model_name = call->dep->name,
         .model_version = call->variant->version_text,
         .id = call->in.id,
         .outputs = tensors,
         .n_outputs = n,
     };
+    return OT_OK;
+}
+
+ot_rc ot_call_encode(const ot_call *call, ot_oip_memo *memo, ot_str *head, ot_oip_encoded *out,
+                     ot_error *err)
+{
+    ot_oip_tensor tensors[OT_OIP_TENSORS_MAX];
+    ot_oip_response r;
+    OT_TRY(ot_call_response(call, tensors, &r, err));
     return ot_oip_memo_response_encode(memo, &r, head, out, err);
 }
 

@@ -64,6 +64,10 @@ ot_rc ot_call_output(const ot_call *call, int i, ot_tensor *t_out, bool *binary_
                      ot_error *err) OT_CHECKED;
 /* Same shapes but for the rows: can share a batch. */
 bool ot_call_fits(const ot_call *a, const ot_call *b);
+/* The Open Inference Protocol's answer; `tensors` has room for OT_OIP_TENSORS_MAX and stays with
+ * it. */
+ot_rc ot_call_response(const ot_call *call, ot_oip_tensor *tensors, ot_oip_response *out,
+                       ot_error *err) OT_CHECKED;
 /* The opposite: appends the answer's first part to `head` and sets the rest. */
 ot_rc ot_call_encode(const ot_call *call, ot_oip_memo *memo, ot_str *head, ot_oip_encoded *out,
                      ot_error *err) OT_CHECKED;

@@ -295,3 +295,27 @@ ot_dep *ot_route_find(const ot_route *r, const char *name, size_t n)
     }
     return NULL;
 }
+
+ot_rc ot_route_variant(const ot_route *r, const char *name, size_t n, uint64_t version,
+                       const ot_dep **d_out, const ot_variant **v_out, ot_error *err)
+{
+    const ot_dep *d = ot_route_find(r, name, n);
+    if (d == NULL) {
+        return ot_fail(err, OT_NOT_FOUND, "model '%.*s' is not known", (int)OT_MIN(n, (size_t)80),
+                       name);
+    }
+    const ot_arm *arm = version != 0    ? ot_dep_version(d, version)
+                        : d->n_live > 0 ? &d->arms[d->n_live - 1]
+                                        : NULL;
+    if (arm == NULL && version != 0) {
+        return ot_fail(err, OT_NOT_FOUND, "model '%s' has no version %llu loaded", d->name,
+                       (unsigned long long)version);
+    }
+    if (arm == NULL) {
+        return ot_fail(err, OT_UNAVAILABLE, "model '%s' is not ready: %s", d->name,
+                       d->state[0] != '\0' ? d->state : "it is being loaded");
+    }
+    *d_out = d;
+    *v_out = arm->variant;
+    return OT_OK;
+}

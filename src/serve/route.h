@@ -67,5 +67,9 @@ const ot_arm *ot_dep_label(const ot_dep *d, const char *label, size_t n);
 ot_rc ot_route_create(size_t n_deps, ot_route **route_out, ot_error *err) OT_CHECKED;
 void ot_route_destroy(ot_route *r); /* NULL is fine */
 ot_dep *ot_route_find(const ot_route *r, const char *name, size_t n);
+/* The deployment and the variant that speaks for it: the version asked for, else (0) the champion.
+ * OT_NOT_FOUND, or OT_UNAVAILABLE where nothing of it is loaded. */
+ot_rc ot_route_variant(const ot_route *r, const char *name, size_t n, uint64_t version,
+                       const ot_dep **d_out, const ot_variant **v_out, ot_error *err) OT_CHECKED;
 
 #endif

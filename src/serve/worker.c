@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "serve/grpc.h"
 #include "serve/thread.h"
 
 #include <stdio.h>
@@ -453,12 +454,22 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+/* The limit is on messages where a body is one with a prefix. */
+static uint64_t body_max(void *arg, const ot_http_req *req)
+{
+    const ot_worker *w = arg;
+    return w->serve->o.body_max + (ot_grpc_takes(req) ? OT_GRPC_PREFIX : 0);
+}
+
 static ot_rc make_http(ot_worker *w, ot_error *err)
 {
     ot_http_options o;
     ot_http_options_init(&o);
-    o.limits.body_max = w->serve->o.body_max;
+    o.limits.body_max = w->serve->o.body_max + OT_GRPC_PREFIX;
+    o.body_max = body_max;
     o.handler = ot_worker_request;
+    o.streams = ot_grpc_streams;
+    o.refused = ot_grpc_refused;
     o.arg = w;
     return ot_http_server_create(w->loop, &o, &w->http, err);
 }

@@ -31,6 +31,10 @@ struct ot_worker {
     bool mixed;       /* they have more than one priority */
     uint64_t turn_ns; /* what the inline runs of this turn have taken */
 
+    struct ot_grpc_open *grpc_open; /* see grpc.h */
+    ot_timer grpc_timer;
+    size_t grpc_bytes; /* of requests in streams */
+
     struct ot_ask *asks, **asks_tail; /* done at the end of the turn */
     ot_error listen_err;              /* of OT_ASK_LISTEN, before it is answered */
 
