@@ -93,7 +93,8 @@ static const ot_opt bench_opts[] = {
      .type = OT_OPT_STRING,
      .choices = ot_load_protocol_names,
      .def = "binary",
-     .help = "Open Inference Protocol over REST: JSON, or binary tensors"},
+     .help = "Open Inference Protocol over REST in JSON or with binary tensors, or TensorFlow "
+             "Serving's REST API"},
     {.name = "rate",
      .letter = 'r',
      .type = OT_OPT_STRING,

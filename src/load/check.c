@@ -269,7 +269,7 @@ static ot_load_outcome compare(ot_load_check *c, size_t input, known *k, const o
     }
     ot_arena_reset(&c->scratch);
     ot_arena *arena = is_first ? &c->kept : &c->scratch;
-    if (ot_load_decode(c->target->protocol, &kept, arena, &got, &err) != OT_OK) {
+    if (ot_load_decode(c->target, &kept, arena, &got, &err) != OT_OK) {
         k->n_same = is_first ? 0 : k->n_same;
         return fault(c, OT_LOAD_MALFORMED, "%s", err.msg);
     }

@@ -1,6 +1,5 @@
-#include "load/protocol.h"
+#include "load/protocol_internal.h"
 
-#include "codec/oip.h"
 #include "load/reply.h"
 #include "net/http_client.h"
 
@@ -11,6 +10,33 @@ const ot_load_wire *ot_load_protocol_wire(ot_load_protocol p)
 {
     (void)p;
     return &ot_load_http1;
+}
+
+ot_rc ot_load_post(const ot_load_target *t, ot_str *path, const char *type, const char *fields,
+                   ot_load_request *r, ot_error *err)
+{
+    ot_str_addf(&r->head,
+                "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %zu\r\nContent-Type: %s\r\n"
+                "%s\r\n",
+                path->data, t->url.host, r->body.len, type, fields != NULL ? fields : "");
+    r->path = ot_str_take(path);
+    return r->path == NULL || r->head.failed || r->body.failed
+               ? ot_fail(err, OT_EXHAUSTED, "load: out of memory for requests")
+               : OT_OK;
+}
+
+ot_rc ot_load_outputs_take(const ot_oip_tensor *from, int n, ot_arena *arena, ot_load_outputs *out,
+                           ot_error *err)
+{
+    ot_tensor *tensors = ot_arena_calloc(arena, OT_MAX((size_t)n, 1u), sizeof *tensors);
+    if (tensors == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "load: out of memory for an answer");
+    }
+    for (int i = 0; i < n; i++) {
+        tensors[i] = from[i].tensor;
+    }
+    *out = (ot_load_outputs){tensors, (size_t)n};
+    return OT_OK;
 }
 
 /* ---- Open Inference Protocol, REST */
@@ -44,17 +70,12 @@ static ot_rc encode_oip(const ot_load_target *t, const ot_tensor *inputs, ot_loa
     }
     ot_str_adds(&path, "/infer");
     OT_TRY(oip_body(t, inputs, t->protocol == OT_LOAD_OIP_BINARY, &r->body, &header_len, err));
-    ot_str_addf(&r->head, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %zu\r\n", path.data,
-                t->url.host, r->body.len);
+    char field[64] = "";
     if (header_len >= 0) {
-        ot_str_addf(&r->head, OT_OIP_HEADER_NAME ": %lld\r\n", (long long)header_len);
+        snprintf(field, sizeof field, OT_OIP_HEADER_NAME ": %lld\r\n", (long long)header_len);
     }
-    ot_str_adds(&r->head, header_len >= 0 ? "Content-Type: application/octet-stream\r\n\r\n"
-                                          : "Content-Type: application/json\r\n\r\n");
-    r->path = ot_str_take(&path);
-    return r->path == NULL || r->head.failed || r->body.failed
-               ? ot_fail(err, OT_EXHAUSTED, "load: out of memory for requests")
-               : OT_OK;
+    return ot_load_post(t, &path, header_len >= 0 ? "application/octet-stream" : "application/json",
+                        field, r, err);
 }
 
 static ot_rc decode_oip(const ot_load_answer *a, ot_arena *arena, ot_load_outputs *out,
@@ -69,15 +90,7 @@ static ot_rc decode_oip(const ot_load_answer *a, ot_arena *arena, ot_load_output
     }
     ot_oip_response r;
     OT_TRY(ot_oip_response_decode(a->body.p, a->body.n, header_len, arena, &r, err));
-    out->n = (size_t)r.n_outputs;
-    out->tensors = ot_arena_calloc(arena, out->n, sizeof *out->tensors);
-    if (out->tensors == NULL) {
-        return ot_fail(err, OT_EXHAUSTED, "load: out of memory for an answer");
-    }
-    for (size_t i = 0; i < out->n; i++) {
-        out->tensors[i] = r.outputs[i].tensor;
-    }
-    return OT_OK;
+    return ot_load_outputs_take(r.outputs, r.n_outputs, arena, out, err);
 }
 
 /* ---- all */
@@ -88,7 +101,8 @@ ot_rc ot_load_encode(const ot_load_target *t, const ot_tensor *inputs, ot_load_r
     ot_load_request r = {0};
     ot_str_init(&r.head);
     ot_str_init(&r.body);
-    ot_rc rc = encode_oip(t, inputs, &r, err);
+    ot_rc rc = t->protocol == OT_LOAD_TFS ? ot_load_encode_tfs(t, inputs, &r, err)
+                                          : encode_oip(t, inputs, &r, err);
     if (rc != OT_OK) {
         ot_load_request_done(&r);
         return rc;
@@ -97,11 +111,11 @@ ot_rc ot_load_encode(const ot_load_target *t, const ot_tensor *inputs, ot_load_r
     return OT_OK;
 }
 
-ot_rc ot_load_decode(ot_load_protocol p, const ot_load_answer *a, ot_arena *arena,
+ot_rc ot_load_decode(const ot_load_target *t, const ot_load_answer *a, ot_arena *arena,
                      ot_load_outputs *out, ot_error *err)
 {
-    (void)p;
-    return decode_oip(a, arena, out, err);
+    return t->protocol == OT_LOAD_TFS ? ot_load_decode_tfs(t, a, arena, out, err)
+                                      : decode_oip(a, arena, out, err);
 }
 
 ot_load_outcome ot_load_status(const ot_load_answer *a)

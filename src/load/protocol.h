@@ -19,7 +19,7 @@ typedef struct ot_load_outputs {
     size_t n;
 } ot_load_outputs;
 /* Of an answer that says success. */
-ot_rc ot_load_decode(ot_load_protocol p, const ot_load_answer *a, ot_arena *arena,
+ot_rc ot_load_decode(const ot_load_target *t, const ot_load_answer *a, ot_arena *arena,
                      ot_load_outputs *out, ot_error *err) OT_CHECKED;
 /* How an answer that does not say success counts; OT_LOAD_CORRECT when it does. */
 ot_load_outcome ot_load_status(const ot_load_answer *a);

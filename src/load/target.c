@@ -1,13 +1,15 @@
 #include "load/target.h"
 
 #include "base/str.h"
+#include "codec/tfs_types.h"
 #include "net/http_client.h"
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-const char *const ot_load_protocol_names[] = {"rest", "binary", NULL};
+const char *const ot_load_protocol_names[] = {"rest", "binary", "tfserving", NULL};
 
 /* ---- the URL */
 
@@ -163,15 +165,23 @@ static ot_rc only_model(ot_load_target *t, ot_error *err)
                                 t->url.host, ready, t->url.host);
 }
 
-static ot_rc ask_signature(ot_load_target *t, ot_error *err)
+static ot_rc model_path(const ot_load_target *t, const char *prefix, const char *suffix,
+                        ot_str *path, ot_error *err)
+{
+    ot_str_adds(path, prefix);
+    ot_http_encode(path, t->url.model);
+    if (t->url.version[0] != '\0') {
+        ot_str_addf(path, "/versions/%s", t->url.version);
+    }
+    ot_str_adds(path, suffix);
+    return path->failed ? ot_fail(err, OT_EXHAUSTED, "load: out of memory") : OT_OK;
+}
+
+static ot_rc ask_oip(ot_load_target *t, ot_error *err)
 {
     OT_AUTO(ot_str_done) ot_str path = OT_STR_INIT;
-    ot_str_adds(&path, "/v2/models/");
-    ot_http_encode(&path, t->url.model);
-    if (t->url.version[0] != '\0') {
-        ot_str_addf(&path, "/versions/%s", t->url.version);
-    }
     json_t *j = NULL;
+    OT_TRY(model_path(t, "/v2/models/", "", &path, err));
     OT_TRY(ask(&t->url, "GET", path.data, &j, err));
     ot_rc rc = read_specs(t, json_object_get(j, "inputs"), &t->inputs, &t->n_inputs, err);
     if (rc == OT_OK) {
@@ -179,6 +189,59 @@ static ot_rc ask_signature(ot_load_target *t, ot_error *err)
     }
     json_decref(j);
     return rc;
+}
+
+/* {"x": {"dtype": "DT_FLOAT", "tensor_shape": {"dim": [{"size": "-1"}]}}} as the list that the Open
+ * Inference Protocol has; NULL: out of memory. */
+static json_t *tfs_specs(json_t *tensors)
+{
+    json_t *list = json_array(), *tensor, *dim;
+    const char *name;
+    json_object_foreach(tensors, name, tensor)
+    {
+        const char *type = json_string_value(json_object_get(tensor, "dtype"));
+        const char *ours = "INVALID";
+        for (int k = 1; type != NULL && k < OT_DT_COUNT_; k++) {
+            ours = strcmp(ot_tfs_type_name((ot_dtype)k), type) == 0 ? ot_dtype_name((ot_dtype)k)
+                                                                    : ours;
+        }
+        json_t *shape = json_array();
+        size_t i;
+        json_array_foreach(json_object_get(json_object_get(tensor, "tensor_shape"), "dim"), i, dim)
+        {
+            const char *size = json_string_value(json_object_get(dim, "size"));
+            json_array_append_new(shape, json_integer(size != NULL ? atoll(size) : -1));
+        }
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:o}", "name", name, "datatype", ours, "shape", shape));
+    }
+    return list;
+}
+
+static ot_rc ask_tfs(ot_load_target *t, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str path = OT_STR_INIT;
+    json_t *j = NULL;
+    OT_TRY(model_path(t, "/v1/models/", "/metadata", &path, err));
+    OT_TRY(ask(&t->url, "GET", path.data, &j, err));
+    json_t *s = json_object_get(j, "metadata");
+    s = json_object_get(json_object_get(s, "signature_def"), "signature_def");
+    s = json_object_get(s, "serving_default");
+    json_t *inputs = tfs_specs(json_object_get(s, "inputs"));
+    json_t *outputs = tfs_specs(json_object_get(s, "outputs"));
+    ot_rc rc = read_specs(t, inputs, &t->inputs, &t->n_inputs, err);
+    if (rc == OT_OK) {
+        rc = read_specs(t, outputs, &t->outputs, &t->n_outputs, err);
+    }
+    json_decref(inputs);
+    json_decref(outputs);
+    json_decref(j);
+    return rc;
+}
+
+static ot_rc ask_signature(ot_load_target *t, ot_error *err)
+{
+    return t->protocol == OT_LOAD_TFS ? ask_tfs(t, err) : ask_oip(t, err);
 }
 
 ot_rc ot_load_target_open(const char *url, const char *model, ot_load_protocol protocol,
