@@ -80,6 +80,8 @@ static void fill_options(const ot_args *args, ot_serve_options *o)
     o->supervisor_fd =
         ot_args_given(args, "supervisor-fd") ? (int)ot_args_int(args, "supervisor-fd") : -1;
     o->plugin_path = ot_args_str(args, "plugin-path");
+    o->otlp = ot_args_str(args, "otlp");
+    o->trace_sample = ot_args_fraction(args, "trace-sample");
 }
 
 static ot_rc serve(ot_serve *s, ot_error *err)
@@ -201,6 +203,14 @@ static const ot_opt serve_opts[] = {
      .min = "1k",
      .max = "1GiB",
      .help = "largest body of a request"},
+    {.name = "otlp",
+     .type = OT_OPT_STRING,
+     .value = "URL",
+     .help = "send traces to this OpenTelemetry collector (OTLP over HTTP, /v1/traces)"},
+    {.name = "trace-sample",
+     .type = OT_OPT_FRACTION,
+     .def = "1%",
+     .help = "share of requests to trace; those that bring a traceparent do as it says"},
     {.name = "agent",
      .type = OT_OPT_STRING,
      .value = "ADDRESS",

@@ -27,8 +27,9 @@ struct ot_call {
     ot_variant *asked;   /* the one that was to answer, when a fallback did */
     bool left_turn;
     bool sampled, fell_back, constant;
-    uint64_t seq; /* of its first row */
-    int64_t rows; /* 1 where rows are not known */
+    uint64_t seq;           /* of its first row */
+    struct ot_trace *trace; /* NULL: not traced; see trace.h */
+    int64_t rows;           /* 1 where rows are not known */
     int64_t time_us;
     uint64_t deadline_ns; /* 0: none */
     /* When its batch was taken, and the time in the runtime; 0: it was never run. */

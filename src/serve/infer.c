@@ -1,4 +1,5 @@
 /* Inference: which deployment and variant answer a call, and its way into this turn's batch. */
+#include "serve/trace.h"
 #include "serve/worker.h"
 
 #include "base/clock.h"
@@ -166,6 +167,9 @@ void ot_worker_go(ot_worker *w, ot_call *call)
     call->sampled = dep->sampled && (dep->sample_below == UINT64_MAX ||
                                      ot_serve_mix(w->serve->incarnation, call->seq, SAMPLE_SALT) <
                                          dep->sample_below);
+    if (w->serve->tracer != NULL) {
+        ot_trace_begin(w->serve->tracer, call, ot_http_req_header(call->req, "traceparent"));
+    }
     if (!ot_worker_enqueue(w, call)) {
         ot_worker_refuse(w, call, OT_UNAVAILABLE, 503, 0, "out of memory for the batch");
     }

@@ -1,6 +1,7 @@
 #include "serve/metrics.h"
 
 #include "base/clock.h"
+#include "serve/trace.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -144,6 +145,21 @@ static void add_samples(const ot_serve *s, ot_str *out)
                 st.rows, dropped, st.shadow_rows, st.shadow_failed, bytes);
 }
 
+static void add_traces(const ot_serve *s, ot_str *out)
+{
+    ot_tracer_stats t;
+    ot_tracer_stats_get(s->tracer, &t);
+    ot_str_addf(out,
+                "# HELP overtake_traced_requests_total Requests whose trace the collector took.\n"
+                "# TYPE overtake_traced_requests_total counter\n"
+                "overtake_traced_requests_total %" PRIu64 "\n"
+                "# HELP overtake_trace_dropped_requests_total Traced requests that a full queue or "
+                "the collector lost.\n"
+                "# TYPE overtake_trace_dropped_requests_total counter\n"
+                "overtake_trace_dropped_requests_total %" PRIu64 "\n",
+                t.sent, t.dropped);
+}
+
 static void add_workers(const ot_serve *s, ot_str *out)
 {
     uint64_t by_class[6] = {0}, count_ns = 0;
@@ -191,6 +207,9 @@ void ot_metrics_text(const ot_serve *s, const ot_route *r, ot_str *out)
     add_workers(s, out);
     if (s->spool != NULL) {
         add_samples(s, out);
+    }
+    if (s->tracer != NULL) {
+        add_traces(s, out);
     }
     ot_str_addf(out,
                 "# HELP overtake_ready 1 if all that is wanted is loaded.\n"

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "serve/control.h"
+#include "serve/trace.h"
 
 #include <string.h>
 
@@ -24,6 +25,7 @@ void ot_serve_options_init(ot_serve_options *o)
         .wait_us_max = 10000000,
         .drain_ms = 10000,
         .body_max = 64u << 20,
+        .trace_sample = 0.01,
         .supervisor_fd = -1,
     };
 }
@@ -71,6 +73,7 @@ static ot_rc copy_options(ot_serve *s, const ot_serve_options *o, ot_error *err)
     OT_TRY(copy_string(s, &s->o.data, err));
     OT_TRY(copy_string(s, &s->o.id, err));
     OT_TRY(copy_string(s, &s->o.plugin_path, err));
+    OT_TRY(copy_string(s, &s->o.otlp, err));
     if (s->o.dir != NULL) { /* "models/" is "models" */
         size_t n = strlen(s->o.dir);
         char *dir = ot_arena_strndup(&s->memory, s->o.dir, n);
@@ -108,6 +111,10 @@ static ot_rc prepare(ot_serve *s, ot_error *err)
     OT_TRY(ot_runtime_create(s->o.plugin_path, &s->runtime, err));
     if (s->o.agent != NULL) {
         OT_TRY(make_spool(s, err));
+    }
+    if (s->o.otlp != NULL) {
+        OT_TRY(ot_tracer_create(s->o.otlp, s->o.trace_sample, s->o.id, s->incarnation, &s->tracer,
+                                err));
     }
     ot_route *empty;
     OT_TRY(ot_route_create(0, &empty, err));
@@ -175,7 +182,7 @@ static ot_rc start_threads(ot_serve *s, ot_error *err)
     if (s->sampler != NULL) {
         OT_TRY(ot_sampler_start(s->sampler, wrote_segment, s, err));
     }
-    return OT_OK;
+    return s->tracer != NULL ? ot_tracer_start(s->tracer, err) : OT_OK;
 }
 
 static void stop_threads(ot_serve *s)
@@ -185,6 +192,7 @@ static void stop_threads(ot_serve *s)
     for (unsigned i = 0; i < s->n_workers; i++) {
         ot_worker_stop(s->workers[i]);
     }
+    ot_tracer_stop(s->tracer);
 }
 
 ot_rc ot_serve_run(ot_serve *s, ot_error *err)
@@ -228,6 +236,7 @@ void ot_serve_destroy(ot_serve *s)
     }
     /* The last references go with the route and the entries; unloading happens in here. */
     ot_sampler_destroy(s->sampler);
+    ot_tracer_destroy(s->tracer);
     ot_route_destroy(atomic_exchange(&s->route, NULL));
     ot_control_destroy(s->control);
     ot_pool_destroy(s->pool);

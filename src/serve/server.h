@@ -20,7 +20,8 @@ struct ot_serve {
     ot_disk *disk;
     ot_spool *spool; /* NULL when alone */
     ot_pool *pool;
-    ot_sampler *sampler; /* NULL when alone */
+    ot_sampler *sampler;      /* NULL when alone */
+    struct ot_tracer *tracer; /* NULL: nothing is traced */
     ot_control *control;
     unsigned n_workers, n_slots;
     ot_worker *workers[OT_SERVE_WORKERS_MAX];

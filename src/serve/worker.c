@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "serve/grpc.h"
 #include "serve/thread.h"
+#include "serve/trace.h"
 
 #include <stdio.h>
 
@@ -134,6 +135,15 @@ static void begin_encoding(encoding *e, ot_worker *w, const ot_call *call)
     }
 }
 
+static void answer_traced(ot_worker *w, ot_call *call)
+{
+    ot_span span;
+    ot_span_fill(&span, call);
+    ot_worker_answer(w, call);
+    span.end_ns = ot_clock_mono_ns();
+    ot_tracer_add(w->serve->tracer, &span);
+}
+
 static void answer_all(ot_worker *w, ot_call *const *calls, size_t n)
 {
     encoding e = {0};
@@ -141,7 +151,11 @@ static void answer_all(ot_worker *w, ot_call *const *calls, size_t n)
         void *block = calls[i]->block;
         ot_dep *dep = calls[i]->left_turn ? calls[i]->dep : NULL;
         begin_encoding(&e, w, calls[i]);
-        ot_worker_answer(w, calls[i]); /* the call's memory is gone after this */
+        if (calls[i]->trace != NULL && calls[i]->trace->sampled) {
+            answer_traced(w, calls[i]);
+        } else {
+            ot_worker_answer(w, calls[i]); /* the call's memory is gone after this */
+        }
         ot_free(block);
         if (dep != NULL) {
             end_encoding(&e); /* before the variant may go */
