@@ -137,7 +137,7 @@ $(foreach f,$(FUZZ_SRC:tests/fuzz/%_fuzz.c=%),$(eval $(call fuzz_rule,$(f))))
 # --- set-up ------------------------------------------------------------------------------------
 # RUNTIME=onnx: the small path, without TensorFlow.
 RUNTIME ?= tensorflow
-.PHONY: deps deps-debian deps-python deps-page deps-browser deps-fuzz deps-promtool deps-tools deps-cross
+.PHONY: deps deps-debian deps-python deps-page deps-browser deps-fuzz deps-promtool deps-tools deps-bench deps-cross
 deps: deps-debian deps-python deps-page
 deps-debian:
 	@tools/deps.sh debian
@@ -155,6 +155,9 @@ deps-promtool:
 # What only lint, test-long and bench need.
 deps-tools:
 	@tools/deps.sh tools
+# Other servers, for `make bench` to compare with; it says so when they are not there.
+deps-bench:
+	@tools/deps.sh bench
 deps-cross:
 	@tools/deps.sh cross
 

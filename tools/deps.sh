@@ -143,7 +143,12 @@ case "${1:-all}" in
     promtool) if is_debian; then promtool; fi ;;
     python) python ;;
     page) page ;;
+    # Other servers, to compare with: only for benchmarks.
+    bench)
+        python3=/usr/bin/python3
+        [ -x $python3 ] || python3=python3
+        $python3 tools/venv.py .deps/bench deps/requirements-bench.txt ;;
     cross) cross ;;
     all) "$0" debian && python && page ;;
-    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|page|browser|fuzz|promtool|tools|cross|all]" >&2; exit 2 ;;
+    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|page|browser|fuzz|promtool|tools|bench|cross|all]" >&2; exit 2 ;;
 esac

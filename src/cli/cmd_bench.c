@@ -31,6 +31,7 @@ static ot_rc fill(const ot_args *args, ot_bench_options *o, ot_error *err)
     o->protocol = protocol_of(ot_args_str(args, "protocol"));
     o->poisson = strcmp(ot_args_str(args, "arrivals"), "poisson") == 0;
     o->connections = (unsigned)ot_args_int(args, "connections");
+    o->streams = o->protocol == OT_LOAD_GRPC ? (unsigned)ot_args_int(args, "streams") : 1;
     o->warmup_ns = (uint64_t)ot_args_us(args, "warm-up") * 1000;
     o->duration_ns = (uint64_t)ot_args_us(args, "duration") * 1000;
     o->timeout_ns = (uint64_t)ot_args_us(args, "timeout") * 1000;
@@ -93,8 +94,8 @@ static const ot_opt bench_opts[] = {
      .type = OT_OPT_STRING,
      .choices = ot_load_protocol_names,
      .def = "binary",
-     .help = "Open Inference Protocol over REST in JSON or with binary tensors, or TensorFlow "
-             "Serving's REST API"},
+     .help = "Open Inference Protocol over REST in JSON or with binary tensors, or over gRPC; or "
+             "TensorFlow Serving's REST API"},
     {.name = "rate",
      .letter = 'r',
      .type = OT_OPT_STRING,
@@ -113,6 +114,12 @@ static const ot_opt bench_opts[] = {
      .min = "1",
      .max = "16384",
      .help = "connections"},
+    {.name = "streams",
+     .type = OT_OPT_INT,
+     .def = "1",
+     .min = "1",
+     .max = "1024",
+     .help = "calls at once on a connection of gRPC"},
     {.name = "duration",
      .letter = 'd',
      .type = OT_OPT_DURATION,

@@ -159,32 +159,12 @@ static bool version_of_head(const ot_load_answer *a, char out[24])
     return true;
 }
 
-/* As the body of an Open Inference Protocol answer says it. */
-static void version_of_body(const ot_load_answer *a, char out[24])
-{
-    static const char key[] = "\"model_version\":";
-    const char *at = memmem(a->body.p, a->body.n, key, sizeof key - 1);
-    const char *end = a->body.p + a->body.n;
-    size_t n = 0;
-    if (at != NULL) {
-        at += sizeof key - 1;
-        while (at < end && (*at == ' ' || *at == '"')) {
-            at++;
-        }
-        while (at + n < end && n < 23 && at[n] != '"' && at[n] != ',' && at[n] != '}') {
-            n++;
-        }
-        memcpy(out, at, n);
-    }
-    out[n] = '\0';
-}
-
 /* OT_LOAD_VERSIONS_MAX: too many. */
 static uint32_t version_index(ot_load_check *c, const ot_load_answer *a)
 {
     char name[24];
     if (!version_of_head(a, name)) {
-        version_of_body(a, name);
+        ot_load_version_of(c->target, a, name);
     }
     /* Versions come in order: the newest first. */
     for (size_t i = c->n_versions; i > 0; i--) {
@@ -297,7 +277,8 @@ ot_load_outcome ot_load_check_judge(void *arg, size_t request, const ot_load_ans
         return how;
     }
     if (how != OT_LOAD_CORRECT) {
-        return fault(c, how, "status %d: %.*s", a->status, (int)OT_MIN(a->body.n, 300u), a->body.p);
+        return fault(c, how, "status %d: %.*s", a->grpc_status > 0 ? a->grpc_status : a->status,
+                     (int)OT_MIN(a->body.n, 300u), a->body.p);
     }
     size_t input = request % c->n_inputs;
     uint32_t version = version_index(c, a);

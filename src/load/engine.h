@@ -38,8 +38,8 @@ const char *ot_load_outcome_name(ot_load_outcome o);
 /* A request as it goes over the wire. */
 typedef struct ot_load_request {
     char *path;
-    ot_str head; /* HTTP/1.1: request line and fields with the empty line */
-    ot_str body; /* gRPC: the message, without its prefix */
+    ot_str head; /* HTTP/1.1: request line and fields with the empty line; gRPC: the authority */
+    ot_str body; /* gRPC: the message with its prefix */
 } ot_load_request;
 void ot_load_request_done(ot_load_request *r);
 
@@ -55,7 +55,7 @@ typedef ot_load_outcome ot_load_judge_fn(void *arg, size_t request, const ot_loa
                                          bool measured);
 
 typedef struct ot_load_wire ot_load_wire;
-extern const ot_load_wire ot_load_http1;
+extern const ot_load_wire ot_load_http1, ot_load_http2;
 
 typedef struct ot_load_options {
     ot_addr addr;

@@ -8,8 +8,7 @@
 
 const ot_load_wire *ot_load_protocol_wire(ot_load_protocol p)
 {
-    (void)p;
-    return &ot_load_http1;
+    return p == OT_LOAD_GRPC ? &ot_load_http2 : &ot_load_http1;
 }
 
 ot_rc ot_load_post(const ot_load_target *t, ot_str *path, const char *type, const char *fields,
@@ -93,7 +92,36 @@ static ot_rc decode_oip(const ot_load_answer *a, ot_arena *arena, ot_load_output
     return ot_load_outputs_take(r.outputs, r.n_outputs, arena, out, err);
 }
 
+/* As the body of an Open Inference Protocol answer says it. */
+static void version_oip(const ot_load_answer *a, char out[24])
+{
+    static const char key[] = "\"model_version\":";
+    const char *at = memmem(a->body.p, a->body.n, key, sizeof key - 1);
+    const char *end = a->body.p + a->body.n;
+    size_t n = 0;
+    if (at != NULL) {
+        at += sizeof key - 1;
+        while (at < end && (*at == ' ' || *at == '"')) {
+            at++;
+        }
+        while (at + n < end && n < 23 && at[n] != '"' && at[n] != ',' && at[n] != '}') {
+            n++;
+        }
+        memcpy(out, at, n);
+    }
+    out[n] = '\0';
+}
+
 /* ---- all */
+
+void ot_load_version_of(const ot_load_target *t, const ot_load_answer *a, char out[24])
+{
+    if (t->protocol == OT_LOAD_GRPC) {
+        ot_load_version_grpc(a, out);
+    } else {
+        version_oip(a, out);
+    }
+}
 
 ot_rc ot_load_encode(const ot_load_target *t, const ot_tensor *inputs, ot_load_request *out,
                      ot_error *err)
@@ -101,8 +129,9 @@ ot_rc ot_load_encode(const ot_load_target *t, const ot_tensor *inputs, ot_load_r
     ot_load_request r = {0};
     ot_str_init(&r.head);
     ot_str_init(&r.body);
-    ot_rc rc = t->protocol == OT_LOAD_TFS ? ot_load_encode_tfs(t, inputs, &r, err)
-                                          : encode_oip(t, inputs, &r, err);
+    ot_rc rc = t->protocol == OT_LOAD_TFS    ? ot_load_encode_tfs(t, inputs, &r, err)
+               : t->protocol == OT_LOAD_GRPC ? ot_load_encode_grpc(t, inputs, &r, err)
+                                             : encode_oip(t, inputs, &r, err);
     if (rc != OT_OK) {
         ot_load_request_done(&r);
         return rc;
@@ -114,12 +143,21 @@ ot_rc ot_load_encode(const ot_load_target *t, const ot_tensor *inputs, ot_load_r
 ot_rc ot_load_decode(const ot_load_target *t, const ot_load_answer *a, ot_arena *arena,
                      ot_load_outputs *out, ot_error *err)
 {
-    return t->protocol == OT_LOAD_TFS ? ot_load_decode_tfs(t, a, arena, out, err)
-                                      : decode_oip(a, arena, out, err);
+    return t->protocol == OT_LOAD_TFS    ? ot_load_decode_tfs(t, a, arena, out, err)
+           : t->protocol == OT_LOAD_GRPC ? ot_load_decode_grpc(a, arena, out, err)
+                                         : decode_oip(a, arena, out, err);
 }
 
 ot_load_outcome ot_load_status(const ot_load_answer *a)
 {
+    enum { INVALID_ARGUMENT = 3, NOT_FOUND = 5, EXHAUSTED = 8, PRECONDITION = 9, UNAVAILABLE = 14 };
+    if (a->grpc_status > 0) {
+        return a->grpc_status == EXHAUSTED || a->grpc_status == UNAVAILABLE ? OT_LOAD_REFUSED
+               : a->grpc_status == INVALID_ARGUMENT || a->grpc_status == NOT_FOUND ||
+                       a->grpc_status == PRECONDITION
+                   ? OT_LOAD_CLIENT_ERROR
+                   : OT_LOAD_SERVER_ERROR;
+    }
     if (a->status >= 200 && a->status < 300) {
         return OT_LOAD_CORRECT;
     }

@@ -21,6 +21,8 @@ typedef struct ot_load_outputs {
 /* Of an answer that says success. */
 ot_rc ot_load_decode(const ot_load_target *t, const ot_load_answer *a, ot_arena *arena,
                      ot_load_outputs *out, ot_error *err) OT_CHECKED;
+/* The version that answered, as the message says it; "" when it does not. */
+void ot_load_version_of(const ot_load_target *t, const ot_load_answer *a, char out[24]);
 /* How an answer that does not say success counts; OT_LOAD_CORRECT when it does. */
 ot_load_outcome ot_load_status(const ot_load_answer *a);
 

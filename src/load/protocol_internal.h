@@ -18,4 +18,12 @@ ot_rc ot_load_encode_tfs(const ot_load_target *t, const ot_tensor *inputs, ot_lo
 ot_rc ot_load_decode_tfs(const ot_load_target *t, const ot_load_answer *a, ot_arena *arena,
                          ot_load_outputs *out, ot_error *err) OT_CHECKED;
 
+ot_rc ot_load_encode_grpc(const ot_load_target *t, const ot_tensor *inputs, ot_load_request *r,
+                          ot_error *err) OT_CHECKED;
+ot_rc ot_load_decode_grpc(const ot_load_answer *a, ot_arena *arena, ot_load_outputs *out,
+                          ot_error *err) OT_CHECKED;
+void ot_load_version_grpc(const ot_load_answer *a, char out[24]);
+/* Asks for the signature. */
+ot_rc ot_load_ask_grpc(ot_load_target *t, ot_error *err) OT_CHECKED;
+
 #endif

@@ -95,9 +95,9 @@ void ot_load_result_text(const ot_load_result *r, ot_str *out)
     }
 }
 
-static const char *const protocols[] = {"Open Inference Protocol, JSON",
-                                        "Open Inference Protocol, binary tensors",
-                                        "TensorFlow Serving's REST API"};
+static const char *const protocols[] = {
+    "Open Inference Protocol, JSON", "Open Inference Protocol, binary tensors",
+    "Open Inference Protocol over gRPC", "TensorFlow Serving's REST API"};
 
 static void add_head(const ot_bench_options *o, const ot_bench *b, ot_str *out)
 {

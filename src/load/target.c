@@ -1,4 +1,4 @@
-#include "load/target.h"
+#include "load/protocol_internal.h"
 
 #include "base/str.h"
 #include "codec/tfs_types.h"
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const ot_load_protocol_names[] = {"rest", "binary", "tfserving", NULL};
+const char *const ot_load_protocol_names[] = {"rest", "binary", "grpc", "tfserving", NULL};
 
 /* ---- the URL */
 
@@ -241,7 +241,9 @@ static ot_rc ask_tfs(ot_load_target *t, ot_error *err)
 
 static ot_rc ask_signature(ot_load_target *t, ot_error *err)
 {
-    return t->protocol == OT_LOAD_TFS ? ask_tfs(t, err) : ask_oip(t, err);
+    return t->protocol == OT_LOAD_TFS    ? ask_tfs(t, err)
+           : t->protocol == OT_LOAD_GRPC ? ot_load_ask_grpc(t, err)
+                                         : ask_oip(t, err);
 }
 
 ot_rc ot_load_target_open(const char *url, const char *model, ot_load_protocol protocol,

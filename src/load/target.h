@@ -16,6 +16,7 @@
 typedef enum ot_load_protocol {
     OT_LOAD_OIP_JSON,   /* Open Inference Protocol, REST, JSON */
     OT_LOAD_OIP_BINARY, /* with the binary tensor extension */
+    OT_LOAD_GRPC,       /* Open Inference Protocol over gRPC */
     OT_LOAD_TFS,        /* TensorFlow Serving, REST */
 } ot_load_protocol;
 extern const char *const ot_load_protocol_names[]; /* in that order, NULL at the end */

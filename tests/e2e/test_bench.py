@@ -29,7 +29,7 @@ def is_ledger(m):
     assert m["due"] == m["correct"] + m["wrong"] + m["refused"] + m["failed"]
 
 
-@pytest.mark.parametrize("protocol", ["rest", "binary", "tfserving"])
+@pytest.mark.parametrize("protocol", ["rest", "binary", "grpc", "tfserving"])
 @pytest.mark.parametrize("loop", [[], ["--rate", 400], ["--rate", 400, "--arrivals", "even"]],
                          ids=["closed", "poisson", "even"])
 def test_every_answer_of_a_replica_is_counted(linear, protocol, loop):
@@ -41,6 +41,23 @@ def test_every_answer_of_a_replica_is_counted(linear, protocol, loop):
     assert 0 < got["latency_us"]["p50"] <= got["latency_us"]["p99"] <= got["latency_us"]["max"]
     text = linear.request("GET", "/metrics")[2].decode()
     assert 'overtake_requests_total{deployment="m",model="m",version="1",role="champion"} 200\n' in text
+
+
+def test_many_calls_on_a_connection(linear):
+    got = bench(linear.address, "-p", "grpc", "--streams", 30, "-c", 2, "-n", 500)
+    is_ledger(got["measured"])
+    assert got["measured"]["correct"] == 500 and got["reconnects"] == 0
+
+
+def test_grpc_refusals_and_failures(serve, tmp_path):
+    r.write_raw(tmp_path / "m", r.linear(np.eye(4), delay_us=5000, fail_every=3))
+    s = serve(tmp_path, "--workers", 1, "--pool-threads", 1, "--queue", 1, "--inline", "0s")
+    got = bench(s.address, "-p", "grpc", "-c", 1, "--streams", 32, "--rate", 400, "-n", 150, expect=1)
+    m = got["measured"]
+    is_ledger(m)
+    assert m["refused"] > 0 and m["server_error"] > 0 and m["correct"] > 0
+    assert m["due"] == m["refused"] + m["server_error"] + m["correct"] == 150
+    assert got["first_fault"].startswith("status 13: ") and "fails because fail_every is 3" in got["first_fault"]
 
 
 def test_inputs_and_answers_from_files(linear, tmp_path):
@@ -185,5 +202,7 @@ def test_usage(linear):
     assert code == 1 and "plain connections" in said
     code, said = fails(linear.address, "-m", "none")
     assert code == 1 and "answers 404" in said
+    code, said = fails(linear.address, "-m", "none", "-p", "grpc")
+    assert code == 1 and "gRPC status 5" in said and "not known" in said
     code, said = fails(linear.address, "--rate", "-3")
     assert code == 2 and "--rate" in said
