@@ -46,7 +46,7 @@ static ot_rc start(worker *w, ot_error *err)
     o.handler = handler;
     OT_TRY(ot_loop_create(0, &w->loop, err));
     OT_TRY(ot_http_server_create(w->loop, &o, &w->server, err));
-    return ot_http_server_listen(w->server, w->listener, err);
+    return ot_http_server_listen(w->server, w->listener, NULL, err);
 }
 
 static void *run(void *arg)

@@ -5,12 +5,13 @@ set -eu
 cd "$(dirname "$0")/.."
 
 debian_packages="gcc make pkg-config libc6-dev libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev \
-zlib1g-dev libnghttp2-dev g++ binutils python3 python3-venv ca-certificates"
+zlib1g-dev libnghttp2-dev libssl-dev g++ binutils python3 python3-venv ca-certificates"
 browser_packages="chromium-headless-shell fonts-dejavu-core"
+client_packages="curl nghttp2-client"
 fuzz_packages="clang-14 libclang-rt-14-dev"
 tool_packages="$fuzz_packages clang-format-14 wrk nghttp2-client"
 cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
-cross_libraries="libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev libnghttp2-dev"
+cross_libraries="libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev libnghttp2-dev libssl-dev"
 
 # Elsewhere packages have other names: look for the things themselves.
 elsewhere() {
@@ -18,7 +19,7 @@ elsewhere() {
     for program in gcc g++ make pkg-config ar strip python3; do
         command -v "$program" >/dev/null || lacking="$lacking $program"
     done
-    for library in libsodium jansson sqlite3 yaml-0.1 zlib libnghttp2; do
+    for library in libsodium jansson sqlite3 yaml-0.1 zlib libnghttp2 libssl; do
         pkg-config --exists "$library" 2>/dev/null || lacking="$lacking $library(headers)"
     done
     [ -z "$lacking" ] && return 0
@@ -135,8 +136,8 @@ page() {
 case "${1:-all}" in
     debian) if is_debian; then debian $debian_packages; else elsewhere; fi ;;
     tools) if is_debian; then debian $tool_packages; else elsewhere_tools; fi ;;
-    # What tests of the page drive; elsewhere they look for one, and say so when there is none.
-    browser) if is_debian; then debian $browser_packages; fi ;;
+    # What tests drive: a browser, other clients. Elsewhere they look for them, and say so when there is none.
+    browser) if is_debian; then debian $browser_packages $client_packages; fi ;;
     # tools/test.sh says so where there is no clang.
     fuzz) if is_debian; then debian $fuzz_packages; fi ;;
     # A test says so where there is none.

@@ -298,7 +298,7 @@ static ot_rc open_http(api *a, ot_error *err)
     o.body_max = api_body_max;
     o.arg = a;
     OT_TRY(ot_http_server_create(a->loop, &o, &a->http, err));
-    return ot_http_server_listen(a->http, a->opt->listen_fd, err);
+    return ot_http_server_listen(a->http, a->opt->listen_fd, NULL, err);
 }
 
 static void name_unnamed(api *a)

@@ -26,6 +26,9 @@ bool ot_addr_is_loopback(const ot_addr *a); /* true for unix too */
 
 /* A listening socket; port 0 picks one, see ot_sock_port. A stale Unix socket file is replaced. */
 ot_rc ot_sock_listen(const ot_addr *a, int backlog, int *fd_out, ot_error *err) OT_CHECKED;
+int ot_sock_spare(void); /* a descriptor to give away when others are used up; -1 */
+/* As many descriptors for this process as it may have. */
+void ot_sock_raise_limit(void);
 bool ot_sock_pending(int fd); /* bytes have come that nobody has read */
 uint16_t ot_sock_port(int fd);
 /* Blocking connect with a time limit; the socket stays blocking. */

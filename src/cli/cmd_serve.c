@@ -3,15 +3,13 @@
 #include "base/mem.h"
 #include "base/sock.h"
 #include "cli/commands.h"
+#include "cli/listen.h"
 #include "serve/serve.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-#define BACKLOG 4096
-#define DEFAULT_LISTEN "127.0.0.1:8000"
 
 static void on_signal(void *arg)
 {
@@ -24,36 +22,17 @@ static unsigned processors(void)
     return n < 1 ? 1 : n > OT_SERVE_WORKERS_MAX ? OT_SERVE_WORKERS_MAX : (unsigned)n;
 }
 
-static ot_rc open_listener(const ot_args *args, int *fd_out, bool *own_out, ot_error *err)
+/* One that was handed over, or those that the options name. */
+static ot_rc open_listeners(const ot_args *args, ot_cli_listeners *l, ot_error *err)
 {
-    if (ot_args_given(args, "listen-fd")) {
-        int64_t fd = ot_args_int(args, "listen-fd");
-        ot_sock_nonblock((int)fd, true);
-        *fd_out = (int)fd;
-        *own_out = false;
-        return OT_OK;
+    if (!ot_args_given(args, "listen-fd")) {
+        return ot_cli_listen(args, l, err);
     }
-    const ot_addr *addr = ot_args_addr(args, "listen");
-    OT_TRY(ot_sock_listen(addr, BACKLOG, fd_out, err));
-    ot_sock_nonblock(*fd_out, true);
-    *own_out = true;
+    int fd = (int)ot_args_int(args, "listen-fd");
+    ot_sock_nonblock(fd, true);
+    l->fds[0] = (ot_serve_listener){.fd = fd};
+    l->n = 1;
     return OT_OK;
-}
-
-static void announce(const ot_args *args, int fd)
-{
-    char text[300];
-    ot_addr addr = *ot_args_addr(args, "listen");
-    if (!addr.is_unix) {
-        addr.port = ot_sock_port(fd);
-    }
-    ot_addr_format(&addr, text);
-    if (ot_args_json(args)) {
-        printf("{\"listening\": \"%s\"}\n", text);
-    } else {
-        printf("listening on %s%s\n", addr.is_unix ? "" : "http://", text);
-    }
-    fflush(stdout);
 }
 
 static void fill_options(const ot_args *args, ot_serve_options *o)
@@ -82,6 +61,15 @@ static void fill_options(const ot_args *args, ot_serve_options *o)
     o->plugin_path = ot_args_str(args, "plugin-path");
     o->otlp = ot_args_str(args, "otlp");
     o->trace_sample = ot_args_fraction(args, "trace-sample");
+    o->conns_max = (unsigned)ot_args_int(args, "connections");
+    o->tls = (ot_tls_files){.cert = ot_args_str(args, "tls-cert"),
+                            .key = ot_args_str(args, "tls-key"),
+                            .client_ca = ot_args_str(args, "tls-client-ca")};
+}
+
+static void on_hangup(void *arg)
+{
+    ot_serve_reload(arg);
 }
 
 static ot_rc serve(ot_serve *s, ot_error *err)
@@ -89,6 +77,7 @@ static ot_rc serve(ot_serve *s, ot_error *err)
     /* Before other threads start, so that they inherit the mask. */
     OT_TRY(ot_loop_signal(ot_serve_loop(s), SIGTERM, on_signal, s, err));
     OT_TRY(ot_loop_signal(ot_serve_loop(s), SIGINT, on_signal, s, err));
+    OT_TRY(ot_loop_signal(ot_serve_loop(s), SIGHUP, on_hangup, s, err));
     return ot_serve_run(s, err);
 }
 
@@ -97,29 +86,29 @@ static int run_serve(const ot_args *args)
     ot_error err = {0};
     ot_serve_options o;
     ot_serve *s = NULL;
-    int fd = -1;
-    bool own = false;
+    ot_cli_listeners listeners = {0};
+    bool own = !ot_args_given(args, "listen-fd");
     ot_serve_options_init(&o);
     fill_options(args, &o);
     if ((o.dir == NULL) == (o.agent == NULL)) {
         return ot_cli_usage(args, "it needs DIR, a directory with models, or --agent, the control "
                                   "plane's address; not both");
     }
-    ot_rc rc = open_listener(args, &fd, &own, &err);
+    ot_rc rc = open_listeners(args, &listeners, &err);
     if (rc == OT_OK) {
-        o.listen_fds = &fd;
-        o.n_listen_fds = 1;
+        o.listeners = listeners.fds;
+        o.n_listeners = listeners.n;
         rc = ot_serve_create(&o, &s, &err);
     }
     if (rc == OT_OK) {
         if (own) {
-            announce(args, fd);
+            ot_cli_announce(args, &listeners);
         }
         rc = serve(s, &err);
     }
     ot_serve_destroy(s);
     if (own) {
-        ot_fd_close(&fd);
+        ot_cli_unlisten(&listeners);
     }
     return rc == OT_OK ? 0 : ot_cli_fail(args, &err);
 }
@@ -127,7 +116,7 @@ static int run_serve(const ot_args *args)
 static const char *const control_choices[] = {"all", "explicit", NULL};
 
 static const ot_opt serve_opts[] = {
-    {.name = "listen", .type = OT_OPT_ADDRESS, .def = DEFAULT_LISTEN, .help = "where to listen"},
+    OT_CLI_LISTEN_OPTS,
     {.name = "listen-fd",
      .type = OT_OPT_INT,
      .min = "0",
@@ -211,6 +200,12 @@ static const ot_opt serve_opts[] = {
      .type = OT_OPT_FRACTION,
      .def = "1%",
      .help = "share of requests to trace; those that bring a traceparent do as it says"},
+    {.name = "connections",
+     .type = OT_OPT_INT,
+     .def = "16384",
+     .min = "1",
+     .max = "1000000",
+     .help = "connections that a worker holds; more wait to be accepted"},
     {.name = "agent",
      .type = OT_OPT_STRING,
      .value = "ADDRESS",

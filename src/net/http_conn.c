@@ -71,20 +71,34 @@ static void conn_init(http_conn *c, int fd)
     ot_http_parser_init(&c->parser, &s->opt.limits);
 }
 
-ot_rc http_conn_open(ot_http_server *s, int fd, ot_error *err)
+static ot_rc prepare(http_conn *c, int fd, ot_tls *tls, ot_error *err)
+{
+    c->tls = tls != NULL ? tls_conn_new(tls, fd) : NULL;
+    if (tls != NULL && c->tls == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "http server: out of memory for TLS");
+    }
+    return ot_loop_watch(c->server->loop, &c->watch, fd, OT_LOOP_READ, on_ready, c, err);
+}
+
+ot_rc http_conn_open(ot_http_server *s, int fd, ot_tls *tls, ot_error *err)
 {
     http_conn *c = conn_get(s);
     if (c == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "http server: out of memory for a connection");
     }
-    ot_rc rc = ot_loop_watch(s->loop, &c->watch, fd, OT_LOOP_READ, on_ready, c, err);
+    ot_rc rc = prepare(c, fd, tls, err);
     if (rc != OT_OK) {
+        tls_conn_free(c->tls);
+        c->tls = NULL;
         c->next = s->free_conns;
         s->free_conns = c;
         s->n_free++;
         return rc;
     }
     conn_init(c, fd);
+    if (tls != NULL) {
+        c->read_due_ns = after_ms(s, s->opt.head_ms);
+    }
     c->prev = NULL;
     c->next = s->conns;
     if (s->conns != NULL) {
@@ -149,6 +163,11 @@ void http_conn_dirty(http_conn *c)
 void http_conn_close(http_conn *c)
 {
     ot_loop_unwatch(c->server->loop, &c->watch);
+    if (c->tls != NULL) {
+        tls_conn_bye(c->tls);
+        tls_conn_free(c->tls);
+        c->tls = NULL;
+    }
     ot_fd_close(&c->req.fd);
     c->open = false;
     c->server->stats.conns--;
@@ -221,19 +240,32 @@ static bool may_start(const http_conn *c)
     return c->state == HTTP_READ && !c->closing && !c->broken && c->out.len < HTTP_OUT_SOFT;
 }
 
+static bool wants_read(const http_conn *c)
+{
+    if (c->eof) {
+        return false;
+    }
+    if (c->state == HTTP_READ) {
+        return may_start(c);
+    }
+    if (c->state == HTTP_H2) {
+        return c->out.len < HTTP_OUT_SOFT;
+    }
+    return c->state == HTTP_LINGER || free_space(&c->in) > 0;
+}
+
+bool http_conn_more_in(const http_conn *c)
+{
+    return c->tls != NULL && wants_read(c) && tls_conn_pending(c->tls);
+}
+
 void http_conn_watch(http_conn *c)
 {
-    bool read = false;
-    if (!c->eof) {
-        if (c->state == HTTP_READ) {
-            read = may_start(c);
-        } else if (c->state == HTTP_H2) {
-            read = c->out.len < HTTP_OUT_SOFT;
-        } else {
-            read = c->state == HTTP_LINGER || free_space(&c->in) > 0;
-        }
+    bool read = wants_read(c);
+    bool write = c->out.len > 0 || c->n_ext > 0 || (c->tls != NULL && tls_conn_wants_write(c->tls));
+    if (http_conn_more_in(c)) {
+        http_conn_dirty(c);
     }
-    bool write = c->out.len > 0 || c->n_ext > 0;
     ot_loop_rewatch(c->server->loop, &c->watch,
                     (read ? OT_LOOP_READ : 0u) | (write ? OT_LOOP_WRITE : 0u));
 }
@@ -388,7 +420,7 @@ void http_conn_over(http_conn *c)
 
 ssize_t http_conn_recv(http_conn *c, void *p, size_t n)
 {
-    return ot_sock_read(c->req.fd, p, n);
+    return c->tls != NULL ? tls_conn_read(c->tls, p, n) : ot_sock_read(c->req.fd, p, n);
 }
 
 static void discard(http_conn *c)
@@ -433,6 +465,47 @@ static bool read_some(http_conn *c)
     return true;
 }
 
+/* False: it failed, and the connection was closed. */
+static bool shake_hands(http_conn *c)
+{
+    ot_http_server *s = c->server;
+    tls_step step = tls_conn_handshake(c->tls);
+    if (step == TLS_WAIT) {
+        return true;
+    }
+    if (step == TLS_FAILED) {
+        s->stats.bad_requests++;
+        http_conn_close(c);
+        return false;
+    }
+    c->read_due_ns = after_ms(s, s->opt.idle_ms);
+    if (tls_conn_is_h2(c->tls)) {
+        c->fresh = false;
+        if (!h2_start(c)) {
+            http_conn_close(c);
+            return false;
+        }
+    }
+    return true;
+}
+
+void http_conn_readable(http_conn *c)
+{
+    if (c->state == HTTP_LINGER) {
+        discard(c);
+        return;
+    }
+    if (c->state == HTTP_H2 ? !h2_readable(c) : !read_some(c)) {
+        return;
+    }
+    if (c->state == HTTP_READ) {
+        http_conn_process(c);
+    }
+    if (!c->dirty) { /* else the flush hook does it */
+        http_conn_watch(c);
+    }
+}
+
 static void on_ready(void *arg, unsigned events)
 {
     http_conn *c = arg;
@@ -445,19 +518,15 @@ static void on_ready(void *arg, unsigned events)
     if (events & OT_LOOP_WRITE) {
         http_conn_dirty(c);
     }
-    if (reads) {
-        if (c->state == HTTP_LINGER) {
-            discard(c);
+    if (c->tls != NULL && !tls_conn_ready(c->tls)) {
+        if (!shake_hands(c)) {
             return;
         }
-        if (c->state == HTTP_H2 ? !h2_readable(c) : !read_some(c)) {
-            return;
-        }
-        if (c->state == HTTP_READ) {
-            http_conn_process(c);
-        }
+        reads = tls_conn_ready(c->tls);
     }
-    if (!c->dirty) { /* else the flush hook does it */
+    if (reads) {
+        http_conn_readable(c);
+    } else if (!c->dirty) { /* else the flush hook does it */
         http_conn_watch(c);
     }
 }

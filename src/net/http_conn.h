@@ -12,12 +12,13 @@
 #define OT_NET_HTTP_CONN_H
 
 #include "net/http_server.h"
+#include "net/tls_conn.h"
 
 #define HTTP_IN_MIN 8192      /* first input buffer */
 #define HTTP_KEEP_MAX 65536   /* larger buffers of a connection at rest are given back */
 #define HTTP_OUT_SOFT 65536   /* more unsent bytes: no further pipelined request is started */
 #define HTTP_INLINE_MAX 16384 /* bodies up to this are copied behind their head */
-#define HTTP_LISTENERS_MAX 8
+#define HTTP_LISTENERS_MAX 16
 #define HTTP_SCRATCH 65536 /* what is read at once of an HTTP/2 connection */
 
 typedef enum http_conn_state {
@@ -67,11 +68,13 @@ typedef struct http_conn {
     uint64_t read_moved, write_moved;   /* bytes in the current window of progress */
     uint64_t idle_since_ns;
     struct h2_conn *h2; /* NULL: HTTP/1 */
+    tls_conn *tls;      /* NULL: clear text */
 } http_conn;
 
 typedef struct http_listener {
     ot_watch watch;
     int fd;
+    ot_tls *tls;
     ot_http_server *server;
 } http_listener;
 
@@ -89,6 +92,7 @@ struct ot_http_server {
     unsigned n_listeners;
     bool accepting; /* false: at conns_max, or out of descriptors until accept_retry_ns */
     uint64_t accept_retry_ns;
+    int reserve_fd; /* to refuse with when there are no others; -1: gone */
     bool draining;
     uint64_t drain_grace_ns, drain_limit_ns;
     ot_loop_fn *drained;
@@ -104,11 +108,13 @@ struct ot_http_server {
 };
 
 /* http_conn.c */
-ot_rc http_conn_open(ot_http_server *s, int fd, ot_error *err) OT_CHECKED;
-void http_conn_close(http_conn *c);   /* the caller must not touch c afterwards */
-void http_conn_free(http_conn *c);    /* back to the pool; it is closed and answered */
-void http_conn_dirty(http_conn *c);   /* looked at by the flush hook of this turn */
-void http_conn_process(http_conn *c); /* starts what requests the input holds */
+ot_rc http_conn_open(ot_http_server *s, int fd, ot_tls *tls, ot_error *err) OT_CHECKED;
+void http_conn_readable(http_conn *c);      /* may close c */
+bool http_conn_more_in(const http_conn *c); /* it can read what its descriptor does not tell of */
+void http_conn_close(http_conn *c);         /* the caller must not touch c afterwards */
+void http_conn_free(http_conn *c);          /* back to the pool; it is closed and answered */
+void http_conn_dirty(http_conn *c);         /* looked at by the flush hook of this turn */
+void http_conn_process(http_conn *c);       /* starts what requests the input holds */
 void http_conn_over(http_conn *c);    /* the request's bytes and arena are not needed any more */
 void http_conn_trim(http_conn *c);    /* gives large buffers of an idle connection back */
 void http_conn_watch(http_conn *c);   /* waits for what its state needs */

@@ -66,6 +66,7 @@ ot_rc ot_http_server_create(ot_loop *loop, const ot_http_options *o, ot_http_ser
     s->loop = loop;
     s->opt = *o;
     s->accepting = true;
+    s->reserve_fd = ot_sock_spare();
     s->sweep_ns = sweep_interval(o);
     ot_loop_hook_add(loop, &s->flush_hook, OT_HOOK_FLUSH, flush, s);
     *server_out = s;
@@ -97,6 +98,7 @@ void ot_http_server_destroy(ot_http_server *s)
         http_conn_destroy(c);
     }
     h2_server_done(s);
+    ot_fd_close(&s->reserve_fd);
     ot_loop_timer_cancel(s->loop, &s->sweep_timer);
     ot_loop_hook_remove(s->loop, &s->flush_hook);
     ot_free(s);
@@ -129,6 +131,34 @@ void http_server_resume(ot_http_server *s)
     }
 }
 
+/* Descriptors are used up: gives the one in reserve away to tell a client so, and takes it back.
+ * False: none was in reserve, or there was nobody to tell. */
+static bool refuse_one(http_listener *l)
+{
+    static char text[] =
+        "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
+        "Content-Length: 0\r\n\r\n";
+    ot_http_server *s = l->server;
+    char scratch[4096];
+    struct iovec v = {.iov_base = text, .iov_len = sizeof text - 1};
+    if (s->reserve_fd < 0) {
+        s->reserve_fd = ot_sock_spare();
+        return false;
+    }
+    ot_fd_close(&s->reserve_fd);
+    int fd = ot_sock_accept(l->fd);
+    if (fd >= 0) {
+        s->stats.refused_fds++;
+        if (l->tls == NULL && ot_sock_writev(fd, &v, 1) > 0) {
+            ot_sock_shutdown_write(fd);
+            (void)!ot_sock_read(fd, scratch, sizeof scratch); /* unread bytes would make a reset */
+        }
+        ot_fd_close(&fd);
+    }
+    s->reserve_fd = ot_sock_spare();
+    return fd >= 0;
+}
+
 static void on_listener(void *arg, unsigned events)
 {
     http_listener *l = arg;
@@ -144,14 +174,18 @@ static void on_listener(void *arg, unsigned events)
             if (errno == EAGAIN) {
                 return;
             }
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            bool used_up = errno == EMFILE || errno == ENFILE;
+            if (used_up && refuse_one(l)) {
+                continue;
+            }
+            if (used_up || errno == ENOBUFS || errno == ENOMEM) {
                 s->accept_retry_ns = ot_loop_now_ns(s->loop) + ACCEPT_RETRY_NS;
                 pause_accepting(s);
                 return;
             }
             continue; /* that connection died in the queue */
         }
-        if (http_conn_open(s, fd, NULL) != OT_OK) {
+        if (http_conn_open(s, fd, l->tls, NULL) != OT_OK) {
             ot_fd_close(&fd);
             s->accept_retry_ns = ot_loop_now_ns(s->loop) + ACCEPT_RETRY_NS;
             pause_accepting(s);
@@ -161,7 +195,7 @@ static void on_listener(void *arg, unsigned events)
     }
 }
 
-ot_rc ot_http_server_listen(ot_http_server *s, int fd, ot_error *err)
+ot_rc ot_http_server_listen(ot_http_server *s, int fd, ot_tls *tls, ot_error *err)
 {
     if (s->n_listeners == HTTP_LISTENERS_MAX) {
         return ot_fail(err, OT_EXHAUSTED, "http server: at most %d listeners", HTTP_LISTENERS_MAX);
@@ -170,7 +204,7 @@ ot_rc ot_http_server_listen(ot_http_server *s, int fd, ot_error *err)
         return ot_fail(err, OT_PRECONDITION, "http server: it is draining");
     }
     http_listener *l = &s->listeners[s->n_listeners];
-    *l = (http_listener){.fd = fd, .server = s};
+    *l = (http_listener){.fd = fd, .tls = tls, .server = s};
     if (s->accepting) {
         OT_TRY(ot_loop_watch(s->loop, &l->watch, fd, OT_LOOP_READ | OT_LOOP_EXCLUSIVE, on_listener,
                              l, err));
@@ -187,7 +221,7 @@ void ot_http_server_unlisten(ot_http_server *s)
     s->n_listeners = 0;
 }
 
-ot_rc ot_http_server_adopt(ot_http_server *s, int fd, ot_error *err)
+ot_rc ot_http_server_adopt(ot_http_server *s, int fd, ot_tls *tls, ot_error *err)
 {
     if (s->draining) {
         return ot_fail(err, OT_PRECONDITION, "http server: it is draining");
@@ -196,7 +230,7 @@ ot_rc ot_http_server_adopt(ot_http_server *s, int fd, ot_error *err)
         return ot_fail(err, OT_EXHAUSTED, "http server: %u connections are the limit (conns_max)",
                        s->opt.conns_max);
     }
-    OT_TRY(http_conn_open(s, fd, err));
+    OT_TRY(http_conn_open(s, fd, tls, err));
     sweep_later(s);
     return OT_OK;
 }
@@ -322,6 +356,9 @@ static void flush(void *arg)
         }
         if (c->open && c->reparse && c->state == HTTP_READ) {
             http_conn_process(c);
+        }
+        if (c->open && http_conn_more_in(c)) {
+            http_conn_readable(c);
         }
         if (c->open) {
             http_conn_flush(c);

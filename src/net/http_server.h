@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "net/http.h"
 #include "net/loop.h"
+#include "net/tls.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -85,13 +86,14 @@ ot_rc ot_http_server_create(ot_loop *loop, const ot_http_options *o, ot_http_ser
  * the callback of ot_http_server_drain; not from a handler. The listeners stay open. */
 void ot_http_server_destroy(ot_http_server *s);
 
-/* Accepts on a listening, non-blocking socket that the caller owns and that outlives the server. */
-ot_rc ot_http_server_listen(ot_http_server *s, int fd, ot_error *err) OT_CHECKED;
+/* Accepts on a listening, non-blocking socket that the caller owns and that outlives the server.
+ * `tls` NULL: clear text. */
+ot_rc ot_http_server_listen(ot_http_server *s, int fd, ot_tls *tls, ot_error *err) OT_CHECKED;
 /* Stops accepting on all listeners. */
 void ot_http_server_unlisten(ot_http_server *s);
 /* Hands in an accepted, non-blocking connection; the server owns fd when OT_OK. OT_EXHAUSTED at
  * conns_max. */
-ot_rc ot_http_server_adopt(ot_http_server *s, int fd, ot_error *err) OT_CHECKED;
+ot_rc ot_http_server_adopt(ot_http_server *s, int fd, ot_tls *tls, ot_error *err) OT_CHECKED;
 
 /* Lame duck: stops accepting; answers carry `Connection: close`; connections idle for grace_ms from
  * now are closed; after limit_ms everything is cut (`cancelled` is set). `drained(arg)` is called
@@ -101,7 +103,8 @@ void ot_http_server_drain(ot_http_server *s, uint32_t grace_ms, uint32_t limit_m
 bool ot_http_server_draining(const ot_http_server *s);
 
 typedef struct ot_http_stats {
-    uint64_t accepted, requests, bad_requests, timeouts, refused_memory, bytes_in, bytes_out;
+    uint64_t accepted, requests, bad_requests, timeouts, refused_memory, refused_fds, bytes_in,
+        bytes_out;
     unsigned conns, busy; /* now: connections; unanswered requests */
 } ot_http_stats;
 void ot_http_server_stats(const ot_http_server *s, ot_http_stats *out);

@@ -65,6 +65,23 @@ static void advance(http_conn *c, size_t k)
     }
 }
 
+/* Pieces one by one: each becomes records of its own. */
+static ssize_t write_tls(http_conn *c, const struct iovec *v, int n)
+{
+    ssize_t put = 0;
+    for (int i = 0; i < n; i++) {
+        ssize_t k = tls_conn_write(c->tls, v[i].iov_base, v[i].iov_len);
+        if (k < 0) {
+            return put > 0 ? put : k;
+        }
+        put += k;
+        if ((size_t)k < v[i].iov_len) {
+            break;
+        }
+    }
+    return put;
+}
+
 /* One write. False: the connection broke. */
 static bool write_some(http_conn *c)
 {
@@ -76,7 +93,7 @@ static bool write_some(http_conn *c)
     for (size_t i = 0; i < c->n_ext && n < WRITE_PIECES; i++) {
         v[n++] = c->ext[i];
     }
-    ssize_t k = ot_sock_writev(c->req.fd, v, n);
+    ssize_t k = c->tls != NULL ? write_tls(c, v, n) : ot_sock_writev(c->req.fd, v, n);
     if (k < 0) {
         return errno == EAGAIN;
     }
@@ -94,6 +111,9 @@ static void finish(http_conn *c)
     }
     /* Closing now would reset the connection while the peer still sends, and the reset may overtake
      * our answer: end our side, read on for a while. */
+    if (c->tls != NULL) {
+        tls_conn_bye(c->tls);
+    }
     ot_sock_shutdown_write(c->req.fd);
     c->state = HTTP_LINGER;
     c->in.at = c->in.len = 0;

@@ -3,11 +3,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "base/sock.h"
 #include "serve/control.h"
 #include "serve/trace.h"
 
 #include <string.h>
 
+#define TLS_LOOK_NS UINT64_C(2000000000) /* between looks at the certificate's files */
 #define SAMPLE_BYTES_DEFAULT (UINT64_C(2) << 30)
 
 void ot_serve_options_init(ot_serve_options *o)
@@ -26,8 +28,18 @@ void ot_serve_options_init(ot_serve_options *o)
         .drain_ms = 10000,
         .body_max = 64u << 20,
         .trace_sample = 0.01,
+        .conns_max = 16384,
         .supervisor_fd = -1,
     };
+}
+
+static bool wants_tls(const ot_serve_options *o)
+{
+    bool any = false;
+    for (size_t i = 0; i < o->n_listeners; i++) {
+        any |= o->listeners[i].tls;
+    }
+    return any;
 }
 
 static ot_rc check(const ot_serve_options *o, ot_error *err)
@@ -41,9 +53,17 @@ static ot_rc check(const ot_serve_options *o, ot_error *err)
         return ot_fail(err, OT_INVALID,
                        "--agent needs --data, a directory for the replica's state");
     }
-    if (o->n_listen_fds < 1 || o->n_listen_fds > OT_SERVE_LISTENERS_MAX) {
-        return ot_fail(err, OT_INVALID, "%zu listeners; serve needs 1 to %d", o->n_listen_fds,
+    if (o->n_listeners < 1 || o->n_listeners > OT_SERVE_LISTENERS_MAX) {
+        return ot_fail(err, OT_INVALID, "%zu listeners; serve needs 1 to %d", o->n_listeners,
                        OT_SERVE_LISTENERS_MAX);
+    }
+    if ((o->tls.cert != NULL) != (o->tls.key != NULL)) {
+        return ot_fail(err, OT_INVALID, "--tls-cert and --tls-key belong together");
+    }
+    if (o->tls.cert != NULL ? !wants_tls(o) : wants_tls(o) || o->tls.client_ca != NULL) {
+        return ot_fail(err, OT_INVALID,
+                       "--listen-tls needs --tls-cert and --tls-key, and these (and "
+                       "--tls-client-ca) need --listen-tls");
     }
     if (o->workers < 1 || o->workers > OT_SERVE_WORKERS_MAX || o->pool_threads < 1 ||
         o->pool_threads > OT_SERVE_WORKERS_MAX) {
@@ -82,12 +102,12 @@ static ot_rc copy_options(ot_serve *s, const ot_serve_options *o, ot_error *err)
         }
         s->o.dir = dir;
     }
-    int *fds = ot_arena_calloc(&s->memory, o->n_listen_fds, sizeof *fds);
-    if (fds == NULL || (o->dir != NULL && s->o.dir == NULL)) {
+    ot_serve_listener *l = ot_arena_calloc(&s->memory, o->n_listeners, sizeof *l);
+    if (l == NULL || (o->dir != NULL && s->o.dir == NULL)) {
         return ot_fail(err, OT_EXHAUSTED, "serve: out of memory");
     }
-    memcpy(fds, o->listen_fds, o->n_listen_fds * sizeof *fds);
-    s->o.listen_fds = fds;
+    memcpy(l, o->listeners, o->n_listeners * sizeof *l);
+    s->o.listeners = l;
     return OT_OK;
 }
 
@@ -108,6 +128,10 @@ static ot_rc prepare(ot_serve *s, ot_error *err)
     s->n_workers = s->o.workers;
     s->n_slots = ot_serve_loader_slot(s) + 1;
     OT_TRY(ot_loop_create(0, &s->loop, err));
+    if (s->o.tls.cert != NULL) {
+        OT_TRY(ot_tls_create(&s->o.tls, &s->tls, err));
+    }
+    ot_sock_raise_limit();
     OT_TRY(ot_runtime_create(s->o.plugin_path, &s->runtime, err));
     if (s->o.agent != NULL) {
         OT_TRY(make_spool(s, err));
@@ -195,6 +219,44 @@ static void stop_threads(ot_serve *s)
     ot_tracer_stop(s->tracer);
 }
 
+/* ---- certificates */
+
+static void reload(ot_serve *s, bool force)
+{
+    ot_error err;
+    bool changed;
+    ot_rc rc = ot_tls_reload(s->tls, force, &changed, &err);
+    if (rc != OT_OK && changed) {
+        ot_warn("serve", "the certificate in use stays: %s", err.msg);
+    } else if (changed) {
+        ot_info("serve", "new connections get the certificate that '%s' holds now", s->o.tls.cert);
+    }
+}
+
+static void on_tls_timer(void *arg);
+
+static void watch_tls(ot_serve *s)
+{
+    if (s->tls != NULL) {
+        ot_loop_timer_set(s->loop, &s->tls_timer, ot_clock_mono_ns() + TLS_LOOK_NS, on_tls_timer,
+                          s);
+    }
+}
+
+static void on_tls_timer(void *arg)
+{
+    ot_serve *s = arg;
+    reload(s, false);
+    watch_tls(s);
+}
+
+void ot_serve_reload(ot_serve *s)
+{
+    if (s->tls != NULL) {
+        reload(s, true);
+    }
+}
+
 ot_rc ot_serve_run(ot_serve *s, ot_error *err)
 {
     ot_rc rc = start_threads(s, err);
@@ -202,11 +264,13 @@ ot_rc ot_serve_run(ot_serve *s, ot_error *err)
         rc = ot_control_start(s->control, err);
     }
     if (rc == OT_OK) {
+        watch_tls(s);
         rc = ot_loop_run(s->loop, err);
     }
     if (rc == OT_OK && s->control->open_err.rc != OT_OK) {
         rc = ot_fail(err, s->control->open_err.rc, "%s", s->control->open_err.msg);
     }
+    ot_loop_timer_cancel(s->loop, &s->tls_timer);
     stop_threads(s);
     ot_loader_stop(s->control->loader);
     ot_rc ignored = ot_loop_turn(s->loop, 0, NULL); /* what the threads had still to tell */
@@ -244,6 +308,7 @@ void ot_serve_destroy(ot_serve *s)
     if (s->loop != NULL) {
         ot_loop_destroy(s->loop);
     }
+    ot_tls_destroy(s->tls);
     ot_runtime_unref(s->runtime);
     ot_arena_done(&s->memory);
     ot_free(s);

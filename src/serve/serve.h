@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "net/loop.h"
+#include "net/tls.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,20 +23,27 @@
 
 typedef struct ot_serve ot_serve;
 
+typedef struct ot_serve_listener {
+    int fd; /* listening, non-blocking */
+    bool tls;
+} ot_serve_listener;
+
 typedef struct ot_serve_options {
     size_t struct_size;
-    const char *dir;         /* alone: a model, or a folder of models; NULL when `agent` is set */
-    const char *agent;       /* address of the control plane ("unix:PATH"), or NULL */
-    const char *data;        /* data directory; the replica's own part is DATA/replica. Needed with
-                                `agent` */
-    const char *id;          /* of this replica; NULL: "replica-0" */
-    const int *listen_fds;   /* listening, non-blocking; the caller's, must outlive the server */
-    size_t n_listen_fds;     /* at least 1 */
-    unsigned workers;        /* 1..OT_SERVE_WORKERS_MAX */
-    unsigned pool_threads;   /* for runs longer than inline_us; at least 1 */
-    bool explicit_models;    /* alone: load nothing until asked */
-    bool print_drift;        /* alone: a line a window and model on stdout */
-    int64_t window_us;       /* alone; a control plane says its own */
+    const char *dir;   /* alone: a model, or a folder of models; NULL when `agent` is set */
+    const char *agent; /* address of the control plane ("unix:PATH"), or NULL */
+    const char *data;  /* data directory; the replica's own part is DATA/replica. Needed with
+                          `agent` */
+    const char *id;    /* of this replica; NULL: "replica-0" */
+    const ot_serve_listener *listeners; /* the caller's; must outlive the server */
+    size_t n_listeners;                 /* 1..OT_SERVE_LISTENERS_MAX */
+    ot_tls_files tls;                   /* for those that want it; all NULL: none may */
+    unsigned conns_max;                 /* that a worker holds */
+    unsigned workers;                   /* 1..OT_SERVE_WORKERS_MAX */
+    unsigned pool_threads;              /* for runs longer than inline_us; at least 1 */
+    bool explicit_models;               /* alone: load nothing until asked */
+    bool print_drift;                   /* alone: a line a window and model on stdout */
+    int64_t window_us;                  /* alone; a control plane says its own */
     double count_budget;     /* of a worker's time, for counting rows; 1 counts every row */
     uint32_t inline_us;      /* a run predicted to take longer goes to the pool */
     int64_t hang_us;         /* a run that takes longer is named in the log; 0: none is */
@@ -61,6 +69,9 @@ ot_rc ot_serve_run(ot_serve *s, ot_error *err) OT_CHECKED;
 /* Lame duck: readiness goes false, nothing new is accepted, what is in flight is answered, the last
  * window and samples are handed over. */
 void ot_serve_stop(ot_serve *s);
+/* Reads certificates and keys again, which otherwise happens when they have changed. On the control
+ * thread, from a callback of its loop. */
+void ot_serve_reload(ot_serve *s);
 void ot_serve_destroy(ot_serve *s); /* NULL is fine */
 
 #endif

@@ -28,6 +28,8 @@ struct ot_serve {
     /* Synchronization: release by the control thread, acquire by workers; see route.h. */
     _Atomic(ot_route *) route;
     atomic_bool draining;
+    ot_tls *tls; /* NULL: no listener wants it */
+    ot_timer tls_timer;
 };
 
 /* Executors: workers, then pool threads, then the sampler, then the loader. */

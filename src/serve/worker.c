@@ -427,8 +427,9 @@ static void on_drained(void *arg)
 static void begin_to_accept(ot_worker *w)
 {
     ot_rc rc = OT_OK;
-    for (size_t i = 0; rc == OT_OK && i < w->serve->o.n_listen_fds; i++) {
-        rc = ot_http_server_listen(w->http, w->serve->o.listen_fds[i], &w->listen_err);
+    for (size_t i = 0; rc == OT_OK && i < w->serve->o.n_listeners; i++) {
+        const ot_serve_listener *l = &w->serve->o.listeners[i];
+        rc = ot_http_server_listen(w->http, l->fd, l->tls ? w->serve->tls : NULL, &w->listen_err);
     }
 }
 
@@ -481,6 +482,7 @@ static ot_rc make_http(ot_worker *w, ot_error *err)
     ot_http_options_init(&o);
     o.limits.body_max = w->serve->o.body_max + OT_GRPC_PREFIX;
     o.body_max = body_max;
+    o.conns_max = w->serve->o.conns_max;
     o.handler = ot_worker_request;
     o.streams = ot_grpc_streams;
     o.refused = ot_grpc_refused;

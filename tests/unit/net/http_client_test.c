@@ -73,7 +73,7 @@ static void start(host *h, const char *addr)
         ot_sock_listen(&h->addr, 16, &h->fd, &err) != OT_OK ||
         ot_loop_create(0, &h->loop, &err) != OT_OK ||
         ot_http_server_create(h->loop, &o, &h->server, &err) != OT_OK ||
-        ot_http_server_listen(h->server, h->fd, &err) != OT_OK) {
+        ot_http_server_listen(h->server, h->fd, NULL, &err) != OT_OK) {
         printf("Bail out! %s\n", err.msg);
         exit(1);
     }

@@ -119,7 +119,7 @@ static inline int dial(fixture *f)
 {
     int p[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, p) != 0 ||
-        ot_http_server_adopt(f->server, p[0], NULL) != OT_OK) {
+        ot_http_server_adopt(f->server, p[0], NULL, NULL) != OT_OK) {
         printf("Bail out! no connection\n");
         exit(1);
     }

@@ -138,7 +138,7 @@ static void test_drain(void)
     is_int(f.drained, 1, "then the drain ends, once");
     int p[2];
     ok(socketpair(AF_UNIX, SOCK_STREAM, 0, p) == 0 &&
-           ot_http_server_adopt(f.server, p[0], NULL) == OT_PRECONDITION,
+           ot_http_server_adopt(f.server, p[0], NULL, NULL) == OT_PRECONDITION,
        "nothing new is taken");
     close(p[0]);
     close(p[1]);
@@ -172,7 +172,7 @@ static void test_caps(void)
     start(&f, two_conns);
     int a = dial(&f), b = dial(&f), p[2];
     ok(socketpair(AF_UNIX, SOCK_STREAM, 0, p) == 0 &&
-           ot_http_server_adopt(f.server, p[0], NULL) == OT_EXHAUSTED,
+           ot_http_server_adopt(f.server, p[0], NULL, NULL) == OT_EXHAUSTED,
        "conns_max holds");
     close(p[0]);
     close(p[1]);
@@ -189,7 +189,7 @@ static void test_caps(void)
     int lfd = -1;
     ok(ot_addr_parse("127.0.0.1:0", &addr, NULL) == OT_OK &&
            ot_sock_listen(&addr, 16, &lfd, NULL) == OT_OK &&
-           ot_http_server_listen(f.server, lfd, NULL) == OT_OK,
+           ot_http_server_listen(f.server, lfd, NULL, NULL) == OT_OK,
        "listening");
     addr.port = ot_sock_port(lfd);
     int c[3];
@@ -206,6 +206,66 @@ static void test_caps(void)
     is_int(f.handled, 3, "until there is room");
     close(c[1]);
     close(c[2]);
+    stop(&f);
+    close(lfd);
+}
+
+/* Descriptors are used up: an accept succeeds only after one was given away. */
+static int accepts_left = 1;
+static int scarce_accept(int fd)
+{
+    if (accepts_left == 0 || accepts_left-- == 2) {
+        errno = EMFILE;
+        return -1;
+    }
+    return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+static ssize_t plain_read(int fd, void *p, size_t n)
+{
+    return recv(fd, p, n, 0);
+}
+static ssize_t plain_writev(int fd, const struct iovec *iov, int n)
+{
+    return sendmsg(
+        fd, &(struct msghdr){.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n},
+        MSG_NOSIGNAL);
+}
+
+static void test_no_descriptors(void)
+{
+    static const ot_sock_ops scarce = {scarce_accept, plain_read, plain_writev};
+    fixture f;
+    start(&f, NULL);
+    ot_addr addr;
+    int lfd = -1, c = -1;
+    bool eof;
+    ok(ot_addr_parse("127.0.0.1:0", &addr, NULL) == OT_OK &&
+           ot_sock_listen(&addr, 16, &lfd, NULL) == OT_OK &&
+           ot_http_server_listen(f.server, lfd, NULL, NULL) == OT_OK,
+       "listening");
+    addr.port = ot_sock_port(lfd);
+    ot_sock_install(&scarce);
+    accepts_left = 2;
+    ok(ot_sock_connect(&addr, 1000000, &c, NULL) == OT_OK, "a client comes");
+    ot_sock_nonblock(c, true);
+    put(&f, c, "GET /none HTTP/1.1\r\n" H "\r\n");
+    ot_str s = take(&f, c, &eof);
+    ot_http_stats stats;
+    ot_http_server_stats(f.server, &stats);
+    ok(eof && ot_has_prefix(s.data, "HTTP/1.1 503") && stats.refused_fds == 1 && f.handled == 0,
+       "without descriptors it is told so");
+    ot_str_done(&s);
+    close(c);
+    ot_sock_install(NULL);
+    ok(ot_sock_connect(&addr, 1000000, &c, NULL) == OT_OK, "another comes");
+    ot_sock_nonblock(c, true);
+    for (int i = 0; i < 300 && f.handled == 0;
+         i++) { /* accepting may pause for a tenth of a second */
+        put(&f, c, i == 0 ? "GET /none HTTP/1.1\r\n" H "\r\n" : "");
+        (void)!ot_loop_turn(f.loop, 10, NULL);
+    }
+    is_int(f.handled, 1, "when there are some again it is served");
+    close(c);
     stop(&f);
     close(lfd);
 }
@@ -286,7 +346,7 @@ static void test_failing_memory(void)
         int p[2];
         ot_mem_fail_nth(nth);
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, p) == 0) {
-            if (ot_http_server_adopt(f.server, p[0], NULL) != OT_OK) {
+            if (ot_http_server_adopt(f.server, p[0], NULL, NULL) != OT_OK) {
                 close(p[0]);
             }
             put(&f, p[1], "POST /big HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc");
@@ -312,6 +372,7 @@ int main(void)
     test_slow();
     test_drain();
     test_caps();
+    test_no_descriptors();
     test_short_io();
     test_no_allocation();
     test_failing_memory();
