@@ -187,7 +187,8 @@ static bool submit(h2_stream *st, const ot_http_answer *a, const head *h)
     nv[n] = fixed("date", date);
     nv[n++].valuelen = date_len;
     for (size_t i = 0; i < a->n_fields; i++) {
-        nv[n++] = field(a->fields[i].name, a->fields[i].value);
+        nv[n] = field(a->fields[i].name, a->fields[i].value);
+        nv[n++].flags |= i < a->n_unique ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
     }
     for (size_t i = 0; i < n_trailers; i++) {
         nv[n++] = field(a->trailers[i].name, a->trailers[i].value);

@@ -141,6 +141,8 @@ struct ot_http_answer {
     const char *type; /* Content-Type; NULL: none */
     const ot_http_field *fields;
     size_t n_fields;
+    size_t n_unique; /* the first so many of them have values that do not come again: HTTP/2 keeps
+                        them out of the table that the next heads refer to */
     const struct iovec *body;
     size_t n_body;                 /* pieces, any number */
     const ot_http_field *trailers; /* HTTP/2 only; dropped over HTTP/1 */
