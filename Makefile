@@ -88,6 +88,15 @@ $(BUILD)/page/assets.o: $(BUILD)/page/assets.c src/api/page.h
 	$(CC) $(ALL_CFLAGS) -c $< -o $@
 $(BUILD)/lib/api.a: $(BUILD)/page/assets.o
 
+# What the messages of gRPC are, for server reflection.
+$(BUILD)/protos/protos.c: tools/protoset.py $(shell find proto -name '*.proto')
+	@mkdir -p $(@D)
+	@python3 tools/protoset.py proto $@
+	@touch $@
+$(BUILD)/protos/protos.o: $(BUILD)/protos/protos.c src/serve/protos.h
+	$(CC) $(ALL_CFLAGS) -c $< -o $@
+$(BUILD)/lib/serve.a: $(BUILD)/protos/protos.o
+
 $(BUILD)/overtake: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/*.c)) $(ARCHIVES)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $(filter %.o,$^) \
 	    $(foreach m,$(MODULES),$(BUILD)/lib/$(m).a) $(LIBS)

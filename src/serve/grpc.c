@@ -8,9 +8,7 @@
 #define TYPE "application/grpc"
 
 const ot_grpc_service *const ot_grpc_services[] = {
-    &ot_grpc_inference,
-    &ot_grpc_health,
-    NULL,
+    &ot_grpc_inference, &ot_grpc_health, &ot_grpc_reflection, &ot_grpc_reflection_alpha, NULL,
 };
 
 /* ---- which method */

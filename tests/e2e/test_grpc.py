@@ -270,3 +270,161 @@ def test_compressed(channel):
     for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate):
         got, _ = infer(channel, q, compression=compression)
         assert list(got.outputs[0].shape) == [500, 2]
+
+
+def test_message_limit(tmp_path, serve):
+    """--body-max is of a message: exactly as much is taken, one byte more is refused, in a stream too."""
+    limit = 100_000
+    r.write_raw(tmp_path / "models" / "m", r.linear(np.ones((4, 2))))
+    s = serve(tmp_path / "models", "--body-max", limit)
+    with grpc.insecure_channel(s.address) as channel:
+        def sized(n):
+            q = ask(np.zeros(((n - 200) // 16, 4)))
+            q.id = "i"
+            q.id = "i" * (n - q.ByteSize() + 1 - (1 if n - q.ByteSize() > 126 else 0))
+            assert q.ByteSize() == n
+            return q
+        infer(channel, sized(limit))
+        for compression in (None, grpc.Compression.Gzip):
+            error = refused(channel, body=sized(limit + 1).SerializeToString(), compression=compression)
+            assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED, error
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        answers = stub.ModelStreamInfer(iter([sized(limit), ask(), sized(limit + 1), ask()]))
+        assert next(answers).infer_response.outputs and next(answers).infer_response.outputs
+        with pytest.raises(grpc.RpcError) as e:
+            next(answers)
+        assert e.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and str(limit) in e.value.details()
+
+
+def test_full_queue(tmp_path, serve):
+    """RESOURCE_EXHAUSTED says when to come again, as google.rpc.RetryInfo."""
+    r.make_bundle(tmp_path / "models" / "m", r.linear(np.ones((4, 2)), delay_us=100_000), golden=ROWS,
+                  batch=0)
+    s = serve(tmp_path / "models", "--workers", 1, "--pool-threads", 1, "--queue", 2)
+    with grpc.insecure_channel(s.address) as channel:
+        fn = channel.unary_unary(METHOD)
+        calls = [fn.future(ask().SerializeToString(), timeout=r.PATIENCE) for _ in range(30)]
+        full = [c for c in calls if c.code() != grpc.StatusCode.OK]
+        assert 0 < len(full) < 30 and {c.code() for c in full} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        trailers = dict(full[0].trailing_metadata())
+        assert int(trailers["grpc-retry-pushback-ms"]) >= 1000
+        details = trailers["grpc-status-details-bin"]
+        assert b"type.googleapis.com/google.rpc.RetryInfo" in details and details.startswith(b"\x08\x08\x12")
+
+
+def test_deadline(tmp_path, serve):
+    """grpc-timeout is the server's deadline too: who waits too long is refused and not run."""
+    r.make_bundle(tmp_path / "models" / "m", r.linear(np.ones((4, 2)), delay_us=200_000), golden=ROWS,
+                  batch=0)
+    s = serve(tmp_path / "models", "--workers", 1, "--pool-threads", 1)
+    with grpc.insecure_channel(s.address) as channel:
+        fn = channel.unary_unary(METHOD)
+        calls = [fn.future(ask().SerializeToString(), timeout=0.5) for _ in range(20)]
+        codes = [c.code().name for c in calls]
+        assert "OK" in codes and set(codes) <= {"OK", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
+        assert codes.count("OK") < 5
+        error = refused(channel, body=ask().SerializeToString(), metadata=[("overtake-deadline-ms", "x")])
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    stats = s.get("/v2/models/m/stats")["model_stats"][0]
+    assert stats["execution_count"] < 10
+
+
+# ---- health and reflection
+
+
+def test_health(tmp_path, serve):
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    r.write_raw(tmp_path / "models" / "m", r.linear(np.ones((4, 2))))
+    s = serve(tmp_path / "models")
+    with grpc.insecure_channel(s.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        serving, gone = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+        def check(name):
+            return stub.Check(health_pb2.HealthCheckRequest(service=name)).status
+        for name in ("", "inference.GRPCInferenceService", "m"):
+            assert check(name) == serving
+        with pytest.raises(grpc.RpcError) as e:
+            check("nothing")
+        assert e.value.code() == grpc.StatusCode.NOT_FOUND and "'nothing'" in e.value.details()
+        listed = stub.List(health_pb2.HealthListRequest()).statuses
+        assert listed[""].status == listed["m"].status == serving and "grpc.health.v1.Health" in listed
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service="m"))
+        nobody = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"))
+        assert next(watch).status == serving and next(nobody).status == gone
+        nobody.cancel()
+        s.post("/v2/repository/models/m/unload")
+        assert next(watch).status == gone
+        s.post("/v2/repository/models/m/load")
+        assert next(watch).status == serving
+        whole = stub.Watch(health_pb2.HealthCheckRequest(service=""))
+        assert next(whole).status == serving
+        idle = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(iter(queue.Queue().get, None))
+        s.stop()
+        assert next(whole).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        for stream in (whole, watch, idle):
+            with pytest.raises(grpc.RpcError) as e:
+                while True:
+                    next(stream)
+            assert e.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_reflection(channel):
+    """All that a tool needs to call a method that it was not compiled with; and our files say what
+    tritonclient's do."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    from grpc_health.v1 import health_pb2
+    from grpc_reflection.v1alpha import proto_reflection_descriptor_database as database
+    from grpc_reflection.v1alpha import reflection_pb2
+
+    db = database.ProtoReflectionDescriptorDatabase(channel)
+    names = set(db.get_services())
+    assert {"inference.GRPCInferenceService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+            "grpc.reflection.v1alpha.ServerReflection"} <= names
+    pool = descriptor_pool.DescriptorPool(db)
+    for name in names:
+        assert pool.FindServiceByName(name).methods
+    service = pool.FindServiceByName("inference.GRPCInferenceService")
+    method = service.methods_by_name["ModelInfer"]
+    q = message_factory.GetMessageClass(method.input_type)()
+    q.ParseFromString(ask().SerializeToString())
+    data, _ = call(channel, body=q.SerializeToString())
+    answer = message_factory.GetMessageClass(method.output_type)()
+    answer.ParseFromString(data)
+    assert answer.outputs[0].name == "y"
+
+    def bare(file):
+        f = descriptor_pb2.FileDescriptorProto()
+        file.CopyToProto(f)
+        for m in f.service[0].method:
+            m.ClearField("options")
+        return f.message_type, f.service, f.enum_type
+    for ours, theirs in ((service.file, pb.DESCRIPTOR),
+                         (pool.FindServiceByName("grpc.health.v1.Health").file, health_pb2.DESCRIPTOR)):
+        assert list(map(str, bare(ours)[0])) == list(map(str, bare(theirs)[0]))
+        assert sorted(m.name for m in bare(ours)[1][0].method) == sorted(m.name for m in bare(theirs)[1][0].method)
+    config = {f.name: f.number for f in pool.FindMessageTypeByName("inference.ModelConfig").fields}
+    theirs = triton.model_config_pb2.ModelConfig.DESCRIPTOR.fields_by_name
+    assert all(theirs[name].number == number for name, number in config.items())
+
+    # The newer version, and what is not there.
+    ask_v1 = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                                   request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+                                   response_deserializer=reflection_pb2.ServerReflectionResponse.FromString)
+    R = reflection_pb2.ServerReflectionRequest
+    got = list(ask_v1(iter([R(list_services="*", host="h"), R(file_by_filename="model_config.proto"),
+                            R(file_containing_symbol="inference.GRPCInferenceService.ModelInfer"),
+                            R(file_containing_symbol="no.Such"), R(file_by_filename="no.proto"),
+                            R(all_extension_numbers_of_type="inference.ModelInferRequest"),
+                            R(file_containing_extension=reflection_pb2.ExtensionRequest(containing_type="a"))])))
+    assert {s.name for s in got[0].list_services_response.service} == names
+    assert got[0].valid_host == "h" and got[0].original_request.list_services == "*"
+    assert len(got[1].file_descriptor_response.file_descriptor_proto) == 1
+    assert len(got[2].file_descriptor_response.file_descriptor_proto) == 2
+    assert [g.error_response.error_code for g in got[3:5]] == [5, 5]
+    assert got[5].all_extension_numbers_response.base_type_name == "inference.ModelInferRequest"
+    assert got[6].error_response.error_code == 5
+    with pytest.raises(grpc.RpcError) as e:
+        list(ask_v1(iter([R()])))
+    assert e.value.code() == grpc.StatusCode.INVALID_ARGUMENT
