@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define OVERTAKE_ABI_MAJOR 1u
-#define OVERTAKE_ABI_MINOR 0u
+#define OVERTAKE_ABI_MINOR 1u
 
 #define OVERTAKE_RANK_MAX 8
 #define OVERTAKE_ERROR_MAX 512 /* bytes of a message with its NUL */
@@ -257,7 +257,7 @@ typedef struct overtake_load {
     uint32_t threads;    /* compute threads that a run may use, the calling one included; >= 1 */
     int32_t device_kind; /* OVERTAKE_MEM_HOST: the CPU */
     int32_t device_id;
-    uint32_t reserved32;
+    uint32_t quick; /* 1: as soon as it can answer, though slower than it could (since minor 1) */
 } overtake_load;
 
 /* What was loaded. Pointers live as long as the model. */
@@ -271,6 +271,8 @@ typedef struct overtake_model_info {
     uint32_t max_in_flight; /* submissions an instance takes before the first one's end; >= 1 */
     uint64_t memory_bytes;  /* estimate: what the model holds */
     uint64_t instance_memory_bytes; /* estimate: what each instance adds */
+    /* Since minor 1. 1: it was loaded quickly; loaded without `quick` it would run faster. */
+    uint32_t quick, reserved32;
 } overtake_model_info;
 
 /* The runtime behind the plug-in. Static storage, or as long as the process. */

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 const overtake_host *null_host;
 
@@ -102,6 +103,13 @@ static int32_t load_model(const overtake_load *load, overtake_model **model_out,
         unload(m);
         return rc;
     }
+    if (m->load_us > 0) {
+        m->quick = OVERTAKE_HAS(load, overtake_load, quick) && load->quick != 0;
+        if (!m->quick) {
+            struct timespec t = {m->load_us / 1000000, m->load_us % 1000000 * 1000};
+            nanosleep(&t, NULL);
+        }
+    }
     *model_out = m;
     return OVERTAKE_OK;
 }
@@ -118,6 +126,7 @@ static int32_t info(const overtake_model *m, overtake_model_info *out, overtake_
         .batch_axis = 0,
         .max_in_flight = m->how.late ? NULL_IN_FLIGHT : 1,
         .memory_bytes = sizeof *m + (uint64_t)(m->n_weights + m->n_bias) * sizeof(float),
+        .quick = m->quick,
     };
     for (uint32_t i = 0; i < m->n_inputs; i++) {
         if (m->inputs[i].rank == 0 || m->inputs[i].dims[0] != -1) {

@@ -7,13 +7,15 @@
  *      "weights": [[...], ...],    linear: 4 rows of 2
  *      "bias": [...],              linear, optional
  *      "softmax": true,            linear, optional
- *      "late": false, "delay_us": 0, "responses": 1, "fail_every": 0, "fail_on_nan": false}
+ *      "load_us": 0, "late": false, "delay_us": 0, "responses": 1, "fail_every": 0,
+ *      "fail_on_nan": false}
  *
  *   identity  outputs are the inputs, one for one, of any type
  *   sum       FP32 [-1, ...] -> FP32 [-1] or [-1,1], the sum of each row
  *   linear    FP32 [-1,n] -> FP32 [-1,m]; a second output INT64 [-1] is the index of the largest
  *   center    FP32 -> FP32 of the same shape, less the mean of each column: its rows depend on each
  *             other, so it must not be batched, and the golden check finds that out
+ *   load_us          loading takes that long, but for a quick one
  *   late, delay_us   answers after that time, from a thread of the plug-in when late
  *   responses        each run is answered that many times, the last one final
  *   fail_every       every k-th run of the model fails
@@ -58,6 +60,8 @@ struct overtake_model {
     float *weights; /* (n,m) */
     float *bias;    /* (m) or NULL */
     int64_t n_weights, n_bias;
+    int64_t load_us;
+    bool quick;
     null_behaviour how;
     atomic_ullong runs; /* for fail_every */
 };

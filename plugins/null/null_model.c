@@ -181,6 +181,8 @@ static void read_key(pj *j, const char *key, overtake_model *m)
         pj_bool(j, &m->softmax);
     } else if (strcmp(key, "weights") == 0) {
         read_floats(j, &m->weights, &m->n_weights);
+    } else if (strcmp(key, "load_us") == 0) {
+        pj_int(j, 0, NULL_DELAY_US_MAX, &m->load_us);
     } else if (strcmp(key, "bias") == 0) {
         read_floats(j, &m->bias, &m->n_bias);
     } else if (!read_behaviour(j, key, &m->how)) {

@@ -32,7 +32,7 @@ struct overtake_model {
     char *path;
     ort_session_options *options;
     ort_session *session; /* the shared one, or the first instance's */
-    bool per_instance;
+    bool per_instance, quick;
     /* Synchronization: atomic. The first instance of a per-instance model takes `session`. */
     atomic_bool session_taken;
     uint64_t file_bytes;

@@ -40,7 +40,7 @@ typedef const ort_api_base *ort_get_api_base_fn(void);
 
 enum { ORT_LOG_WARNING = 2, ORT_LOG_ERROR = 3, ORT_LOG_FATAL = 4 };
 enum { ORT_SEQUENTIAL = 0 };
-enum { ORT_OPTIMIZE_ALL = 99 };
+enum { ORT_OPTIMIZE_NONE = 0, ORT_OPTIMIZE_ALL = 99 };
 enum { ORT_DEVICE_ALLOCATOR = 0, ORT_ARENA_ALLOCATOR = 1 };
 enum { ORT_MEM_DEFAULT = 0 };
 enum { ORT_TYPE_TENSOR = 1, ORT_TYPE_SEQUENCE = 2, ORT_TYPE_MAP = 3 }; /* ONNXType */

@@ -85,6 +85,16 @@ static int32_t read_options(const char *json, options *o, overtake_error *err)
         }                                                                                          \
     } while (0)
 
+/* As soon as it can run: the graph as it is and the weights where they were read, without the
+ * optimisations and packed copies that take most of the time of loading a large model. */
+static int32_t make_quick(overtake_model *m, overtake_error *err)
+{
+    const char *what = "session options";
+    TRY_ORT(ort.api.SetSessionGraphOptimizationLevel(m->options, ORT_OPTIMIZE_NONE));
+    TRY_ORT(ort.api.AddSessionConfigEntry(m->options, "session.disable_prepacking", "1"));
+    return OVERTAKE_OK;
+}
+
 static int32_t make_options(overtake_model *m, const options *o, uint32_t threads,
                             overtake_error *err)
 {
@@ -101,7 +111,7 @@ static int32_t make_options(overtake_model *m, const options *o, uint32_t thread
     if (!o->arena) {
         TRY_ORT(ort.api.DisableCpuMemArena(m->options));
     }
-    return OVERTAKE_OK;
+    return m->quick ? make_quick(m, err) : OVERTAKE_OK;
 }
 
 /* ---- signature */
@@ -264,6 +274,7 @@ static int32_t load_into(overtake_model *m, const overtake_load *load, overtake_
     m->file_bytes = file_size(m->path);
     m->per_instance = o.sessions == SESSIONS_PER_INSTANCE ||
                       (o.sessions == SESSIONS_AUTO && m->file_bytes <= ORT_SMALL_MODEL);
+    m->quick = !m->per_instance && OVERTAKE_HAS(load, overtake_load, quick) && load->quick != 0;
     if ((rc = make_options(m, &o, load->threads, err)) != OVERTAKE_OK ||
         (rc = ort_check(ort.api.CreateSession(ort.env, m->path, m->options, &m->session), err,
                         "not a model that ONNX Runtime loads")) != OVERTAKE_OK) {
@@ -332,6 +343,7 @@ int32_t ort_model_info(const overtake_model *m, overtake_model_info *out, overta
         .max_in_flight = 1,
         .memory_bytes = 2 * m->file_bytes,
         .instance_memory_bytes = m->per_instance ? 2 * m->file_bytes : 0,
+        .quick = m->quick,
     };
     memcpy(out, &all, out->struct_size < sizeof all ? out->struct_size : sizeof all);
     return OVERTAKE_OK;

@@ -101,6 +101,7 @@ static ot_rc read_info(ot_model *m, const char *format, const char *version, ot_
     info->capabilities = m->plugin->capabilities;
     info->memory_bytes = from.memory_bytes;
     info->instance_memory_bytes = from.instance_memory_bytes;
+    info->quick = from.quick != 0;
     return info->runtime_version != NULL ? OT_OK
                                          : ot_fail(err, OT_EXHAUSTED, "model: out of memory");
 }
@@ -114,6 +115,7 @@ static overtake_load load_of(const ot_model_place *place, const ot_model_options
         .options_json = opts != NULL && opts->options_json != NULL ? opts->options_json : "{}",
         .threads = opts != NULL ? OT_MIN(OT_MAX(opts->threads, 1u), THREADS_MAX) : 1,
         .device_kind = OVERTAKE_MEM_HOST,
+        .quick = opts != NULL && opts->quick,
     };
 }
 

@@ -69,6 +69,7 @@ ot_rc ot_runtime_detect(ot_runtime *rt, const char *path, const char **format_ou
 typedef struct ot_model_options {
     unsigned threads;         /* compute threads a run may use, the caller's included; 0 means 1 */
     const char *options_json; /* the plug-in's own options, a JSON object; NULL means {} */
+    bool quick;               /* so that it answers soon, though slower than it could */
 } ot_model_options;
 
 typedef struct ot_model_info {
@@ -80,6 +81,7 @@ typedef struct ot_model_info {
     unsigned max_in_flight; /* submissions an instance takes at a time; 1 for inline runtimes */
     uint64_t capabilities;  /* OVERTAKE_CAP_* */
     uint64_t memory_bytes, instance_memory_bytes; /* estimates */
+    bool quick; /* it was loaded quickly, and would run faster if it were loaded again without */
 } ot_model_info;
 
 /* Loads a model; may take seconds: call it from a control thread. `format` NULL means detect.

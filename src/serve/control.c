@@ -317,9 +317,14 @@ static void on_loaded(void *arg)
         e->variant = load->variant;
         e->variant->on_idle = ot_control_variant_idle;
         e->variant->on_idle_arg = c;
-        ot_info("serve", "%s: %s@%" PRIu64 " loaded in %.1f ms%s%s", e->deployment, e->model,
-                e->version, (double)e->variant->load_us / 1000,
-                e->variant->note[0] != '\0' ? "; " : "", e->variant->note);
+        const ot_variant *v = e->variant;
+        ot_info("serve",
+                "%s: %s@%" PRIu64 " loaded in %.1f ms (fetching %.1f, session %.1f, golden answers "
+                "%.1f, measuring and first runs %.1f)%s%s",
+                e->deployment, e->model, e->version, (double)v->load_us.all / 1000,
+                (double)v->load_us.fetch / 1000, (double)v->load_us.session / 1000,
+                (double)v->load_us.golden / 1000, (double)v->load_us.warm_up / 1000,
+                v->note[0] != '\0' ? "; " : "", v->note);
     } else {
         e->state = OT_ENTRY_FAILED;
         snprintf(e->error, sizeof e->error, "%s", load->err.msg);

@@ -47,8 +47,7 @@ void ot_describe_model(const ot_dep *d, const ot_variant *v, ot_str *out)
     for (size_t i = 0; i < d->n_arms; i++) {
         ot_str_addf(out, "%s\"%s\"", i > 0 ? "," : "", d->arms[i].variant->version_text);
     }
-    const ot_model_info *info = ot_model_info_of(v->loaded);
-    ot_str_addf(out, "],\"platform\":\"%s_%s\"", info->plugin, info->format);
+    ot_str_addf(out, "],\"platform\":\"%s_%s\"", v->info.plugin, v->info.format);
     add_specs(out, "inputs", v->sig.inputs, v->sig.n_inputs);
     add_specs(out, "outputs", v->sig.outputs, v->sig.n_outputs);
     ot_str_addf(out, ",\"parameters\":{\"verified\":%s,\"batch\":%" PRId64,
@@ -80,13 +79,12 @@ static void add_config_tensors(ot_str *out, const char *what, const ot_tensor_sp
 
 void ot_describe_config(const ot_dep *d, const ot_variant *v, ot_str *out)
 {
-    const ot_model_info *info = ot_model_info_of(v->loaded);
     int64_t batch = ot_variant_merge_max(v);
     int from = v->rows_known && batch > 1 ? 1 : 0;
     ot_str_addf(out,
                 "{\"name\":\"%s\",\"platform\":\"%s_%s\",\"backend\":\"%s\",\"runtime_version\":",
-                d->name, info->plugin, info->format, info->plugin);
-    add_text(out, info->runtime_version != NULL ? info->runtime_version : "");
+                d->name, v->info.plugin, v->info.format, v->info.plugin);
+    add_text(out, v->info.runtime_version);
     ot_str_addf(out, ",\"max_batch_size\":%" PRId64, from == 1 ? batch : 0);
     add_config_tensors(out, "input", v->sig.inputs, v->sig.n_inputs, from);
     add_config_tensors(out, "output", v->sig.outputs, v->sig.n_outputs, from);

@@ -284,8 +284,8 @@ static ot_rc gather_copy(ot_exec *x, const ot_variant *v, ot_call *const *calls,
 static ot_rc gather(ot_exec *x, const ot_variant *v, ot_call *const *calls, size_t n, int64_t rows,
                     ot_error *err)
 {
-    bool scatter = (ot_model_info_of(v->loaded)->capabilities & (UINT64_C(1) << 0)) != 0 &&
-                   n * v->sig.n_inputs <= x->segments_cap;
+    bool scatter =
+        (v->info.capabilities & (UINT64_C(1) << 0)) != 0 && n * v->sig.n_inputs <= x->segments_cap;
     ot_segment *seg = x->segments;
     for (size_t i = 0; i < v->sig.n_inputs; i++) {
         ot_run_input *in = &x->inputs[i];

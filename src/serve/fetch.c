@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -76,18 +77,88 @@ static ot_rc stage(ot_disk *disk, const char *blobs, const char *hex, const char
     return OT_OK;
 }
 
+/* ---- what was verified is remembered */
+
+#define SEAL ".seal"
+
+static ot_rc add_file(ot_disk *disk, const char *dir, const char *rel, ot_str *out, ot_error *err)
+{
+    char path[OT_PATH_MAX];
+    ot_stat st;
+    OT_TRY(ot_path_join(path, dir, rel, err));
+    OT_TRY(disk->ops->stat(disk, path, &st, err));
+    ot_str_addf(out, "%" PRIu64 " %" PRIu64 " %" PRId64 " %s\n", st.inode, st.size, st.ctime_us,
+                rel);
+    return OT_OK;
+}
+
+/* Inode, size and change time of each file: while they are the same nobody has written there, for
+ * the directory is ours alone and a change time cannot be set. */
+static ot_rc seal_text(ot_disk *disk, const ot_bundle *b, ot_str *out, ot_error *err)
+{
+    OT_TRY(add_file(disk, b->dir, OT_MANIFEST_FILE, out, err));
+    for (size_t i = 0; i < b->manifest.n_files; i++) {
+        OT_TRY(add_file(disk, b->dir, b->manifest.files[i].path, out, err));
+    }
+    return out->failed ? ot_fail(err, OT_EXHAUSTED, "fetch: out of memory") : OT_OK;
+}
+
+static bool is_sealed(ot_disk *disk, const ot_bundle *b, const char *seal)
+{
+    OT_AUTO(ot_str_done) ot_str now = OT_STR_INIT;
+    OT_AUTO(ot_str_done) ot_str then = OT_STR_INIT;
+    return seal_text(disk, b, &now, NULL) == OT_OK &&
+           ot_disk_read_all(disk, seal, OT_MANIFEST_BYTES_MAX, &then, NULL) == OT_OK &&
+           now.len == then.len && memcmp(now.data, then.data, now.len) == 0;
+}
+
+/* A seal that is cut off or was not written costs a verification next time, no more. */
+static void write_seal(ot_disk *disk, const ot_bundle *b, const char *seal)
+{
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    ot_error err;
+    ot_file *f = NULL;
+    ot_rc rc = seal_text(disk, b, &text, &err);
+    if (rc == OT_OK) {
+        rc = disk->ops->open(disk, seal, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_TRUNC, 0600, &f,
+                             &err);
+    }
+    if (rc == OT_OK) {
+        rc = f->ops->pwrite(f, text.data, text.len, 0, &err);
+    }
+    ot_file_close(f);
+    if (rc != OT_OK) {
+        ot_warn("serve", "bundle %s will be verified again: %s", b->dir, err.msg);
+    }
+}
+
+/* The bundle that the cache has, verified now or before. */
+static ot_rc open_cached(ot_disk *disk, const char *dir, const char *seal, const ot_digest *want,
+                         ot_bundle *b_out, ot_error *err)
+{
+    OT_TRY(ot_bundle_open(disk, dir, OT_BUNDLE_TRUST_CONTENT, want, b_out, err));
+    if (is_sealed(disk, b_out, seal)) {
+        return OT_OK;
+    }
+    ot_bundle_done(b_out);
+    OT_TRY(ot_bundle_open(disk, dir, 0, want, b_out, err));
+    write_seal(disk, b_out, seal);
+    return OT_OK;
+}
+
 ot_rc ot_fetch_bundle(ot_disk *disk, const char *blobs, const char *cache, const char *hex,
                       ot_bundle *b_out, ot_error *err)
 {
-    char dir[OT_PATH_MAX], temporary[OT_PATH_MAX], name[112];
+    char dir[OT_PATH_MAX], seal[OT_PATH_MAX], temporary[OT_PATH_MAX], name[112];
     ot_digest want;
     if (!ot_digest_parse(hex, &want)) {
         return ot_fail(err, OT_INVALID, "'%.80s' is not a SHA-256 in hex", hex);
     }
     OT_TRY(ot_path_join(dir, cache, hex, err));
+    snprintf(name, sizeof name, "%s" SEAL, hex);
+    OT_TRY(ot_path_join(seal, cache, name, err));
     if (ot_disk_exists(disk, dir)) {
-        /* It was verified when it came; the directory is ours alone. */
-        if (ot_bundle_open(disk, dir, OT_BUNDLE_TRUST_CONTENT, &want, b_out, err) == OT_OK) {
+        if (open_cached(disk, dir, seal, &want, b_out, err) == OT_OK) {
             return OT_OK;
         }
         ot_warn("serve", "fetched again: %s", err->msg);
@@ -117,7 +188,9 @@ ot_rc ot_fetch_bundle(ot_disk *disk, const char *blobs, const char *cache, const
         (void)ignored;
         return ot_error_prefix(err, rc, "bundle %.12s", hex);
     }
-    return ot_bundle_open(disk, dir, OT_BUNDLE_TRUST_CONTENT, &want, b_out, err);
+    OT_TRY(ot_bundle_open(disk, dir, OT_BUNDLE_TRUST_CONTENT, &want, b_out, err));
+    write_seal(disk, b_out, seal);
+    return OT_OK;
 }
 
 typedef struct prune {
@@ -131,8 +204,9 @@ static ot_rc prune_entry(void *arg, const char *name, ot_error *err)
 {
     prune *p = arg;
     char path[OT_PATH_MAX];
+    size_t n = strlen(name) - (ot_has_suffix(name, SEAL) ? strlen(SEAL) : 0);
     for (size_t i = 0; i < p->n; i++) {
-        if (strcmp(p->keep[i], name) == 0) {
+        if (strlen(p->keep[i]) == n && memcmp(p->keep[i], name, n) == 0) {
             return OT_OK;
         }
     }

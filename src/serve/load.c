@@ -28,6 +28,7 @@ void ot_load_free(ot_load *load)
     if (load != NULL) {
         ot_free(load->path);
         ot_free(load->blobs);
+        ot_golden_done(&load->golden);
         ot_free(load);
     }
 }
@@ -88,6 +89,20 @@ static ot_rc signature_of_bundle(ot_variant *v, const ot_bundle *b, ot_error *er
     return OT_OK;
 }
 
+/* Beside the signature, which it shares its memory with. */
+static ot_rc keep_info(ot_variant *v, ot_error *err)
+{
+    const ot_model_info *info = ot_model_info_of(v->loaded);
+    v->info.plugin = ot_arena_strdup(&v->sig.arena, info->plugin);
+    v->info.format = ot_arena_strdup(&v->sig.arena, info->format);
+    v->info.runtime_version = ot_arena_strdup(&v->sig.arena, info->runtime_version);
+    v->info.capabilities = info->capabilities;
+    v->info.quick = info->quick;
+    return v->info.plugin != NULL && v->info.format != NULL && v->info.runtime_version != NULL
+               ? OT_OK
+               : ot_fail(err, OT_EXHAUSTED, "model: out of memory");
+}
+
 static ot_rc check_signature(ot_variant *v, ot_error *err)
 {
     if (v->sig.n_inputs < 1 || v->sig.n_inputs > OT_RUNTIME_INPUTS_MAX || v->sig.n_outputs < 1 ||
@@ -102,7 +117,7 @@ static ot_rc check_signature(ot_variant *v, ot_error *err)
             v->dynamic |= v->sig.inputs[i].dims[k] < 0;
         }
     }
-    return OT_OK;
+    return keep_info(v, err);
 }
 
 /* ---- counting */
@@ -133,8 +148,20 @@ static ot_rc prepare_counts(ot_serve *s, ot_variant *v, const ot_bundle *b, ot_e
 
 /* ---- loading */
 
+static ot_rc load_model(ot_serve *s, ot_variant *v, const char *format, const char *path,
+                        bool quick, ot_error *err)
+{
+    ot_model_options options = {.threads = 1, .quick = quick};
+    uint64_t start = ot_clock_mono_ns();
+    OT_TRY(ot_model_load(s->runtime, format, path, &options, &v->loaded, err));
+    v->load_us.session = (ot_clock_mono_ns() - start) / 1000;
+    return OT_OK;
+}
+
+/* The model is asked for quickly where golden answers can tell that the better session that follows
+ * is right too; `refine` is then what has to be done for it. */
 static ot_rc load_bundle(ot_serve *s, ot_variant *v, const ot_bundle *b, bool must_verify,
-                         ot_error *err)
+                         ot_load **refine, ot_error *err)
 {
     char path[OT_PATH_MAX];
     OT_AUTO(ot_golden_done) ot_golden golden = {0};
@@ -150,31 +177,41 @@ static ot_rc load_bundle(ot_serve *s, ot_variant *v, const ot_bundle *b, bool mu
     if (rc != OT_OK && rc != OT_NOT_FOUND) {
         return rc;
     }
-    ot_model_options options = {.threads = 1};
-    OT_TRY(ot_model_load(s->runtime, b->manifest.format, path, &options, &v->loaded, err));
+    OT_TRY(load_model(s, v, b->manifest.format, path, has_golden, err));
     OT_TRY(signature_of_bundle(v, b, err));
     OT_TRY(check_signature(v, err));
     OT_TRY(prepare_counts(s, v, b, err));
-    return ot_variant_prove(s, v, has_golden ? &golden : NULL, err);
+    OT_TRY(ot_variant_prove(s, v, has_golden ? &golden : NULL, err));
+    ot_load *next = v->info.quick ? ot_calloc(1, sizeof *next) : NULL;
+    if (next != NULL) {
+        next->path = ot_strdup(path);
+        next->golden = golden;
+        golden = (ot_golden){0};
+        next->refine = ot_variant_ref(v);
+        *refine = next;
+    }
+    return OT_OK;
 }
 
 static ot_rc load_raw(ot_serve *s, ot_variant *v, const ot_detected *d, ot_error *err)
 {
-    ot_model_options options = {.threads = 1};
-    OT_TRY(ot_model_load(s->runtime, d->format, d->path, &options, &v->loaded, err));
+    OT_TRY(load_model(s, v, d->format, d->path, false, err));
     OT_TRY(signature_of_model(v, err));
     OT_TRY(check_signature(v, err));
     OT_TRY(prepare_counts(s, v, NULL, err));
     return ot_variant_prove(s, v, NULL, err);
 }
 
-static ot_rc load_from(ot_loader *l, const ot_load *load, ot_variant *v, ot_error *err)
+static ot_rc load_from(ot_loader *l, const ot_load *load, ot_variant *v, ot_load **refine,
+                       ot_error *err)
 {
     ot_serve *s = l->serve;
     OT_AUTO(ot_bundle_done) ot_bundle b = {0};
     if (load->path == NULL) {
+        uint64_t start = ot_clock_mono_ns();
         OT_TRY(ot_fetch_bundle(s->disk, load->blobs, l->cache, load->bundle, &b, err));
-        return load_bundle(s, v, &b, true, err);
+        v->load_us.fetch = (ot_clock_mono_ns() - start) / 1000;
+        return load_bundle(s, v, &b, true, refine, err);
     }
     ot_detected d;
     OT_TRY(ot_model_detect(s->disk, load->path, &d, err));
@@ -182,12 +219,14 @@ static ot_rc load_from(ot_loader *l, const ot_load *load, ot_variant *v, ot_erro
         return load_raw(s, v, &d, err);
     }
     OT_TRY(ot_bundle_open(s->disk, d.path, 0, NULL, &b, err));
-    return load_bundle(s, v, &b, false, err);
+    return load_bundle(s, v, &b, false, refine, err);
 }
 
-static void run_load(ot_loader *l, ot_load *load)
+/* What is to be done afterwards, or NULL. */
+static ot_load *run_load(ot_loader *l, ot_load *load)
 {
     ot_variant *v = NULL;
+    ot_load *refine = NULL;
     uint64_t start = ot_clock_mono_ns();
     load->rc = ot_variant_create(l->serve->n_workers, l->serve->n_slots, &v, &load->err);
     if (load->rc == OT_OK) {
@@ -195,14 +234,33 @@ static void run_load(ot_loader *l, ot_load *load)
         memcpy(v->model, load->model, sizeof v->model);
         v->version = load->version;
         snprintf(v->version_text, sizeof v->version_text, "%" PRIu64, load->version);
-        load->rc = load_from(l, load, v, &load->err);
+        load->rc = load_from(l, load, v, &refine, &load->err);
     }
     if (load->rc == OT_OK) {
-        v->load_us = (ot_clock_mono_ns() - start) / 1000;
+        v->load_us.all = (ot_clock_mono_ns() - start) / 1000;
         load->variant = v;
     } else {
         ot_variant_destroy(v);
     }
+    return refine;
+}
+
+static void run_refine(ot_loader *l, ot_load *load)
+{
+    ot_variant *v = load->refine;
+    ot_error err;
+    uint64_t start = ot_clock_mono_ns();
+    /* With the last other reference its use is over. */
+    if (load->path != NULL && atomic_load_explicit(&v->refs, memory_order_relaxed) > 1) {
+        if (ot_variant_refine(l->serve, v, load->path, &load->golden, &err) == OT_OK) {
+            ot_info("serve", "%s: %s@%s: the better session took over after %.1f ms", v->deployment,
+                    v->model, v->version_text, (double)(ot_clock_mono_ns() - start) / 1e6);
+        } else {
+            ot_warn("serve", "%s: %s@%s stays as it was loaded first, which is slower: %s",
+                    v->deployment, v->model, v->version_text, err.msg);
+        }
+    }
+    ot_variant_unref(v);
 }
 
 /* ---- the thread */
@@ -245,11 +303,21 @@ static void *loader_main(void *arg)
         if (load->unload != NULL) {
             ot_variant_destroy(load->unload);
             ot_load_free(load);
+        } else if (load->refine != NULL) {
+            if (stopping) {
+                ot_variant_unref(load->refine);
+            } else {
+                run_refine(l, load);
+            }
+            ot_load_free(load);
         } else if (stopping) {
             ot_load_free(load);
         } else {
-            run_load(l, load);
+            ot_load *refine = run_load(l, load);
             answer(l, load);
+            if (refine != NULL) {
+                ot_loader_add(l, refine);
+            }
         }
     }
 }

@@ -2,7 +2,9 @@
  *
  * A bundle is fetched by digest into the replica's cache and verified; the model is loaded, its
  * golden answers are run singly and batched, its runs are measured and every worker's instance is
- * warmed up. All of it on one thread at idle priority, which also unloads.
+ * warmed up. A large model comes quickly first, as its plug-in has it; when nothing else is to be
+ * done it is loaded as well as can be, checked again, and takes over. All of it on one thread at
+ * idle priority, which also unloads.
  *
  * Threads: ask from the control thread; results come on its loop. Lifetime: create, stop, destroy.
  */
@@ -29,7 +31,9 @@ typedef struct ot_load {
     ot_loop_fn *then;
     void *arg;
     struct ot_load *next;
-    ot_variant *unload; /* instead of all that: unload this one */
+    ot_variant *unload; /* instead of all that: unload this one, or */
+    ot_variant *refine; /* load this one better, from `path`; a reference */
+    ot_golden golden;   /* what it must answer */
 } ot_load;
 
 ot_rc ot_loader_create(ot_serve *s, ot_loader **loader_out, ot_error *err) OT_CHECKED;
@@ -51,5 +55,9 @@ void ot_fetch_prune(ot_disk *disk, const char *cache, const char *const *keep, s
  * and warming up. `golden` NULL: there are none. */
 ot_rc ot_variant_prove(ot_serve *s, ot_variant *v, const ot_golden *golden,
                        ot_error *err) OT_CHECKED;
+/* Loads a better session of a variant that was loaded quickly, and has it take over if it answers
+ * the golden cases as the variant may, singly and batched. */
+ot_rc ot_variant_refine(ot_serve *s, ot_variant *v, const char *path, const ot_golden *golden,
+                        ot_error *err) OT_CHECKED;
 
 #endif

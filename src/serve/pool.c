@@ -73,7 +73,7 @@ static ot_rc refuse(const ot_pool *p, const ot_admission *v, ot_call *call, ot_e
                        "%llu requests wait for model '%s'; the limit is %u: try again in %u s",
                        (unsigned long long)v->ahead, name, v->queue_max, call->retry_s);
     }
-    if (call->deadline_ns != 0 && v->wait_ns + v->run_ns > v->left_ns) {
+    if (call->deadline_ns != 0 && v->wait_ns + v->run_ns > v->left_ns - v->left_ns / 8) {
         return ot_fail(err, v->rc,
                        "the deadline would pass: %llu requests wait for model '%s', about %.1f ms, "
                        "and %.1f ms are left: try again in %u s",
@@ -113,17 +113,17 @@ ot_rc ot_pool_add(ot_pool *p, ot_call *call, ot_error *err)
 
 /* ---- runs */
 
-/* What nobody waits for any more is not run: its deadline has passed, or its client has gone while
+/* What nobody waits for any more is not run: it would end too late, or its client has gone while
  * others wait behind it. (A client that closed one direction only may still be there; where there
  * is time, it is answered.) Puts these behind the others and returns how many are to be run. */
-static size_t put_useless_last(ot_call **calls, size_t n, bool others_wait)
+static size_t put_useless_last(ot_call **calls, size_t n, uint64_t run_ns, bool others_wait)
 {
-    uint64_t now = ot_clock_mono_ns();
+    uint64_t end = ot_clock_mono_ns() + run_ns;
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
         ot_call *c = calls[i];
-        if (c->deadline_ns != 0 && now > c->deadline_ns) {
-            ot_call_fail(c, OT_TIMEOUT, "the deadline passed while the request waited");
+        if (c->deadline_ns != 0 && end > c->deadline_ns) {
+            ot_call_fail(c, OT_TIMEOUT, "the request waited until a run would end too late");
         } else if (others_wait && c->req->cancelled) {
             ot_call_fail(c, OT_CANCELLED, "the client went away while the request waited");
         } else {
@@ -136,7 +136,7 @@ static size_t put_useless_last(ot_call **calls, size_t n, bool others_wait)
 
 static void run_batch(pool_thread *t, const ot_lane_batch *b, ot_call **calls)
 {
-    size_t n = put_useless_last(calls, b->n, ot_queue_waiting(b->queue) > 0);
+    size_t n = put_useless_last(calls, b->n, b->predicted_ns, ot_queue_waiting(b->queue) > 0);
     if (n == 0) {
         return;
     }

@@ -118,14 +118,20 @@ static void probe_batches(ot_exec *x, ot_variant *v, ot_arena *arena)
     }
 }
 
+/* `model`: the variant's, or one that is to take over. */
+static ot_rc golden_of(const ot_variant *v, ot_model *model, const ot_golden *g,
+                       ot_golden_result *r, ot_error *err)
+{
+    OT_TRY(ot_golden_check(model, g->cases, g->n_cases, g->abs, g->rel, v->merge_max > 1 ? 0 : -1,
+                           v->merge_max, r, err));
+    return r->correct ? OT_OK
+                      : ot_fail(err, OT_DATA_LOSS, "the golden answers differ: %s", r->reason);
+}
+
 static ot_rc check_golden(ot_variant *v, const ot_golden *g, ot_error *err)
 {
     ot_golden_result r = {0};
-    OT_TRY(ot_golden_check(v->loaded, g->cases, g->n_cases, g->abs, g->rel,
-                           v->merge_max > 1 ? 0 : -1, v->merge_max, &r, err));
-    if (!r.correct) {
-        return ot_fail(err, OT_DATA_LOSS, "the golden answers differ: %s", r.reason);
-    }
+    OT_TRY(golden_of(v, v->loaded, g, &r, err));
     v->verified = true;
     if (v->merge_max > 1 && !r.batching) {
         /* Rows in one run disturb each other: also those of one request run one by one. */
@@ -161,10 +167,10 @@ static bool repeat_row(const ot_manifest *sig, const ot_tensor *row, int64_t n, 
     return true;
 }
 
-static bool measure_size(ot_exec *x, ot_variant *v, const ot_tensor *in, int64_t rows)
+static bool measure_size(ot_exec *x, ot_variant *v, const ot_tensor *in, int64_t rows, uint64_t end)
 {
     uint64_t best = 0;
-    for (int i = 0; i < MEASURE_REPEATS; i++) {
+    for (int i = 0; i == 0 || (i < MEASURE_REPEATS && ot_clock_mono_ns() < end); i++) {
         if (ot_exec_tensors(x, v, in, NULL) != OT_OK) {
             return false;
         }
@@ -178,14 +184,14 @@ static bool measure_size(ot_exec *x, ot_variant *v, const ot_tensor *in, int64_t
 static void measure(ot_exec *x, ot_variant *v, const ot_tensor *row, ot_arena *arena)
 {
     uint64_t end = ot_clock_mono_ns() + MEASURE_NS;
-    if (!measure_size(x, v, row, 1)) {
+    if (!measure_size(x, v, row, 1, end)) {
         note(v, "not measured", "it did not run on a sample row");
         return;
     }
     ot_tensor in[OT_RUNTIME_INPUTS_MAX];
     for (int64_t n = 2; n <= OT_MIN(v->merge_max, 64) && ot_clock_mono_ns() < end; n *= 2) {
         if (v->sig.n_inputs > OT_COUNT(in) || !repeat_row(&v->sig, row, n, in, arena) ||
-            !measure_size(x, v, in, n)) {
+            !measure_size(x, v, in, n, end)) {
             return;
         }
     }
@@ -224,6 +230,25 @@ static ot_tensor *golden_row(const ot_manifest *sig, const ot_golden *g, ot_aren
     return row;
 }
 
+ot_rc ot_variant_refine(ot_serve *s, ot_variant *v, const char *path, const ot_golden *golden,
+                        ot_error *err)
+{
+    ot_model_options options = {.threads = 1};
+    ot_model *model;
+    ot_golden_result r = {0};
+    OT_TRY(ot_model_load(s->runtime, v->info.format, path, &options, &model, err));
+    ot_rc rc = golden_of(v, model, golden, &r, err);
+    if (rc == OT_OK && v->merge_max > 1 && !r.batching) {
+        rc = ot_fail(err, OT_DATA_LOSS, "rows answered together differ: %s", r.reason);
+    }
+    if (rc != OT_OK) {
+        ot_model_unref(model);
+        return rc;
+    }
+    ot_variant_replace(v, model);
+    return OT_OK;
+}
+
 ot_rc ot_variant_prove(ot_serve *s, ot_variant *v, const ot_golden *golden, ot_error *err)
 {
     ot_exec *x = ot_alloc(sizeof *x);
@@ -231,6 +256,7 @@ ot_rc ot_variant_prove(ot_serve *s, ot_variant *v, const ot_golden *golden, ot_e
         return ot_fail(err, OT_EXHAUSTED, "out of memory");
     }
     ot_rc rc = ot_exec_init(x, ot_serve_loader_slot(s), err);
+    uint64_t start = ot_clock_mono_ns();
     ot_arena arena;
     ot_arena_init(&arena, 1u << 16, 8u * BATCH_BYTES_MAX);
     if (rc == OT_OK && golden != NULL) {
@@ -241,6 +267,7 @@ ot_rc ot_variant_prove(ot_serve *s, ot_variant *v, const ot_golden *golden, ot_e
             probe_batches(x, v, &arena);
         }
     }
+    uint64_t proved = ot_clock_mono_ns();
     if (rc == OT_OK) {
         ot_rng rng;
         ot_rng_seed(&rng, PROBE_SEED);
@@ -251,6 +278,8 @@ ot_rc ot_variant_prove(ot_serve *s, ot_variant *v, const ot_golden *golden, ot_e
             warm_up(s, x, v, row);
         }
     }
+    v->load_us.golden = (proved - start) / 1000;
+    v->load_us.warm_up = (ot_clock_mono_ns() - proved) / 1000;
     ot_exec_done(x);
     ot_free(x);
     ot_arena_done(&arena);

@@ -13,6 +13,7 @@ ot_rc ot_variant_create(unsigned n_workers, unsigned n_slots, ot_variant **v_out
     }
     atomic_init(&v->refs, 1);
     pthread_mutex_init(&v->drift_lock, NULL);
+    pthread_mutex_init(&v->model_lock, NULL);
     ot_manifest_init(&v->sig);
     v->n_workers = n_workers;
     v->n_slots = n_slots;
@@ -65,17 +66,46 @@ void ot_variant_destroy(ot_variant *v)
     ot_count_schema_done(&v->schema);
     ot_manifest_done(&v->sig);
     pthread_mutex_destroy(&v->drift_lock);
+    pthread_mutex_destroy(&v->model_lock);
     ot_free(v->slots);
     ot_free(v->shares);
     ot_free(v->path);
     ot_free(v);
 }
 
+void ot_variant_replace(ot_variant *v, ot_model *model)
+{
+    pthread_mutex_lock(&v->model_lock);
+    ot_model *old = v->loaded;
+    v->loaded = model;
+    atomic_fetch_add_explicit(&v->generation, 1, memory_order_release);
+    pthread_mutex_unlock(&v->model_lock);
+    ot_model_unref(old); /* its instances keep it until they are replaced */
+}
+
+/* The slot's first instance, or one of the session that took over. */
+static ot_rc make_instance(ot_variant *v, ot_slot *s, ot_error *err)
+{
+    ot_instance *made;
+    pthread_mutex_lock(&v->model_lock);
+    ot_rc rc = ot_instance_create(v->loaded, &made, err);
+    unsigned generation = atomic_load_explicit(&v->generation, memory_order_relaxed);
+    pthread_mutex_unlock(&v->model_lock);
+    if (rc != OT_OK) {
+        return rc;
+    }
+    ot_instance_destroy(s->instance);
+    s->instance = made;
+    s->generation = generation;
+    return OT_OK;
+}
+
 ot_rc ot_variant_instance(ot_variant *v, unsigned slot, ot_instance **inst_out, ot_error *err)
 {
     ot_slot *s = &v->slots[slot];
-    if (s->instance == NULL) {
-        OT_TRY(ot_instance_create(v->loaded, &s->instance, err));
+    if (s->instance == NULL ||
+        s->generation != atomic_load_explicit(&v->generation, memory_order_acquire)) {
+        OT_TRY(make_instance(v, s, err));
     }
     *inst_out = s->instance;
     return OT_OK;

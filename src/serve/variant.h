@@ -28,6 +28,7 @@ typedef void ot_variant_fn(void *arg, ot_variant *v);
 
 typedef struct ot_slot {
     ot_instance *instance; /* made on first use when the loader did not */
+    unsigned generation;   /* of the session that it is of */
     /* Synchronization: relaxed; written by the slot's thread, read by the watchdog. When the run
      * that is on began; 0: none is on. */
     _Atomic uint64_t since_ns;
@@ -74,13 +75,25 @@ struct ot_variant {
     bool verified;            /* golden answers agreed */
     char note[OT_SERVE_NOTE]; /* why not verified, or not batched */
 
+    /* What the model says of itself; strings live as long as the variant. */
+    struct {
+        const char *plugin, *format, *runtime_version;
+        uint64_t capabilities;
+        bool quick; /* a better session may take over: ot_variant_replace */
+    } info;
+    /* Synchronization: under model_lock; `generation` also acquire. Counts the replacements. */
+    pthread_mutex_t model_lock;
     ot_model *loaded;
+    atomic_uint generation;
     unsigned n_slots, n_workers;
     ot_slot *slots;
     ot_share *shares; /* one a worker */
     ot_cost cost;
     ot_count_schema schema;
-    uint64_t load_us;   /* how long loading took */
+    struct {
+        uint64_t fetch, session, golden, warm_up, all;
+    } load_us; /* how long loading took: digests, the session, golden answers, measuring and first
+                  runs, and all of it */
     unsigned last_role; /* an ot_role; the control thread's */
 
     struct ot_queue *queue; /* of the pool */
@@ -97,6 +110,9 @@ void ot_variant_unref(ot_variant *v); /* NULL is fine */
 /* Unloads and frees; only when no reference is left. */
 void ot_variant_destroy(ot_variant *v);
 
+/* `model`, which answers as the one before, takes over: each slot uses it from its next run on.
+ * Takes the reference over. */
+void ot_variant_replace(ot_variant *v, ot_model *model);
 /* The instance of a slot, made if it is not there yet. Only its own thread. */
 ot_rc ot_variant_instance(ot_variant *v, unsigned slot, ot_instance **inst_out,
                           ot_error *err) OT_CHECKED;

@@ -254,12 +254,12 @@ static void admission(void)
         c[i] = call_of(v, OT_PRIORITY_NORMAL);
         put(&l, &c[i], 0);
     }
-    x.deadline_ns = 49 * MS;
+    x.deadline_ns = 57 * MS;
     ot_admission a = ot_lane_admit(&l, q, &x, 100, 0, 0);
-    ok(a.rc == OT_EXHAUSTED && a.ahead == 4 && a.wait_ns == 40 * MS && a.left_ns == 49 * MS,
-       "behind 40 ms it would end after 49: try again later");
-    x.deadline_ns = 50 * MS;
-    is_int(ot_lane_admit(&l, q, &x, 100, 0, 0).rc, OT_OK, "in time");
+    ok(a.rc == OT_EXHAUSTED && a.ahead == 4 && a.wait_ns == 40 * MS && a.left_ns == 57 * MS,
+       "behind 40 ms it would end after 50, which leaves less than an eighth of 57: try later");
+    x.deadline_ns = 58 * MS;
+    is_int(ot_lane_admit(&l, q, &x, 100, 0, 0).rc, OT_OK, "of 58 it leaves more");
     x.deadline_ns = 20 * MS;
     x.priority = OT_PRIORITY_HIGH;
     is_int(ot_lane_admit(&l, q, &x, 100, 0, 0).rc, OT_OK, "a high one passes by");
@@ -288,13 +288,13 @@ static void admission_to_batches(void)
         c[i] = call_of(v, OT_PRIORITY_NORMAL);
         put(&l, &c[i], 0);
     }
-    x.deadline_ns = 4 * MS;
+    x.deadline_ns = 5 * MS;
     is_int(ot_lane_admit(&l, v->queue, &x, 100, 0, 0).rc, OT_OK, "the fourth of a batch of four");
     for (size_t i = 3; i < 8; i++) {
         c[i] = call_of(v, OT_PRIORITY_NORMAL);
         put(&l, &c[i], 0);
     }
-    x.deadline_ns = 15 * MS;
+    x.deadline_ns = 18 * MS;
     is_int(ot_lane_admit(&l, v->queue, &x, 100, 0, 0).rc, OT_EXHAUSTED,
            "behind a whole batch it ends with the next one, at 16 ms");
     while (next(&l, 0) != NULL) {

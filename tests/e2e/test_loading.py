@@ -1,0 +1,58 @@
+"""Large models: quickly there, better behind; and what a replica remembers of a bundle that it has verified."""
+
+import pathlib
+import time
+
+import numpy as np
+
+import replica as r
+from linear_model import ROWS, W, Load, expected
+
+
+def log_of(s):
+    return pathlib.Path(s.log_path).read_text()
+
+
+def test_a_better_session_takes_over_under_load_and_fails_nothing(tmp_path, serve):
+    r.make_bundle(tmp_path / "models" / "m", r.linear(W, load_us=700_000), golden=ROWS)
+    s = serve(tmp_path / "models", "--workers", 2)
+    assert "took over" not in log_of(s)  # it answers before the better session is there
+    load = Load(s, lambda x, y, _: None if np.allclose(y, expected(x), rtol=1e-4, atol=1e-4) else f"{x} -> {y}", clients=4)
+    r.wait_for("the better session", lambda: "the better session took over" in log_of(s))
+    time.sleep(0.3)  # and goes on with it
+    before = s.get("/v2/models/m/stats")["model_stats"][0]["inference_stats"]["success"]["count"]
+    sent = load.end()
+    after = s.get("/v2/models/m/stats")["model_stats"][0]["inference_stats"]["success"]["count"]
+    assert 0 < before <= after == sent  # counts go on
+    assert "loaded in" in log_of(s) and s.get("/v2/models/m/config")["platform"] == "null_null"
+
+
+def test_without_golden_answers_a_model_is_loaded_as_well_as_can_be_at_once(tmp_path, serve):
+    s = serve(r.write_raw(tmp_path / "models" / "m", r.linear(W, load_us=300_000)))
+    assert s.infer("m", ROWS)[0] == 200
+    s.stop()
+    assert "took over" not in log_of(s)
+
+
+def test_a_bundle_that_was_verified_is_not_trusted_once_it_was_changed(tmp_path, managed, bundles):
+    plane, start = managed
+    digest = bundles(1)
+    plane.want(r.deployment(r.variant("champion", 1, digest, 1)))
+    s = start()
+    s.stop()
+    cache = tmp_path / "data-replica-0" / "replica" / "cache"
+    seal = cache / f"{digest}.seal"
+    assert len(seal.read_text().splitlines()) == 3  # the manifest and two files
+    # The same size, another content: only its inode and change time tell.
+    model = cache / digest / "model" / "null.json"
+    text = model.read_text()
+    model.unlink()
+    model.write_text(text.replace("3.0", "4.0"))
+    assert model.stat().st_size == len(text) and model.read_text() != text
+    s = start()
+    x = np.array([[1, 2, 3, 4]], np.float32)
+    status, _, body = s.infer("m", x)
+    assert status == 200
+    np.testing.assert_allclose(body["outputs"][0]["data"], (expected(x) + 1).ravel(), rtol=1e-5)
+    log = s.stop()
+    assert "fetched again" in log and "changed or damaged" in log
