@@ -50,7 +50,7 @@ typedef struct ot_serve_options {
     uint32_t queue_max;      /* requests that may wait for the pool, per model */
     int64_t wait_us_max;     /* how long one may be predicted to wait; 0: any time */
     uint32_t drain_ms;       /* how long requests in flight may take at the end */
-    uint64_t body_max;       /* bytes of a request's body */
+    uint64_t body_max;       /* bytes of a request's body, of a message of gRPC */
     const char *otlp;        /* URL of a collector of traces, or NULL */
     double trace_sample;     /* share of the requests that bring no trace of their own */
     const char *plugin_path; /* see ot_runtime_create */
