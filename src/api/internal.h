@@ -109,6 +109,8 @@ api_own_fn api_verify, api_windows, api_outcomes, api_backup, api_snapshot;
 
 /* promote.c, trust.c */
 api_answer_fn api_keys, api_trust, api_trust_add, api_trust_remove;
+/* clients.c */
+api_answer_fn api_clients, api_client_add, api_client_revoke, api_clients_off;
 api_own_fn api_sign, api_version_file, api_incoming_open, api_incoming_status, api_incoming_write,
     api_incoming_finish;
 

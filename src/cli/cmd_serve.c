@@ -56,6 +56,12 @@ static void fill_options(const ot_args *args, ot_serve_options *o)
     o->wait_us_max = ot_args_us(args, "queue-wait");
     o->drain_ms = (uint32_t)(ot_args_us(args, "drain") / 1000);
     o->body_max = ot_args_size(args, "body-max");
+    o->keys = ot_args_str(args, "keys");
+    o->access_log = ot_args_str(args, "access-log");
+    o->access_sample = ot_args_fraction(args, "access-sample");
+    o->access_max = ot_args_size(args, "access-max");
+    o->open_health = ot_args_bool(args, "open-health");
+    o->open_metrics = ot_args_bool(args, "open-metrics");
     o->supervisor_fd =
         ot_args_given(args, "supervisor-fd") ? (int)ot_args_int(args, "supervisor-fd") : -1;
     o->plugin_path = ot_args_str(args, "plugin-path");
@@ -206,6 +212,27 @@ static const ot_opt serve_opts[] = {
      .min = "1",
      .max = "1000000",
      .help = "connections that a worker holds; more wait to be accepted"},
+    {.name = "keys",
+     .type = OT_OPT_STRING,
+     .value = "FILE",
+     .help = "requests need an API key of this file (overtake keys add --file)",
+     .env = ""},
+    {.name = "access-log",
+     .type = OT_OPT_STRING,
+     .value = "FILE",
+     .help = "write a line of JSON a request into this file"},
+    {.name = "access-sample",
+     .type = OT_OPT_FRACTION,
+     .def = "100%",
+     .help = "share of the requests that went well which it has; it has all that failed"},
+    {.name = "access-max",
+     .type = OT_OPT_SIZE,
+     .def = "64MiB",
+     .min = "16k",
+     .max = "1TiB",
+     .help = "size of its four files together; the oldest lines go"},
+    {.name = "open-health", .type = OT_OPT_BOOL, .def = "true", .help = "health needs no key"},
+    {.name = "open-metrics", .type = OT_OPT_BOOL, .help = "/metrics needs no key"},
     {.name = "agent",
      .type = OT_OPT_STRING,
      .value = "ADDRESS",

@@ -44,6 +44,10 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_restore_command,
     &ot_cli_doctor_command,
     &ot_cli_report_command,
+    &ot_cli_keys_add_command,
+    &ot_cli_keys_list_command,
+    &ot_cli_keys_revoke_command,
+    &ot_cli_keys_off_command,
     /* Between servers */
     &ot_cli_promote_command,
     &ot_cli_export_command,

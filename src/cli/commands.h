@@ -24,6 +24,9 @@ extern const ot_command ot_cli_serve_command, ot_cli_plugins_command, ot_cli_up_
     ot_cli_events_verify_command, ot_cli_labels_import_command, ot_cli_page_command,
     ot_cli_backup_command, ot_cli_restore_command, ot_cli_doctor_command, ot_cli_report_command;
 
+extern const ot_command ot_cli_keys_add_command, ot_cli_keys_list_command,
+    ot_cli_keys_revoke_command, ot_cli_keys_off_command;
+
 extern const ot_command ot_cli_label_command, ot_cli_ab_command, ot_cli_switch_command;
 
 extern const ot_command ot_cli_upgrade_command, ot_cli_simulate_command;

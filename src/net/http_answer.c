@@ -198,8 +198,20 @@ static void release_now(const ot_http_answer *a)
     }
 }
 
+static void tell_answered(ot_http_req *req)
+{
+    if (req->answered != NULL) {
+        req->answered(req);
+    }
+}
+
 void ot_http_respond(ot_http_req *req, const ot_http_answer *a)
 {
+    req->status = a->status;
+    for (size_t i = 0; i < a->n_body; i++) {
+        req->sent += a->body[i].iov_len;
+    }
+    tell_answered(req);
     if (req->version == 20) {
         h2_respond(req, a);
         return;
@@ -305,6 +317,7 @@ void http_conn_refuse(http_conn *c, int status, const char *reason)
 void ot_http_stream_begin(ot_http_req *req, const ot_http_answer *a, ot_loop_fn *on_event,
                           void *arg)
 {
+    req->status = a->status;
     if (req->version == 20) {
         h2_stream_begin(req, a, on_event, arg);
         return;
@@ -339,7 +352,7 @@ void ot_http_stream_begin(ot_http_req *req, const ot_http_answer *a, ot_loop_fn 
     http_conn_dirty(c);
 }
 
-ot_rc ot_http_stream_write(ot_http_req *req, const void *p, size_t n)
+static ot_rc write_piece(ot_http_req *req, const void *p, size_t n)
 {
     if (req->version == 20) {
         return h2_stream_write(req, p, n);
@@ -372,8 +385,16 @@ ot_rc ot_http_stream_write(ot_http_req *req, const void *p, size_t n)
     return OT_OK;
 }
 
+ot_rc ot_http_stream_write(ot_http_req *req, const void *p, size_t n)
+{
+    ot_rc rc = write_piece(req, p, n);
+    req->sent += rc == OT_OK ? n : 0;
+    return rc;
+}
+
 void ot_http_stream_end_with(ot_http_req *req, const ot_http_field *trailers, size_t n)
 {
+    tell_answered(req);
     if (req->version == 20) {
         h2_stream_end(req, trailers, n);
         return;

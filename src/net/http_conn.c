@@ -284,7 +284,9 @@ static void fill_request(http_conn *c)
         r->host = ot_http_parser_header(p, "host");
     }
     r->body = (ot_slice){0};
-    r->user = NULL;
+    r->user = r->note = NULL;
+    r->answered = NULL;
+    r->sent = 0;
 }
 
 /* Once a head is complete: the limit of its body, and whether the client waits for our word. */

@@ -44,6 +44,12 @@ typedef struct ot_http_req {
     int fd; /* of the connection, -1 when it has gone; only for ot_sock_peer_uid and such */
     uint64_t start_ns; /* when its first byte was seen (turn time) */
     void *user;        /* the handler's; NULL at first */
+    /* The handler's; NULL at first. `answered` is called once, before the request ends, with what
+     * was answered: the status, and the bytes of the body so far. It must not answer. */
+    void (*answered)(struct ot_http_req *req);
+    void *note;
+    int status;
+    uint64_t sent;
 } ot_http_req;
 
 typedef void ot_http_handler(void *arg, ot_http_req *req);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "registry/apikeys.h"
 #include "store/kv.h"
 #include "store/windows.h"
 
@@ -554,10 +555,37 @@ static json_t *deployment(const pl_app *a)
                      (json_int_t)a->st.previous, "limits", limits_of(&a->app->serve));
 }
 
+void ot_pipeline_clients_changed(ot_pipeline *p)
+{
+    pl_desired_changed(p);
+    flush_desired(p);
+}
+
+/* {"keys": [...]} of those who may predict; null while nobody needs a key. */
+static ot_rc read_access(ot_txn *txn, void *arg, ot_error *err)
+{
+    json_t **out = arg, *keys = NULL;
+    bool needed;
+    OT_TRY(ot_apikeys_needed(txn, &needed, err));
+    if (!needed) {
+        *out = json_null();
+        return OT_OK;
+    }
+    OT_TRY(ot_apikeys_list(txn, &keys, err));
+    *out = json_pack("{s:o}", "keys", keys);
+    return *out != NULL ? OT_OK : ot_fail(err, OT_EXHAUSTED, "desired state: no memory");
+}
+
 ot_rc ot_pipeline_desired(ot_pipeline *p, ot_str *json_out, ot_error *err)
 {
     char blobs[OT_PATH_MAX];
-    OT_TRY(ot_path_join(blobs, ot_store_dir(p->store), "blobs", err));
+    json_t *access = NULL;
+    OT_TRY(ot_store_read(p->store, read_access, &access, err));
+    ot_rc rc = ot_path_join(blobs, ot_store_dir(p->store), "blobs", err);
+    if (rc != OT_OK) {
+        json_decref(access);
+        return rc;
+    }
     json_t *list = json_array();
     int64_t window = INT64_MAX;
     for (size_t i = 0; i < p->n_apps; i++) {
@@ -568,8 +596,9 @@ ot_rc ot_pipeline_desired(ot_pipeline *p, ot_str *json_out, ot_error *err)
         }
     }
     window = window == INT64_MAX ? 60000000 : window;
-    json_t *j = json_pack("{s:I,s:s,s:I,s:o}", "revision", (json_int_t)p->revision, "blobs", blobs,
-                          "window_us", (json_int_t)window, "deployments", list);
+    json_t *j =
+        json_pack("{s:I,s:s,s:I,s:o,s:o}", "revision", (json_int_t)p->revision, "blobs", blobs,
+                  "window_us", (json_int_t)window, "deployments", list, "access", access);
     char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
     if (text == NULL) {

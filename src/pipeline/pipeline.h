@@ -109,6 +109,8 @@ void ot_pipeline_replica(ot_pipeline *p, const char *replica, bool connected);
 /* A replica's process (16 hex digits) is here: labels may come for what it answers before its first
  * rows do. */
 void ot_pipeline_incarnation(ot_pipeline *p, const char *incarnation);
+/* Another API key was added or revoked: replicas are told. */
+void ot_pipeline_clients_changed(ot_pipeline *p);
 /* The desired state as the body of a `desired` frame. */
 ot_rc ot_pipeline_desired(ot_pipeline *p, ot_str *json_out, ot_error *err) OT_CHECKED;
 

@@ -323,10 +323,37 @@ static bool infer_fast(ot_worker *w, ot_http_req *req)
     return true;
 }
 
+static bool has_path(const ot_http_req *req, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return req->path.n >= n && memcmp(req->path.p, prefix, n) == 0;
+}
+
+/* What asks about more than a call of its own, which is admitted where it begins. */
+static bool admitted(ot_worker *w, ot_http_req *req)
+{
+    const ot_access *a = route_of(w)->access;
+    const ot_serve_options *o = &w->serve->o;
+    ot_denial why;
+    if (a == NULL ||
+        (o->open_health &&
+         (has_path(req, "/v2/health/") || has_path(req, "/grpc.health.v1.Health/"))) ||
+        (o->open_metrics && ot_slice_eq(req->path, "/metrics")) ||
+        ot_worker_note_client(req, ot_access_who(a, req, &why))) {
+        return true;
+    }
+    ot_worker_count_answer(w, why.status);
+    ot_access_deny(req, &why);
+    return false;
+}
+
 void ot_worker_request(void *arg, ot_http_req *req)
 {
     ot_worker *w = arg;
-    if (infer_fast(w, req) || ot_tfs_rest_fast(w, req)) {
+    if (w->serve->access_log != NULL) {
+        ot_access_log_begin(w->serve->access_log, w->index, req);
+    }
+    if (infer_fast(w, req) || ot_tfs_rest_fast(w, req) || !admitted(w, req)) {
         return;
     }
     if (ot_grpc_takes(req)) {

@@ -18,6 +18,7 @@ struct ot_call {
     ot_http_req *req;  /* of a stream: several calls have the same one */
     ot_arena *arena;   /* the request's; of a stream: the message's */
     uint64_t start_ns; /* when its first byte was seen */
+    ot_client *client; /* whose key it came with; for the turn in which it began; or NULL */
     ot_slice label;    /* of the variant that is to answer (ot_dep_label); p NULL: what the header
                           overtake-label says */
 

@@ -268,7 +268,7 @@ static void prune_cache(ot_control *c, const ot_route *r)
     ot_free(keep);
 }
 
-static void rebuild(ot_control *c)
+void ot_control_rebuild(ot_control *c)
 {
     const ot_target *t = c->target;
     ot_route *r;
@@ -278,6 +278,7 @@ static void rebuild(ot_control *c)
         return;
     }
     r->revision = t->revision;
+    r->access = ot_access_ref(c->access);
     r->ready = all_serve(c) && (c->agent == NULL || t->blobs != NULL);
     for (size_t i = 0; i < t->n_deployments; i++) {
         ot_dep *d = make_dep(c, &t->deployments[i]);
@@ -334,7 +335,7 @@ static void on_loaded(void *arg)
     ot_load_free(load);
     ot_entry copy = *e; /* rebuild may forget it */
     copy.variant = NULL;
-    rebuild(c);
+    ot_control_rebuild(c);
     ot_repo_settled(c, &copy);
 }
 
@@ -410,7 +411,8 @@ void ot_control_apply(ot_control *c, ot_target *target)
             ot_windows_start(c);
         }
     }
-    rebuild(c);
+    ot_keys_follow(c, target);
+    ot_control_rebuild(c);
 }
 
 /* ---- variants that nobody uses */
@@ -484,6 +486,7 @@ static void stop_loop(ot_control *c)
 {
     ot_loop_timer_cancel(c->serve->loop, &c->drain_timer);
     ot_open_stop(c);
+    ot_keys_stop(c);
     ot_watchdog_stop(c);
     ot_loop_stop(c->serve->loop);
 }
@@ -567,6 +570,7 @@ ot_rc ot_control_create(ot_serve *s, ot_control **c_out, ot_error *err)
 ot_rc ot_control_start(ot_control *c, ot_error *err)
 {
     OT_TRY(ot_loader_create(c->serve, &c->loader, err));
+    OT_TRY(ot_keys_start(c, err));
     if (c->agent != NULL) {
         OT_TRY(ot_company_start(c, err));
         ot_agent_start(c->agent);
@@ -601,6 +605,7 @@ void ot_control_destroy(ot_control *c)
     on_idle(c);
     ot_loader_destroy(c->loader);
     ot_target_destroy(c->target);
+    ot_access_unref(c->access);
     pthread_mutex_destroy(&c->idle_lock);
     ot_free(c);
 }

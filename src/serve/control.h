@@ -9,6 +9,7 @@
 #ifndef OT_SERVE_CONTROL_H
 #define OT_SERVE_CONTROL_H
 
+#include "base/disk.h"
 #include "net/lines.h"
 #include "serve/load.h"
 #include "serve/worker.h"
@@ -56,6 +57,11 @@ struct ot_control {
     pthread_mutex_t idle_lock;
     ot_variant *idle;
 
+    /* keys.c */
+    ot_access *access; /* a reference, or NULL */
+    ot_stat keys_stat;
+    ot_timer keys_timer;
+
     /* open.c */
     bool open; /* the workers were asked to accept */
     ot_ask open_asks[OT_SERVE_WORKERS_MAX];
@@ -82,6 +88,7 @@ void ot_control_destroy(ot_control *c); /* NULL is fine */
 
 /* Takes the target over and follows it. */
 void ot_control_apply(ot_control *c, ot_target *target);
+void ot_control_rebuild(ot_control *c); /* a new route from what is known */
 void ot_control_variant_idle(void *arg, ot_variant *v);
 /* Appends the `observed` message. */
 void ot_control_observed(const ot_control *c, ot_str *out);
@@ -90,6 +97,11 @@ void ot_control_observed(const ot_control *c, ot_str *out);
 void ot_open_start(ot_control *c); /* once, when the first target is known */
 void ot_open_try(ot_control *c);   /* something was loaded */
 void ot_open_stop(ot_control *c);
+
+/* keys.c: who may predict. */
+ot_rc ot_keys_start(ot_control *c, ot_error *err) OT_CHECKED; /* of the options' file */
+void ot_keys_follow(ot_control *c, const ot_target *t);       /* of a control plane */
+void ot_keys_stop(ot_control *c);
 
 /* windows.c */
 void ot_windows_start(ot_control *c);

@@ -144,10 +144,60 @@ static bool choose(ot_worker *w, ot_call *call, uint64_t version)
     return true;
 }
 
+bool ot_worker_note_client(ot_http_req *req, const ot_client *client)
+{
+    ot_log_note *note = req->note;
+    if (note != NULL && client != NULL) {
+        memcpy(note->client, client->key.name, sizeof note->client);
+    }
+    return client != NULL;
+}
+
+static void note_call(const ot_call *call)
+{
+    ot_log_note *note = call->req->note;
+    if (note == NULL) {
+        return;
+    }
+    memcpy(note->deployment, call->dep->name, sizeof note->deployment);
+    if (call->rc == OT_OK && call->variant != NULL) {
+        note->version = call->variant->version;
+        note->rows = call->rows;
+        ot_prediction_id_format(note->prediction, call->worker->serve->incarnation, call->seq,
+                                note->version, call->sampled && !call->constant);
+    }
+}
+
+static bool refuse_denied(ot_worker *w, ot_call *call, const ot_denial *why)
+{
+    ot_rc rc = why->status == 401   ? OT_UNAUTHENTICATED
+               : why->status == 403 ? OT_DENIED
+                                    : OT_EXHAUSTED;
+    ot_worker_refuse(w, call, rc, why->status, why->retry_s, "%s", why->err.msg);
+    return false;
+}
+
+/* Before the name is looked up: who may not ask does not learn what is there. */
+static bool admit(ot_worker *w, ot_call *call, const ot_route *r, const char *name, size_t n)
+{
+    ot_denial why;
+    call->client = NULL;
+    if (r->access == NULL) {
+        return true;
+    }
+    call->client = ot_access_who(r->access, call->req, &why);
+    return (ot_worker_note_client(call->req, call->client) &&
+            ot_access_may(call->client, name, n, ot_loop_now_ns(w->loop), &why)) ||
+           refuse_denied(w, call, &why);
+}
+
 bool ot_worker_begin(ot_worker *w, ot_call *call, const char *name, size_t n, uint64_t version)
 {
     const ot_route *r = atomic_load_explicit(&w->serve->route, memory_order_acquire);
     call->worker = w;
+    if (!admit(w, call, r, name, n)) {
+        return false;
+    }
     call->dep = ot_route_find(r, name, n);
     if (call->dep == NULL) {
         ot_worker_refuse(w, call, OT_NOT_FOUND, 404, 0, "model '%.*s' is not known",
@@ -161,6 +211,12 @@ void ot_worker_go(ot_worker *w, ot_call *call)
 {
     const ot_dep *dep = call->dep;
     read_turn(call);
+    ot_denial why;
+    if (call->client != NULL &&
+        !ot_access_rows(call->client, OT_MAX(call->rows, 1), ot_loop_now_ns(w->loop), &why)) {
+        refuse_denied(w, call, &why);
+        return;
+    }
     call->seq = w->seq;
     w->seq += (uint64_t)OT_MAX(call->rows, 1);
     call->time_us = ot_clock_wall_us();
@@ -190,6 +246,7 @@ void ot_worker_refuse(ot_worker *w, ot_call *call, ot_rc rc, int status, unsigne
 
 void ot_worker_answer(ot_worker *w, ot_call *call)
 {
+    note_call(call);
     if (call->rc == OT_OK) {
         call->wire->answer(w, call);
         return;

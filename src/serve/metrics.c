@@ -160,6 +160,46 @@ static void add_traces(const ot_serve *s, ot_str *out)
                 t.sent, t.dropped);
 }
 
+static void add_access_log(const ot_access_log *l, ot_str *out)
+{
+    ot_access_log_stats st;
+    ot_access_log_stats_get(l, &st);
+    ot_str_addf(out,
+                "# HELP overtake_access_log_lines_total Lines written to the access log.\n"
+                "# TYPE overtake_access_log_lines_total counter\n"
+                "overtake_access_log_lines_total %" PRIu64
+                "\n# HELP overtake_access_log_lost_total Lines lost to a full ring or a file that "
+                "could not be written.\n# TYPE overtake_access_log_lost_total counter\n"
+                "overtake_access_log_lost_total %" PRIu64 "\n",
+                st.lines, st.dropped + st.failed_writes);
+}
+
+static void add_clients(const ot_access *a, ot_str *out)
+{
+    static const struct {
+        const char *name, *help;
+        size_t at;
+    } counters[] = {
+        {"admitted", "Requests of an API key that were let in.", offsetof(ot_client, admitted)},
+        {"refused", "Requests of a key that has expired or is for other models.",
+         offsetof(ot_client, refused)},
+        {"limited", "Requests over a key's rate.", offsetof(ot_client, limited)},
+    };
+    for (size_t k = 0; k < OT_COUNT(counters) && a != NULL; k++) {
+        ot_str_addf(out,
+                    "# HELP overtake_client_%s_total %s\n# TYPE overtake_client_%s_total counter\n",
+                    counters[k].name, counters[k].help, counters[k].name);
+        for (size_t i = 0; i < a->n; i++) {
+            const _Atomic uint64_t *x =
+                (const _Atomic uint64_t *)(const void *)((const char *)&a->clients[i] +
+                                                         counters[k].at);
+            ot_str_addf(out, "overtake_client_%s_total{client=\"%s\"} %" PRIu64 "\n",
+                        counters[k].name, a->clients[i].key.name,
+                        atomic_load_explicit(x, memory_order_relaxed));
+        }
+    }
+}
+
 static void add_workers(const ot_serve *s, ot_str *out)
 {
     uint64_t by_class[6] = {0}, count_ns = 0;
@@ -205,6 +245,10 @@ void ot_metrics_text(const ot_serve *s, const ot_route *r, ot_str *out)
                  "(the runtime), encode (counted, written).",
                  stages, out);
     add_workers(s, out);
+    add_clients(r->access, out);
+    if (s->access_log != NULL) {
+        add_access_log(s->access_log, out);
+    }
     if (s->spool != NULL) {
         add_samples(s, out);
     }

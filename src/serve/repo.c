@@ -256,6 +256,12 @@ void ot_control_repo(ot_worker *w, ot_http_req *req, ot_repo_op op, const char *
         refuse(w, req, reply, 404, text);
         return;
     }
+    const ot_route *route = atomic_load_explicit(&w->serve->route, memory_order_acquire);
+    ot_denial why;
+    if (op != OT_REPO_INDEX && !ot_access_all(route->access, req, &why)) {
+        refuse(w, req, reply, why.status, why.err.msg);
+        return;
+    }
     ot_repo *r = ot_calloc(1, sizeof *r);
     if (r == NULL) {
         refuse(w, req, reply, 503, "out of memory");

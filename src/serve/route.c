@@ -273,6 +273,7 @@ void ot_route_destroy(ot_route *r)
     for (size_t i = 0; i < r->n_deps; i++) {
         ot_dep_unref(r->deps[i]);
     }
+    ot_access_unref(r->access);
     ot_free(r->deps);
     ot_free(r);
 }

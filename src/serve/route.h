@@ -10,6 +10,7 @@
 #define OT_SERVE_ROUTE_H
 
 #include "codec/tensor.h"
+#include "serve/access.h"
 #include "serve/target.h"
 #include "serve/variant.h"
 
@@ -42,8 +43,9 @@ typedef struct ot_dep {
 
 typedef struct ot_route {
     uint64_t revision;
-    bool ready;    /* all that this revision wants is loaded */
-    ot_dep **deps; /* sorted by name; a reference each */
+    bool ready;        /* all that this revision wants is loaded */
+    ot_access *access; /* a reference; NULL: nobody needs a key */
+    ot_dep **deps;     /* sorted by name; a reference each */
     size_t n_deps;
 } ot_route;
 

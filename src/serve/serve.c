@@ -29,6 +29,9 @@ void ot_serve_options_init(ot_serve_options *o)
         .body_max = 64u << 20,
         .trace_sample = 0.01,
         .conns_max = 16384,
+        .access_sample = 1,
+        .access_max = 64u << 20,
+        .open_health = true,
         .supervisor_fd = -1,
     };
 }
@@ -52,6 +55,12 @@ static ot_rc check(const ot_serve_options *o, ot_error *err)
     if (o->agent != NULL && o->data == NULL) {
         return ot_fail(err, OT_INVALID,
                        "--agent needs --data, a directory for the replica's state");
+    }
+    if (o->agent != NULL && o->keys != NULL) {
+        return ot_fail(
+            err, OT_INVALID,
+            "--keys is for a replica alone; under a control plane keys are its: overtake "
+            "keys add");
     }
     if (o->n_listeners < 1 || o->n_listeners > OT_SERVE_LISTENERS_MAX) {
         return ot_fail(err, OT_INVALID, "%zu listeners; serve needs 1 to %d", o->n_listeners,
@@ -94,6 +103,8 @@ static ot_rc copy_options(ot_serve *s, const ot_serve_options *o, ot_error *err)
     OT_TRY(copy_string(s, &s->o.id, err));
     OT_TRY(copy_string(s, &s->o.plugin_path, err));
     OT_TRY(copy_string(s, &s->o.otlp, err));
+    OT_TRY(copy_string(s, &s->o.keys, err));
+    OT_TRY(copy_string(s, &s->o.access_log, err));
     if (s->o.dir != NULL) { /* "models/" is "models" */
         size_t n = strlen(s->o.dir);
         char *dir = ot_arena_strndup(&s->memory, s->o.dir, n);
@@ -139,6 +150,10 @@ static ot_rc prepare(ot_serve *s, ot_error *err)
     if (s->o.otlp != NULL) {
         OT_TRY(ot_tracer_create(s->o.otlp, s->o.trace_sample, s->o.id, s->incarnation, &s->tracer,
                                 err));
+    }
+    if (s->o.access_log != NULL) {
+        OT_TRY(ot_access_log_create(s->disk, s->o.access_log, s->o.access_sample, s->o.access_max,
+                                    s->n_workers, &s->access_log, err));
     }
     ot_route *empty;
     OT_TRY(ot_route_create(0, &empty, err));
@@ -200,6 +215,9 @@ static ot_rc start_threads(ot_serve *s, ot_error *err)
     for (unsigned i = 0; i < s->n_workers; i++) {
         OT_TRY(ot_worker_create(s, i, &s->workers[i], err));
     }
+    if (s->access_log != NULL) {
+        OT_TRY(ot_access_log_start(s->access_log, err));
+    }
     for (unsigned i = 0; i < s->n_workers; i++) {
         OT_TRY(ot_worker_start(s->workers[i], err));
     }
@@ -217,6 +235,7 @@ static void stop_threads(ot_serve *s)
         ot_worker_stop(s->workers[i]);
     }
     ot_tracer_stop(s->tracer);
+    ot_access_log_stop(s->access_log);
 }
 
 /* ---- certificates */
@@ -298,6 +317,7 @@ void ot_serve_destroy(ot_serve *s)
     for (unsigned i = 0; i < s->n_workers; i++) {
         ot_worker_destroy(s->workers[i]);
     }
+    ot_access_log_destroy(s->access_log);
     /* The last references go with the route and the entries; unloading happens in here. */
     ot_sampler_destroy(s->sampler);
     ot_tracer_destroy(s->tracer);

@@ -54,7 +54,14 @@ typedef struct ot_serve_options {
     const char *otlp;        /* URL of a collector of traces, or NULL */
     double trace_sample;     /* share of the requests that bring no trace of their own */
     const char *plugin_path; /* see ot_runtime_create */
-    int supervisor_fd;       /* a channel to the supervisor (cli/supervise.h); -1: none */
+    const char *keys; /* a file of API keys, with `dir`; NULL: nobody needs one, or the control
+                         plane says who does */
+    const char *access_log; /* a file, or NULL */
+    double access_sample;   /* share of the requests that went well which it has */
+    uint64_t access_max;    /* bytes of its files together */
+    bool open_health;       /* health needs no key */
+    bool open_metrics;      /* /metrics needs none */
+    int supervisor_fd;      /* a channel to the supervisor (cli/supervise.h); -1: none */
 } ot_serve_options;
 
 void ot_serve_options_init(

@@ -2,6 +2,7 @@
 #ifndef OT_SERVE_SERVER_H
 #define OT_SERVE_SERVER_H
 
+#include "serve/access_log.h"
 #include "serve/pool.h"
 #include "serve/route.h"
 #include "serve/sample.h"
@@ -23,6 +24,7 @@ struct ot_serve {
     ot_sampler *sampler;      /* NULL when alone */
     struct ot_tracer *tracer; /* NULL: nothing is traced */
     ot_control *control;
+    ot_access_log *access_log; /* NULL: none is written */
     unsigned n_workers, n_slots;
     ot_worker *workers[OT_SERVE_WORKERS_MAX];
     /* Synchronization: release by the control thread, acquire by workers; see route.h. */

@@ -80,6 +80,7 @@ void ot_target_destroy(ot_target *t)
         deployment_done(&t->deployments[i]);
     }
     ot_free(t->deployments);
+    ot_free(t->keys);
     ot_free(t->blobs);
     ot_free(t);
 }
@@ -378,6 +379,31 @@ static ot_rc get_deployment(ot_target *t, const json_t *j, ot_error *err)
     return check_variants(d, err);
 }
 
+/* "access": {"keys": [...]}; without it nobody needs a key. */
+static ot_rc read_access(const json_t *root, ot_target *t, ot_error *err)
+{
+    const json_t *access = json_object_get(root, "access");
+    const json_t *list = json_object_get(access, "keys");
+    size_t n = json_array_size(list);
+    if (access == NULL || json_is_null(access)) {
+        return OT_OK;
+    }
+    if (!json_is_array(list) || n > OT_APIKEYS_MAX) {
+        return ot_fail(err, OT_INVALID, "desired state: access.keys is not a list of at most %d",
+                       OT_APIKEYS_MAX);
+    }
+    t->keys_needed = true;
+    t->keys = ot_calloc(OT_MAX(n, 1u), sizeof *t->keys);
+    if (t->keys == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "desired state: out of memory for %zu keys", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        OT_TRY(ot_apikey_read(json_array_get(list, i), &t->keys[i], err));
+        t->n_keys = i + 1;
+    }
+    return OT_OK;
+}
+
 static ot_rc read_target(const json_t *root, ot_target *t, ot_error *err)
 {
     const json_t *revision = json_object_get(root, "revision");
@@ -401,6 +427,7 @@ static ot_rc read_target(const json_t *root, ot_target *t, ot_error *err)
     if (t->blobs == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "desired state: out of memory");
     }
+    OT_TRY(read_access(root, t, err));
     const json_t *deployments = json_object_get(root, "deployments");
     if (!json_is_array(deployments)) {
         return ot_fail(err, OT_INVALID, "desired state: 'deployments' is not a list");

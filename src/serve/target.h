@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "model/apikey.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -86,6 +87,9 @@ typedef struct ot_target {
     int64_t window_us;
     ot_target_deployment *deployments; /* sorted by name, no two alike */
     size_t n_deployments, cap;
+    bool keys_needed; /* requests need one of these */
+    ot_apikey *keys;
+    size_t n_keys;
 } ot_target;
 
 ot_rc ot_target_create(ot_target **t_out, ot_error *err) OT_CHECKED;

@@ -73,6 +73,9 @@ typedef struct ot_ask {
 /* False when the worker's loop takes no more posts now: try again. */
 bool ot_worker_ask(ot_ask *ask);
 
+/* The access log names the client; false when it is NULL. */
+bool ot_worker_note_client(ot_http_req *req, const ot_client *client);
+
 /* For the pool: the call has its result. Any thread. */
 void ot_worker_done(void *arg, ot_call *call);
 

@@ -143,6 +143,12 @@ def test_answers_are_as_documented(up, app, tmp_path):
                            ("/api/v1/models/*/versions/*", [a.name, 1]), ("/api/v1/replicas", []), ("/metrics", [])):
         assert ask("GET", pattern, *names)[0] == 200, pattern
     assert ask("GET", "/api/v1/events", limit=1000)[1]["events"] and ask("GET", "/api/v1/runs", app=a.name)[1]["runs"]
+    assert ask("POST", "/api/v1/clients", body={"name": "shop", "deployments": [a.name], "rows_per_s": 10})[0] == 200
+    assert ask("POST", "/api/v1/clients", body={"name": "shop"})[0] == 409
+    assert ask("GET", "/api/v1/clients")[1]["clients"][0]["name"] == "shop"
+    assert ask("POST", "/api/v1/clients/*/revoke", "shop")[0] == 200
+    assert ask("POST", "/api/v1/clients/*/revoke", "shop")[0] == 404
+    assert ask("POST", "/api/v1/clients/off")[0] == 200
     assert ask("POST", "/api/v1/backups", body={"path": str(tmp_path / "backups")})[0] == 200
     between_servers(a, ask)
     (tmp_path / "snapshot").mkdir()
