@@ -116,19 +116,6 @@ OT_ALWAYS_INLINE size_t dtype_size(ot_dtype dt)
     }
 }
 
-static void store_float(ot_dtype dt, char *dst, double x)
-{
-    if (dt == OT_DT_FP16 || dt == OT_DT_BF16) {
-        uint16_t h = dt == OT_DT_FP16 ? ot_fp16_from_f64(x) : ot_bf16_from_f64(x);
-        memcpy(dst, &h, sizeof h);
-    } else if (dt == OT_DT_FP32) {
-        float f = (float)x;
-        memcpy(dst, &f, sizeof f);
-    } else {
-        memcpy(dst, &x, sizeof x);
-    }
-}
-
 /* A whole number of magnitude m; false when it is out of the type's range. */
 OT_ALWAYS_INLINE bool store_whole(ot_dtype dt, char *dst, uint64_t m, bool negative)
 {
@@ -173,7 +160,7 @@ static bool store_decimal(ot_dtype dt, char *dst, const ot_decimal *d)
         float f = ot_decimal_f32(d);
         memcpy(dst, &f, sizeof f);
     } else {
-        store_float(dt, dst, ot_decimal_f64(d));
+        ot_dtype_put_f64(dt, dst, ot_decimal_f64(d));
     }
     ot_tensor one = {.dtype = dt, .data = dst};
     return isfinite(ot_tensor_f64_at(&one, 0)) != 0;
@@ -197,7 +184,7 @@ static ot_rc any_value(reader *r, bool first, int depth, ot_error *err)
         return mismatch(r, depth, err);
     }
     if (ot_dtype_is_float(r->dtype) && json_special(s, &x)) {
-        store_float(r->dtype, r->dst, x);
+        ot_dtype_put_f64(r->dtype, r->dst, x);
         return OT_OK;
     }
     if (r->dtype == OT_DT_BOOL && ot_json_peek(s) == OT_JSON_BOOL) {

@@ -328,3 +328,16 @@ uint16_t ot_bf16_from_f32(float f)
 {
     return narrow((double)f, 8, 7);
 }
+
+void ot_dtype_put_f64(ot_dtype dt, void *dst, double x)
+{
+    if (dt == OT_DT_FP16 || dt == OT_DT_BF16) {
+        uint16_t h = dt == OT_DT_FP16 ? ot_fp16_from_f64(x) : ot_bf16_from_f64(x);
+        memcpy(dst, &h, sizeof h);
+    } else if (dt == OT_DT_FP32) {
+        float f = (float)x;
+        memcpy(dst, &f, sizeof f);
+    } else {
+        memcpy(dst, &x, sizeof x);
+    }
+}

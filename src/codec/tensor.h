@@ -98,5 +98,7 @@ uint16_t ot_fp16_from_f64(double d); /* one rounding, not two */
 float ot_bf16_to_f32(uint16_t h);
 uint16_t ot_bf16_from_f32(float f);
 uint16_t ot_bf16_from_f64(double d);
+/* Writes a number as an element of a float type (at any alignment), rounded once. */
+void ot_dtype_put_f64(ot_dtype dt, void *dst, double x);
 
 #endif
