@@ -8,7 +8,13 @@
 #define TYPE "application/grpc"
 
 const ot_grpc_service *const ot_grpc_services[] = {
-    &ot_grpc_inference, &ot_grpc_health, &ot_grpc_reflection, &ot_grpc_reflection_alpha, NULL,
+    &ot_grpc_inference,
+    &ot_grpc_health,
+    &ot_grpc_reflection,
+    &ot_grpc_reflection_alpha,
+    &ot_grpc_tfs_prediction,
+    &ot_grpc_tfs_model,
+    NULL,
 };
 
 /* ---- which method */

@@ -29,7 +29,7 @@ typedef struct ot_grpc_service {
 } ot_grpc_service;
 
 extern const ot_grpc_service ot_grpc_inference, ot_grpc_health, ot_grpc_reflection,
-    ot_grpc_reflection_alpha;
+    ot_grpc_reflection_alpha, ot_grpc_tfs_prediction, ot_grpc_tfs_model;
 /* All of them; the last is NULL. */
 extern const ot_grpc_service *const ot_grpc_services[];
 

@@ -31,6 +31,35 @@ ot_rc ot_tfs_find(const ot_worker *w, const ot_tfs_target *t, const ot_dep **d_o
     return OT_OK;
 }
 
+ot_rc ot_tfs_find_variant(const ot_worker *w, const ot_tfs_target *t, const ot_dep **d_out,
+                          const ot_variant **v_out, ot_error *err)
+{
+    const ot_dep *d;
+    const ot_arm *arm;
+    OT_TRY(ot_tfs_find(w, t, &d, &arm, err));
+    if (arm == NULL && d->n_live == 0) {
+        return ot_fail(err, OT_UNAVAILABLE, "model '%s' is not ready: %s", d->name,
+                       d->state[0] != '\0' ? d->state : "it is being loaded");
+    }
+    *d_out = d;
+    *v_out = arm != NULL ? arm->variant : d->arms[d->n_live - 1].variant;
+    return OT_OK;
+}
+
+ot_rc ot_tfs_target_of(const ot_tfs_spec *spec, ot_tfs_target *out, ot_error *err)
+{
+    *out = (ot_tfs_target){.model = {spec->name, strlen(spec->name)}, .version = spec->version};
+    if (spec->label == NULL) {
+        return OT_OK;
+    }
+    out->label = (ot_slice){spec->label, strlen(spec->label)};
+    return spec->version == 0 ? OT_OK
+                              : ot_fail(err, OT_INVALID,
+                                        "a version (%llu) and a label ('%.80s') are asked for; "
+                                        "name one",
+                                        (unsigned long long)spec->version, spec->label);
+}
+
 ot_rc ot_tfs_signature(const ot_variant *v, const char *name, const ot_manifest **sig_out,
                        ot_error *err)
 {
@@ -40,6 +69,27 @@ ot_rc ot_tfs_signature(const ot_variant *v, const char *name, const ot_manifest 
     }
     *sig_out = &v->sig;
     return OT_OK;
+}
+
+ot_rc ot_tfs_take_examples(ot_call *call, const ot_manifest *sig, const ot_tfs_examples *e,
+                           ot_error *err)
+{
+    const ot_tensor_spec *in = sig->inputs;
+    call->in.n_inputs = (int)sig->n_inputs;
+    if (sig->n_inputs == 1 && in->dtype == OT_DT_BYTES && in->rank == 1 &&
+        !ot_tfs_examples_have(e, in->name)) {
+        call->in.inputs = ot_arena_calloc(call->arena, 1, sizeof *call->in.inputs);
+        return call->in.inputs != NULL
+                   ? ot_tfs_examples_tensor(e, in->name, call->arena, &call->in.inputs->tensor, err)
+                   : ot_fail(err, OT_EXHAUSTED, "out of memory for the request's tensors");
+    }
+    return ot_tfs_examples_columns(e, in, sig->n_inputs, call->arena, &call->in.inputs, err);
+}
+
+int ot_tfs_prediction(const ot_call *call)
+{
+    const ot_manifest *sig = &call->variant->sig;
+    return sig->prediction_kind != OT_PREDICTION_NONE ? (int)sig->prediction_output : -1;
 }
 
 const char *ot_tfs_state_name(ot_tfs_state s)

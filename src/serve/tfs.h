@@ -4,9 +4,11 @@
 #ifndef OT_SERVE_TFS_H
 #define OT_SERVE_TFS_H
 
+#include "codec/tfs_example.h"
 #include "serve/worker.h"
 
 #define OT_TFS_DEFAULT_SIGNATURE "serving_default"
+#define OT_TFS_PREDICT_METHOD "tensorflow/serving/predict"
 
 /* Which of a deployment's versions is meant: a number, a label, or none of both. */
 typedef struct ot_tfs_target {
@@ -19,10 +21,30 @@ typedef struct ot_tfs_target {
 ot_rc ot_tfs_find(const ot_worker *w, const ot_tfs_target *t, const ot_dep **d_out,
                   const ot_arm **arm_out, ot_error *err) OT_CHECKED;
 
+/* The same, and the variant that speaks for it: the one that was asked for, else the champion.
+ * OT_UNAVAILABLE when none is loaded. */
+ot_rc ot_tfs_find_variant(const ot_worker *w, const ot_tfs_target *t, const ot_dep **d_out,
+                          const ot_variant **v_out, ot_error *err) OT_CHECKED;
+/* A ModelSpec as a target. Refused: a version and a label. */
+ot_rc ot_tfs_target_of(const ot_tfs_spec *spec, ot_tfs_target *out, ot_error *err) OT_CHECKED;
+
 /* The signature of a variant by its name (NULL or "": the default). OT_INVALID names those that
  * there are. */
 ot_rc ot_tfs_signature(const ot_variant *v, const char *name, const ot_manifest **sig_out,
                        ot_error *err) OT_CHECKED;
+
+typedef enum ot_tfs_method {
+    OT_TFS_PREDICT,
+    OT_TFS_CLASSIFY,
+    OT_TFS_REGRESS,
+} ot_tfs_method;
+
+/* Examples as the call's inputs: as they are for a model whose only input takes serialised ones
+ * (strings, and no feature has that input's name), else by the features' names. */
+ot_rc ot_tfs_take_examples(ot_call *call, const ot_manifest *sig, const ot_tfs_examples *e,
+                           ot_error *err) OT_CHECKED;
+/* The output that the manifest calls the prediction; -1: none. */
+int ot_tfs_prediction(const ot_call *call);
 
 /* ModelVersionStatus; source: tensorflow_serving/apis/get_model_status.proto. */
 typedef enum ot_tfs_state {

@@ -1,5 +1,6 @@
 /* TensorFlow Serving's REST API: below /v1/models/. */
 #include "codec/tfs_json.h"
+#include "codec/tfs_result.h"
 #include "codec/tfs_types.h"
 #include "serve/tfs.h"
 #include "serve/wire_rest.h"
@@ -7,20 +8,38 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* ---- :predict */
+/* ---- :predict, :classify, :regress */
 
 typedef struct tfs_call {
     ot_call call; /* first: the wire gets it back */
-    bool rows;    /* to be answered as `predictions` */
+    ot_tfs_method method;
+    bool rows; /* to be answered as `predictions` */
 } tfs_call;
 
-static void answer_predict(ot_worker *w, ot_call *call)
+static ot_rc encode(const tfs_call *t, ot_str *out, ot_error *err)
 {
-    const tfs_call *t = (const tfs_call *)call;
+    const ot_call *call = &t->call;
+    if (t->method == OT_TFS_PREDICT) {
+        return ot_tfs_predict_encode(call->outputs, call->n_outputs, t->rows, out, err);
+    }
+    int prediction = ot_tfs_prediction(call);
+    if (t->method == OT_TFS_CLASSIFY) {
+        ot_tfs_classes c;
+        OT_TRY(ot_tfs_classes_find(call->outputs, call->n_outputs, prediction, &c, err));
+        return ot_tfs_classes_json(&c, out, err);
+    }
+    const ot_tensor *values;
+    OT_TRY(ot_tfs_values_find(call->outputs, call->n_outputs, prediction, &values, err));
+    ot_tfs_values_json(values, out);
+    return out->failed ? ot_fail(err, OT_EXHAUSTED, "memory is short for the answer") : OT_OK;
+}
+
+static void answer(ot_worker *w, ot_call *call)
+{
     ot_str_clear(&w->head);
     w->head.failed = false;
     ot_error err;
-    ot_rc rc = ot_tfs_predict_encode(call->outputs, call->n_outputs, t->rows, &w->head, &err);
+    ot_rc rc = encode((const tfs_call *)call, &w->head, &err);
     if (rc != OT_OK) {
         ot_call_fail(call, rc, err.msg);
         ot_worker_answer(w, call);
@@ -39,8 +58,8 @@ static void answer_predict(ot_worker *w, ot_call *call)
                                       .n_body = 1});
 }
 
-static const ot_wire predict_wire = {
-    .name = "tensorflow-serving", .answer = answer_predict, .fail = ot_wire_rest_fail};
+static const ot_wire wire = {
+    .name = "tensorflow-serving", .answer = answer, .fail = ot_wire_rest_fail};
 
 static ot_rc inputs_of(void *arg, const char *name, const ot_tensor_spec **specs_out, size_t *n_out,
                        ot_error *err)
@@ -52,27 +71,37 @@ static ot_rc inputs_of(void *arg, const char *name, const ot_tensor_spec **specs
     return OT_OK;
 }
 
-static ot_rc decode_predict(tfs_call *t, ot_error *err)
+static ot_rc decode(tfs_call *t, ot_error *err)
 {
     ot_call *call = &t->call;
-    ot_tfs_predict p;
-    OT_TRY(ot_tfs_predict_decode(call->req->body.p, call->req->body.n, inputs_of, call->variant,
-                                 call->arena, &p, err));
-    t->rows = p.rows;
-    call->in.inputs = p.inputs;
-    call->in.n_inputs = p.n_inputs;
+    ot_slice body = call->req->body;
+    if (t->method == OT_TFS_PREDICT) {
+        ot_tfs_predict p;
+        OT_TRY(
+            ot_tfs_predict_decode(body.p, body.n, inputs_of, call->variant, call->arena, &p, err));
+        t->rows = p.rows;
+        call->in.inputs = p.inputs;
+        call->in.n_inputs = p.n_inputs;
+    } else {
+        ot_tfs_examples e;
+        const ot_manifest *sig;
+        OT_TRY(ot_tfs_examples_json(body.p, body.n, call->arena, &e, err));
+        OT_TRY(ot_tfs_signature(call->variant, e.signature, &sig, err));
+        OT_TRY(ot_tfs_take_examples(call, sig, &e, err));
+    }
     return ot_call_check(call, call->variant, err);
 }
 
-static void predict(ot_worker *w, ot_http_req *req, const ot_tfs_target *target)
+static void infer(ot_worker *w, ot_http_req *req, const ot_tfs_target *target, ot_tfs_method method)
 {
     tfs_call *t = ot_arena_calloc(req->arena, 1, sizeof *t);
     if (t == NULL) {
         ot_worker_error(w, req, 503, "out of memory for the request");
         return;
     }
+    t->method = method;
     ot_call *call = &t->call;
-    call->wire = &predict_wire;
+    call->wire = &wire;
     call->req = req;
     call->arena = req->arena;
     call->start_ns = req->start_ns;
@@ -81,7 +110,7 @@ static void predict(ot_worker *w, ot_http_req *req, const ot_tfs_target *target)
         return;
     }
     ot_error err;
-    ot_rc rc = decode_predict(t, &err);
+    ot_rc rc = decode(t, &err);
     if (rc != OT_OK) {
         ot_worker_refuse(w, call, rc, rc == OT_EXHAUSTED ? 413 : 400, 0, "%s", err.msg);
         return;
@@ -101,7 +130,7 @@ bool ot_tfs_rest_fast(ot_worker *w, ot_http_req *req)
     if (memchr(name.p, '/', name.n) != NULL || memchr(name.p, '%', name.n) != NULL) {
         return false;
     }
-    predict(w, req, &(ot_tfs_target){.model = name});
+    infer(w, req, &(ot_tfs_target){.model = name}, OT_TFS_PREDICT);
     return true;
 }
 
@@ -114,8 +143,16 @@ static void put_text(ot_str *out, const char *z)
     ot_str_addc(out, '"');
 }
 
-static void status(ot_worker *w, ot_http_req *req, const ot_dep *d, const ot_arm *arm)
+static void status(ot_worker *w, ot_http_req *req, const ot_tfs_target *t)
 {
+    const ot_dep *d;
+    const ot_arm *arm;
+    ot_error err;
+    ot_rc rc = ot_tfs_find(w, t, &d, &arm, &err);
+    if (rc != OT_OK) {
+        ot_worker_error(w, req, ot_rc_http(rc), "%s", err.msg);
+        return;
+    }
     ot_tfs_status s[OT_TARGET_VARIANTS_MAX];
     size_t n = ot_tfs_statuses(d, arm, s);
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
@@ -157,17 +194,19 @@ static void put_signature(ot_str *out, const char *name, const ot_manifest *sig)
     put_specs(out, sig->inputs, sig->n_inputs);
     ot_str_adds(out, "},\"outputs\":{");
     put_specs(out, sig->outputs, sig->n_outputs);
-    ot_str_adds(out, "},\"method_name\":\"tensorflow/serving/predict\",\"defaults\":{}}");
+    ot_str_adds(out, "},\"method_name\":\"" OT_TFS_PREDICT_METHOD "\",\"defaults\":{}}");
 }
 
-static void metadata(ot_worker *w, ot_http_req *req, const ot_dep *d, const ot_arm *arm)
+static void metadata(ot_worker *w, ot_http_req *req, const ot_tfs_target *t)
 {
-    if (arm == NULL && d->n_live == 0) {
-        ot_worker_error(w, req, 503, "model '%s' is not ready: %s", d->name,
-                        d->state[0] != '\0' ? d->state : "it is being loaded");
+    const ot_dep *d;
+    const ot_variant *v;
+    ot_error err;
+    ot_rc rc = ot_tfs_find_variant(w, t, &d, &v, &err);
+    if (rc != OT_OK) {
+        ot_worker_error(w, req, ot_rc_http(rc), "%s", err.msg);
         return;
     }
-    const ot_variant *v = arm != NULL ? arm->variant : d->arms[d->n_live - 1].variant;
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
     ot_str_addf(&out,
                 "{\"model_spec\":{\"name\":\"%s\",\"signature_name\":\"\",\"version\":\"%" PRIu64
@@ -180,33 +219,47 @@ static void metadata(ot_worker *w, ot_http_req *req, const ot_dep *d, const ot_a
 
 /* ---- paths */
 
-typedef enum method { M_STATUS, M_METADATA, M_PREDICT, M_UNKNOWN } method;
+typedef enum what {
+    PREDICT = OT_TFS_PREDICT,
+    CLASSIFY = OT_TFS_CLASSIFY,
+    REGRESS = OT_TFS_REGRESS,
+    STATUS,
+    METADATA,
+    UNKNOWN
+} what;
 
 /* Takes ":METHOD" off the last segment. */
-static method take_method(ot_slice *s)
+static what take_method(ot_slice *s)
 {
+    static const char *const verbs[] = {
+        [PREDICT] = "predict", [CLASSIFY] = "classify", [REGRESS] = "regress"};
     const char *colon = s->n > 0 ? memrchr(s->p, ':', s->n) : NULL;
     if (colon == NULL) {
-        return M_STATUS;
+        return STATUS;
     }
     ot_slice verb = {colon + 1, s->n - (size_t)(colon + 1 - s->p)};
     s->n = (size_t)(colon - s->p);
-    return ot_slice_eq(verb, "predict") ? M_PREDICT : M_UNKNOWN;
+    for (unsigned i = 0; i < OT_COUNT(verbs); i++) {
+        if (ot_slice_eq(verb, verbs[i])) {
+            return (what)i;
+        }
+    }
+    return UNKNOWN;
 }
 
 /* NAME [versions/V | labels/L] [metadata], the last one with its method; false: something else. */
-static bool read_target(ot_slice *seg, size_t n, ot_tfs_target *t, method *m_out)
+static bool read_target(ot_slice *seg, size_t n, ot_tfs_target *t, what *m_out)
 {
     *m_out = take_method(&seg[n - 1]);
-    if (*m_out == M_STATUS && n % 2 == 0 && ot_slice_eq(seg[n - 1], "metadata")) {
-        *m_out = M_METADATA;
+    if (*m_out == STATUS && n % 2 == 0 && ot_slice_eq(seg[n - 1], "metadata")) {
+        *m_out = METADATA;
         n--;
     }
     *t = (ot_tfs_target){.model = seg[0]};
     if (n == 1) {
-        return *m_out != M_UNKNOWN;
+        return *m_out != UNKNOWN;
     }
-    if (n != 3 || *m_out == M_UNKNOWN || seg[2].n == 0) {
+    if (n != 3 || *m_out == UNKNOWN || seg[2].n == 0) {
         return false;
     }
     if (ot_slice_eq(seg[1], "labels")) {
@@ -221,33 +274,26 @@ void ot_tfs_rest(ot_worker *w, ot_http_req *req, const ot_slice *given, size_t n
 {
     ot_slice seg[4] = {0};
     ot_tfs_target t;
-    method m;
+    what m;
     if (n >= 1 && n <= OT_COUNT(seg)) {
         memcpy(seg, given, n * sizeof seg[0]);
     }
     if (n < 1 || n > OT_COUNT(seg) || !read_target(seg, n, &t, &m)) {
-        ot_worker_error(w, req, 404,
-                        "there is nothing at %.*s; below /v1/models/NAME there are :predict and "
-                        "metadata, each also below versions/NUMBER and labels/LABEL",
-                        (int)OT_MIN(req->path.n, 200u), req->path.p);
+        ot_worker_error(
+            w, req, 404,
+            "there is nothing at %.*s; at /v1/models/NAME there are :predict, :classify, "
+            ":regress and /metadata, each also below versions/NUMBER and labels/LABEL",
+            (int)OT_MIN(req->path.n, 200u), req->path.p);
         return;
     }
-    if (!ot_worker_allow(w, req, m == M_PREDICT)) {
+    if (!ot_worker_allow(w, req, m <= REGRESS)) {
         return;
     }
-    if (m == M_PREDICT) {
-        predict(w, req, &t);
-        return;
-    }
-    const ot_dep *d;
-    const ot_arm *arm;
-    ot_error err;
-    ot_rc rc = ot_tfs_find(w, &t, &d, &arm, &err);
-    if (rc != OT_OK) {
-        ot_worker_error(w, req, ot_rc_http(rc), "%s", err.msg);
-    } else if (m == M_METADATA) {
-        metadata(w, req, d, arm);
+    if (m <= REGRESS) {
+        infer(w, req, &t, (ot_tfs_method)m);
+    } else if (m == METADATA) {
+        metadata(w, req, &t);
     } else {
-        status(w, req, d, arm);
+        status(w, req, &t);
     }
 }

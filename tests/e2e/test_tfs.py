@@ -2,7 +2,9 @@
 
 import base64
 import json
+import shutil
 
+import grpc
 import numpy as np
 import pytest
 import requests
@@ -38,7 +40,30 @@ def saved(tmp_path_factory):
         def serve(self, image):
             return {"flat": tf.reshape(image, [-1, 4]) * 2}
 
+    spec = {"x": tf.io.FixedLenFeature([2], f32), "k": tf.io.FixedLenFeature([], i64, 1),
+            "s": tf.io.FixedLenFeature([], string, "none")}
+
+    class Examples(tf.Module):
+        """What an estimator exports: it parses serialised examples itself."""
+
+        @tf.function(input_signature=[tf.TensorSpec([None], string, "examples")])
+        def classify(self, examples):
+            f = tf.io.parse_example(examples, spec)
+            two = tf.fill([tf.shape(examples)[0]], "two")
+            scores = tf.concat([f["x"], tf.cast(f["k"], f32)[:, None]], axis=1)
+            return {"classes": tf.stack([f["s"], two, tf.strings.as_string(f["k"])], axis=1),
+                    "scores": tf.nn.softmax(scores)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], string, "examples")])
+        def regress(self, examples):
+            f = tf.io.parse_example(examples, spec)
+            return {"outputs": tf.reduce_sum(f["x"], axis=1) * tf.cast(f["k"], f32)}
+
     live = {}
+    examples = Examples()
+    for name in ("classify", "regress"):
+        tf.saved_model.save(examples, str(folder / name), signatures={"serving_default": getattr(examples, name)})
+        live[name] = tf.saved_model.load(str(folder / name)).signatures["serving_default"]
     for name, m in {"two": Two(), "words": Words(), "image": Image()}.items():
         tf.saved_model.save(m, str(folder / name), signatures={"serving_default": m.serve})
         live[name] = tf.saved_model.load(str(folder / name)).signatures["serving_default"]
@@ -146,6 +171,66 @@ def test_no_instances(linear):
     assert post(linear, "m:predict", {"instances": []}) == (200, {"predictions": []})
 
 
+# ---- classify and regress
+
+
+def example(tf, **features):
+    kinds = {bytes: ("bytes_list", tf.train.BytesList), float: ("float_list", tf.train.FloatList),
+             int: ("int64_list", tf.train.Int64List)}
+    out = tf.train.Example()
+    for name, values in features.items():
+        kind, make = kinds[type(values[0])]
+        out.features.feature[name].CopyFrom(tf.train.Feature(**{kind: make(value=values)}))
+    return out.SerializeToString()
+
+
+def test_classify(server, saved):
+    _, live, tf = saved
+    want = live["classify"](tf.constant([example(tf, x=[1.0, -0.5], k=[2], s=[b"one"]),
+                                         example(tf, x=[0.25, 3.0], k=[7], s=[b"\xc3\xb6"])]))
+    status, got = post(server, "classify:classify", {
+        "signature_name": "serving_default", "context": {"k": 2},
+        "examples": [{"x": [1, -0.5], "s": "one"}, {"x": [0.25, 3.0], "k": [7], "s": {"b64": "w7Y="}}]})
+    assert status == 200 and list(got) == ["results"], got
+    assert [[c[0].encode() for c in row] for row in got["results"]] == want["classes"].numpy().tolist()
+    np.testing.assert_allclose([[c[1] for c in row] for row in got["results"]], want["scores"].numpy(), rtol=1e-5)
+
+
+def test_regress(server, saved):
+    _, live, tf = saved
+    want = live["regress"](tf.constant([example(tf, x=[1.0, 2.5], k=[3]), example(tf, x=[4.0, 5.0])]))["outputs"]
+    status, got = post(server, "regress/versions/1:regress",
+                       {"examples": [{"x": [1.0, 2.5], "k": 3}, {"x": [4.0, 5.0]}]})
+    assert (status, got) == (200, {"results": want.numpy().tolist()})
+
+
+def test_examples_by_the_names_of_plain_inputs(linear, server, saved):
+    """An extension: features are the inputs of their names, classes numbers."""
+    _, live, tf = saved
+    status, got = post(linear, "m:classify", {"examples": [{"x": row.tolist()} for row in ROWS]})
+    assert status == 200, got
+    assert [[c[0] for c in row] for row in got["results"]] == [["0", "1"]] * 3
+    np.testing.assert_allclose([[c[1] for c in row] for row in got["results"]], expected(ROWS), rtol=1e-6)
+    status, got = post(server, "two:classify", {"context": {"k": 1}, "examples": [{"x": [1, 2, 3, 4]}]})
+    assert status == 400 and "none is 'classes' or 'scores'; use predict" in got["error"], got
+
+
+@pytest.mark.parametrize("body, why", [
+    ({}, "the request has no 'examples'"),
+    ({"examples": []}, "the request has no 'examples'"),
+    ({"examples": [3]}, "examples[0]: JSON at byte 14: an object is expected here, not a number"),
+    ({"examples": [{}]}, "examples[0] has no feature 'x' (FP32 [-1,4])"),
+    ({"examples": [{"x": [1, 2, 3]}]}, "input 'x' is FP32 [-1,4], 4 values a row; examples[0] has 3"),
+    ({"examples": [{"x": "four"}]}, "4 values a row; examples[0] has 1"),
+    ({"examples": [{"x": ["f", "o", "u", "r"]}]}, "input 'x' is FP32; examples[0] has bytes"),
+    ({"examples": [{"x": [1, "2"]}]}, "feature 'x': JSON at byte 27: a feature holds numbers or strings, not both"),
+    ({"examples": [{"x": None}]}, "a feature is a number, a string, a b64 object or a list of them, not null"),
+])
+def test_examples_refused(linear, body, why):
+    status, got = post(linear, "m:classify", body)
+    assert status == 400 and why in got["error"], got
+
+
 # ---- status and metadata
 
 
@@ -168,3 +253,185 @@ def test_metadata(server, saved):
     assert set(s["outputs"]) == {"y", "best"}
     assert s["method_name"] == "tensorflow/serving/predict"
     assert json.dumps(m) == json.dumps(server.get("/v1/models/two/versions/1/metadata"))
+
+
+# ---- gRPC
+
+
+@pytest.fixture
+def apis(saved):
+    """The messages and stubs of TensorFlow Serving's own client."""
+    return pytest.importorskip("tensorflow_serving.apis", reason="tensorflow-serving-api is not installed")
+
+
+class Client:
+    def __init__(self, server):
+        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+        self.channel = grpc.insecure_channel(server.address)
+        self.predictions = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def refused(self, call, request, code, why):
+        with pytest.raises(grpc.RpcError) as e:
+            call(request, timeout=r.PATIENCE)
+        assert e.value.code() == code and why in e.value.details(), e.value
+
+
+@pytest.fixture
+def client(server, apis):
+    c = Client(server)
+    yield c
+    c.channel.close()
+
+
+def predict_request(tf, model, outputs=(), **inputs):
+    from tensorflow_serving.apis import predict_pb2
+    q = predict_pb2.PredictRequest()
+    q.model_spec.name = model
+    for name, value in inputs.items():
+        q.inputs[name].CopyFrom(value if hasattr(value, "tensor_shape") else tf.make_tensor_proto(value))
+    q.output_filter.extend(outputs)
+    return q
+
+
+def test_grpc_predict(client, saved):
+    _, live, tf = saved
+    x = np.random.default_rng(2).standard_normal((3, 4)).astype(np.float32)
+    k = np.array([1, 2, 3], np.int64)
+    want = live["two"](x=tf.constant(x), k=tf.constant(k))
+    q = predict_request(tf, "two", x=x, k=k)
+    a = client.predictions.Predict(q)
+    assert (a.model_spec.name, a.model_spec.version.value, a.model_spec.signature_name) == ("two", 1, "serving_default")
+    assert set(a.outputs) == {"y", "best"}
+    np.testing.assert_allclose(tf.make_ndarray(a.outputs["y"]), want["y"].numpy(), rtol=1e-5)
+    assert tf.make_ndarray(a.outputs["best"]).tolist() == want["best"].numpy().tolist()
+    assert len(a.outputs["y"].float_val) == 9 and list(a.outputs["best"].int64_val) == want["best"].numpy().tolist()
+    q.output_filter.append("best")
+    q.model_spec.version_label = "stable"
+    q.model_spec.signature_name = "serving_default"
+    assert set(client.predictions.Predict(q).outputs) == {"best"}
+    q.model_spec.ClearField("version_label")
+    q.model_spec.version.value = 1
+    call = client.predictions.Predict.with_call(q)[1]
+    assert dict(call.initial_metadata())["overtake-rows"] == "3"
+
+
+def test_grpc_typed_values(client, saved):
+    """Values in the fields of their types, and one value for all."""
+    _, live, tf = saved
+    x = tf.make_tensor_proto(np.ones((2, 4), np.float32))
+    x.ClearField("tensor_content")
+    x.float_val.append(0.5)
+    k = tf.make_tensor_proto(np.zeros(2, np.int64))
+    k.ClearField("tensor_content")
+    k.int64_val.extend([3, -4])
+    want = live["two"](x=tf.fill([2, 4], 0.5), k=tf.constant([3, -4], tf.int64))
+    a = client.predictions.Predict(predict_request(tf, "two", x=x, k=k))
+    np.testing.assert_allclose(tf.make_ndarray(a.outputs["y"]), want["y"].numpy(), rtol=1e-5)
+    words = [b"one", b"", b"\xff\x00"]
+    a = client.predictions.Predict(predict_request(tf, "words", s=tf.make_tensor_proto(words)))
+    assert list(a.outputs["raw_bytes"].string_val) == [w + w for w in words]
+
+
+def test_grpc_refused(client, saved):
+    _, _, tf = saved
+    p, image = client.predictions, np.zeros((1, 2, 2, 1), np.float32)
+    bad = grpc.StatusCode.INVALID_ARGUMENT
+    client.refused(p.Predict, predict_request(tf, "none"), grpc.StatusCode.NOT_FOUND, "model 'none' is not known")
+    client.refused(p.Predict, predict_request(tf, "image"), bad, "input 'image' (FP32 [-1,2,2,1]) is missing")
+    client.refused(p.Predict, predict_request(tf, "image", image=image[0]), bad,
+                   "input 'image' is FP32 [-1,2,2,1]; the request has [2,2,1]")
+    client.refused(p.Predict, predict_request(tf, "image", image=image.astype(np.int32)), bad,
+                   "the request has INT32")
+    client.refused(p.Predict, predict_request(tf, "image", image=image, x=image), bad, "there is no input 'x'")
+    client.refused(p.Predict, predict_request(tf, "image", ["z"], image=image), bad, "there is no output 'z'")
+    q = predict_request(tf, "image", image=image)
+    q.inputs["image"].tensor_content = b"123"
+    client.refused(p.Predict, q, bad, "input 'image': FP32 [1,2,2,1] needs 16 bytes; tensor_content has 3")
+    q = predict_request(tf, "image", image=image)
+    q.model_spec.signature_name = "other"
+    client.refused(p.Predict, q, bad, "there is no signature 'other'; the model has: serving_default")
+    q = predict_request(tf, "image", image=image)
+    q.model_spec.version.value = 9
+    client.refused(p.Predict, q, grpc.StatusCode.NOT_FOUND, "no version 9")
+    from tensorflow_serving.apis import inference_pb2
+    client.refused(p.MultiInference, inference_pb2.MultiInferenceRequest(), grpc.StatusCode.UNIMPLEMENTED,
+                   "send a Classify or a Regress for each task")
+
+
+def test_grpc_classify_and_regress(client, saved):
+    _, live, tf = saved
+    from tensorflow_serving.apis import classification_pb2, regression_pb2
+    rows = [example(tf, x=[1.0, -0.5], s=[b"one"]), example(tf, x=[0.25, 3.0])]
+    want = live["classify"](tf.constant([example(tf, k=[2]) + row for row in rows]))
+    q = classification_pb2.ClassificationRequest()
+    q.model_spec.name = "classify"
+    for row in rows:
+        q.input.example_list_with_context.examples.append(tf.train.Example.FromString(row))
+    q.input.example_list_with_context.context.CopyFrom(tf.train.Example.FromString(example(tf, k=[2])))
+    got = client.predictions.Classify(q)
+    assert got.model_spec.name == "classify"
+    assert [[c.label.encode() for c in row.classes] for row in got.result.classifications] == want["classes"].numpy().tolist()
+    np.testing.assert_allclose([[c.score for c in row.classes] for row in got.result.classifications],
+                               want["scores"].numpy(), rtol=1e-5)
+    q = regression_pb2.RegressionRequest()
+    q.model_spec.name = "regress"
+    for row in rows:
+        q.input.example_list.examples.append(tf.train.Example.FromString(row))
+    want = live["regress"](tf.constant(rows))["outputs"].numpy().tolist()
+    assert [v.value for v in client.predictions.Regress(q).result.regressions] == want
+    q.ClearField("input")
+    client.refused(client.predictions.Regress, q, grpc.StatusCode.INVALID_ARGUMENT, "there is no input")
+
+
+def test_grpc_metadata_and_status(client, saved):
+    from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
+    q = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    q.model_spec.name = "two"
+    a = client.predictions.GetModelMetadata(q)
+    assert a.model_spec.version.value == 1
+    known = get_model_metadata_pb2.SignatureDefMap()
+    assert a.metadata["signature_def"].Unpack(known)
+    s = known.signature_def["serving_default"]
+    assert s.inputs["x"].dtype == 1 and [d.size for d in s.inputs["x"].tensor_shape.dim] == [-1, 4]
+    assert set(s.outputs) == {"y", "best"} and s.method_name == "tensorflow/serving/predict"
+    q.metadata_field[0] = "all"
+    client.refused(client.predictions.GetModelMetadata, q, grpc.StatusCode.INVALID_ARGUMENT, "signature_def is")
+    q = get_model_status_pb2.GetModelStatusRequest()
+    q.model_spec.name = "two"
+    [v] = client.models.GetModelStatus(q).model_version_status
+    assert v.version == 1 and v.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE and v.status.error_code == 0
+    q.model_spec.version.value = 2
+    client.refused(client.models.GetModelStatus, q, grpc.StatusCode.NOT_FOUND, "no version 2")
+
+
+def test_grpc_reload_config(saved, apis, serve, tmp_path):
+    from tensorflow_serving.apis import model_management_pb2
+    shutil.copytree(saved[0] / "image", tmp_path / "m" / "image")
+    shutil.copytree(saved[0] / "words", tmp_path / "m" / "words")
+    server = serve(tmp_path / "m")
+    c = Client(server)
+
+    def config(*names, **more):
+        q = model_management_pb2.ReloadConfigRequest()
+        for name in names:
+            q.config.model_config_list.config.add(name=name, **more)
+        return q
+
+    def served():
+        return {n for n in ("image", "words") if server.request("GET", f"/v1/models/{n}")[0] == 200}
+
+    assert c.models.HandleReloadConfigRequest(config("image", "words")).status.error_code == 0
+    assert served() == {"image", "words"}
+    c.models.HandleReloadConfigRequest(config("words", base_path=str(tmp_path / "m" / "words")))
+    assert served() == {"words"}
+    c.models.HandleReloadConfigRequest(config("image"))
+    assert served() == {"image"}
+    bad = grpc.StatusCode.INVALID_ARGUMENT
+    call = c.models.HandleReloadConfigRequest
+    c.refused(call, config(), bad, "has no config.model_config_list")
+    c.refused(call, config("image", base_path="/elsewhere"), bad, "base_path '/elsewhere' is not")
+    c.refused(call, config("image", model_version_policy={"latest": {}}), bad, "model_version_policy is not taken")
+    c.refused(call, config("image", "nobody"), grpc.StatusCode.NOT_FOUND, "model 'nobody' could not be loaded")
+    assert served() == {"image"}
+    c.channel.close()
