@@ -46,7 +46,11 @@ static void fill_options(const ot_args *args, ot_serve_options *o)
     o->pool_threads = ot_args_set(args, "pool-threads")
                           ? (unsigned)ot_args_int(args, "pool-threads")
                           : processors();
-    o->explicit_models = strcmp(ot_args_str(args, "model-control"), "explicit") == 0;
+    const char *control = ot_args_str(args, "model-control");
+    o->control = strcmp(control, "explicit") == 0 ? OT_SERVE_EXPLICIT
+                 : strcmp(control, "poll") == 0   ? OT_SERVE_POLL
+                                                  : OT_SERVE_NONE;
+    o->poll_us = ot_args_us(args, "poll");
     o->print_drift = ot_args_bool(args, "watch-drift");
     o->window_us = ot_args_us(args, "window");
     o->count_budget = ot_args_fraction(args, "count-budget");
@@ -119,7 +123,7 @@ static int run_serve(const ot_args *args)
     return rc == OT_OK ? 0 : ot_cli_fail(args, &err);
 }
 
-static const char *const control_choices[] = {"all", "explicit", NULL};
+static const char *const control_choices[] = {"none", "explicit", "poll", NULL};
 
 static const ot_opt serve_opts[] = {
     OT_CLI_LISTEN_OPTS,
@@ -147,8 +151,15 @@ static const ot_opt serve_opts[] = {
     {.name = "model-control",
      .type = OT_OPT_STRING,
      .choices = control_choices,
-     .def = "all",
-     .help = "load all models at the start, or only when asked"},
+     .def = "none",
+     .help = "serve what lies in DIR at the start, only what is asked for, or what lies in it at "
+             "any time"},
+    {.name = "poll",
+     .type = OT_OPT_DURATION,
+     .def = "2s",
+     .min = "10ms",
+     .max = "1d",
+     .help = "time between two looks at DIR with --model-control poll"},
     {.name = "watch-drift",
      .type = OT_OPT_BOOL,
      .help = "print what moved against the reference, a line a window"},

@@ -5,6 +5,7 @@
 #include "serve/metrics.h"
 #include "serve/tfs.h"
 
+#include <jansson.h>
 #include <string.h>
 
 #define SEGMENTS_MAX 8
@@ -209,7 +210,7 @@ static void health(ot_worker *w, ot_http_req *req, ot_slice what)
     ot_http_respond_bytes(req, 200, "application/json", body, strlen(body));
 }
 
-static void reply_index(ot_worker *w, ot_http_req *req, const ot_repo_answer *a)
+static void write_index(ot_worker *w, ot_http_req *req, const ot_repo_answer *a, bool all)
 {
     if (a->status != 200) {
         ot_worker_error(w, req, a->status, "%s", a->error);
@@ -219,7 +220,10 @@ static void reply_index(ot_worker *w, ot_http_req *req, const ot_repo_answer *a)
     ot_str_addc(&out, '[');
     for (size_t i = 0; i < a->n_rows; i++) {
         const ot_repo_row *row = &a->rows[i];
-        ot_str_addf(&out, "%s{\"name\":\"%s\"", i > 0 ? "," : "", row->name);
+        if (!all && strcmp(row->state, "READY") != 0) {
+            continue;
+        }
+        ot_str_addf(&out, "%s{\"name\":\"%s\"", out.len > 1 ? "," : "", row->name);
         if (row->version > 0) {
             ot_str_addf(&out, ",\"version\":\"%llu\"", (unsigned long long)row->version);
         }
@@ -229,6 +233,16 @@ static void reply_index(ot_worker *w, ot_http_req *req, const ot_repo_answer *a)
     }
     ot_str_addc(&out, ']');
     ot_worker_json(w, req, 200, &out);
+}
+
+static void reply_index(ot_worker *w, ot_http_req *req, const ot_repo_answer *a)
+{
+    write_index(w, req, a, true);
+}
+
+static void reply_ready(ot_worker *w, ot_http_req *req, const ot_repo_answer *a)
+{
+    write_index(w, req, a, false);
 }
 
 static void reply_loaded(ot_worker *w, ot_http_req *req, const ot_repo_answer *a)
@@ -241,12 +255,72 @@ static void reply_loaded(ot_worker *w, ot_http_req *req, const ot_repo_answer *a
     ot_http_respond_bytes(req, 200, "application/json", "{}", 2);
 }
 
+/* What a load may say. What a model is lies in its folder; it is not taken from a request. */
+static ot_rc take_parameter(const char *key, ot_error *err)
+{
+    if (strcmp(key, "unload_dependents") == 0) {
+        return OT_OK; /* nothing depends on a model */
+    }
+    if (strcmp(key, "config") == 0 || ot_has_prefix(key, "file:")) {
+        return ot_fail(
+            err, OT_UNIMPLEMENTED,
+            "'%.60s' in a request is not supported: write %s into the model's folder and "
+            "load again",
+            key, key[0] == 'c' ? "config.pbtxt" : "the files");
+    }
+    return ot_fail(err, OT_INVALID, "the parameter '%.60s' is not known", key);
+}
+
+static ot_rc take_body(ot_repo_op op, json_t *body, bool *ready_out, ot_error *err)
+{
+    const char *key, *name;
+    json_t *value, *ignored;
+    json_object_foreach(body, key, value)
+    {
+        if (op == OT_REPO_INDEX && strcmp(key, "ready") == 0 && json_is_boolean(value)) {
+            *ready_out = json_is_true(value);
+            continue;
+        }
+        if (op == OT_REPO_INDEX || strcmp(key, "parameters") != 0 || !json_is_object(value)) {
+            return ot_fail(err, OT_INVALID, "'%.60s': expected {%s}", key,
+                           op == OT_REPO_INDEX ? "\"ready\": true" : "\"parameters\": {...}");
+        }
+        json_object_foreach(value, name, ignored)
+        {
+            OT_TRY(take_parameter(name, err));
+        }
+    }
+    return OT_OK;
+}
+
+static void ask_repository(ot_worker *w, ot_http_req *req, ot_repo_op op, ot_slice name)
+{
+    ot_error err;
+    json_error_t why;
+    bool ready = false;
+    json_t *body = req->body.n > 0 ? json_loadb(req->body.p, req->body.n, 0, &why) : json_object();
+    ot_rc rc = json_is_object(body)
+                   ? take_body(op, body, &ready, &err)
+                   : ot_fail(&err, OT_INVALID, "the body is not a JSON object%s%.120s",
+                             body == NULL && req->body.n > 0 ? ": " : "",
+                             body == NULL && req->body.n > 0 ? why.text : "");
+    json_decref(body);
+    if (rc != OT_OK) {
+        ot_worker_error(w, req, ot_rc_http(rc), "%s", err.msg);
+        return;
+    }
+    ot_control_repo(w, req, op, name.p, name.n,
+                    op != OT_REPO_INDEX ? reply_loaded
+                    : ready             ? reply_ready
+                                        : reply_index);
+}
+
 /* Below /v2/repository/: index, models/NAME/load, models/NAME/unload. */
 static void repository(ot_worker *w, ot_http_req *req, const ot_slice *seg, size_t n)
 {
     if (n == 1 && ot_slice_eq(seg[0], "index")) {
         if (ot_worker_allow(w, req, true)) {
-            ot_control_repo(w, req, OT_REPO_INDEX, "", 0, reply_index);
+            ask_repository(w, req, OT_REPO_INDEX, (ot_slice){"", 0});
         }
         return;
     }
@@ -257,8 +331,7 @@ static void repository(ot_worker *w, ot_http_req *req, const ot_slice *seg, size
         return;
     }
     if (ot_worker_allow(w, req, true)) {
-        ot_control_repo(w, req, load ? OT_REPO_LOAD : OT_REPO_UNLOAD, seg[1].p, seg[1].n,
-                        reply_loaded);
+        ask_repository(w, req, load ? OT_REPO_LOAD : OT_REPO_UNLOAD, seg[1]);
     }
 }
 

@@ -1,4 +1,4 @@
-#include "serve/control.h"
+#include "serve/folders.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -279,7 +279,8 @@ void ot_control_rebuild(ot_control *c)
     }
     r->revision = t->revision;
     r->access = ot_access_ref(c->access);
-    r->ready = all_serve(c) && (c->agent == NULL || t->blobs != NULL);
+    r->ready = all_serve(c) && (c->agent == NULL || t->blobs != NULL) &&
+               (c->folders == NULL || ot_folders_ready(c->folders));
     for (size_t i = 0; i < t->n_deployments; i++) {
         ot_dep *d = make_dep(c, &t->deployments[i]);
         if (d != NULL) {
@@ -556,8 +557,9 @@ ot_rc ot_control_create(ot_serve *s, ot_control **c_out, ot_error *err)
     c->serve = s;
     pthread_mutex_init(&c->idle_lock, NULL);
     ot_rc rc = ot_target_create(&c->target, err);
-    if (rc == OT_OK && s->o.agent != NULL) {
-        rc = ot_agent_create(c, &c->agent, err);
+    if (rc == OT_OK) {
+        rc = s->o.agent != NULL ? ot_agent_create(c, &c->agent, err)
+                                : ot_folders_create(c, &c->folders, err);
     }
     if (rc != OT_OK) {
         ot_control_destroy(c);
@@ -575,9 +577,7 @@ ot_rc ot_control_start(ot_control *c, ot_error *err)
         OT_TRY(ot_company_start(c, err));
         ot_agent_start(c->agent);
     } else {
-        ot_target *t;
-        OT_TRY(ot_alone_target(c->serve, &t, err));
-        ot_control_apply(c, t);
+        OT_TRY(ot_folders_start(c->folders, err));
     }
     ot_open_start(c);
     ot_windows_start(c);
@@ -590,6 +590,7 @@ void ot_control_destroy(ot_control *c)
     if (c == NULL) {
         return;
     }
+    ot_folders_stop(c->folders);
     ot_loader_stop(c->loader);
     ot_company_stop(c);
     ot_agent_destroy(c->agent);
@@ -604,6 +605,7 @@ void ot_control_destroy(ot_control *c)
     ot_free(c->entries);
     on_idle(c);
     ot_loader_destroy(c->loader);
+    ot_folders_destroy(c->folders);
     ot_target_destroy(c->target);
     ot_access_unref(c->access);
     pthread_mutex_destroy(&c->idle_lock);

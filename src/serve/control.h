@@ -30,13 +30,15 @@ typedef struct ot_entry {
 
 typedef struct ot_repo ot_repo;
 typedef struct ot_agent ot_agent;
+typedef struct ot_folders ot_folders;
 
 typedef struct ot_retirement ot_retirement;
 
 struct ot_control {
     ot_serve *serve;
     ot_loader *loader;
-    ot_agent *agent; /* NULL when alone */
+    ot_agent *agent;     /* NULL when alone */
+    ot_folders *folders; /* NULL under a control plane */
     ot_target *target;
     ot_entry **entries;
     size_t n_entries, cap_entries;
@@ -113,14 +115,6 @@ void ot_windows_collect_last(ot_control *c, ot_variant *v);
 
 /* The last window's drift of a variant, as JSON; any thread. */
 void ot_drift_json(const ot_variant *v, ot_str *out);
-
-/* alone.c: the target of a directory. */
-ot_rc ot_alone_target(ot_serve *s, ot_target **t_out, ot_error *err) OT_CHECKED;
-/* Where the directory has a model of that name. */
-ot_rc ot_alone_find(ot_serve *s, const char *name, char path_out[OT_PATH_MAX],
-                    ot_error *err) OT_CHECKED;
-typedef void ot_alone_fn(void *arg, const char *name);
-ot_rc ot_alone_each(ot_serve *s, ot_alone_fn *fn, void *arg, ot_error *err) OT_CHECKED;
 
 /* repo.c: the repository requests that a worker hands over. */
 typedef enum ot_repo_op { OT_REPO_INDEX, OT_REPO_LOAD, OT_REPO_UNLOAD } ot_repo_op;

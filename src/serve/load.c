@@ -2,7 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "model/detect.h"
+#include "model/folder.h"
 #include "model/prediction.h"
 #include "serve/thread.h"
 
@@ -193,10 +193,12 @@ static ot_rc load_bundle(ot_serve *s, ot_variant *v, const ot_bundle *b, bool mu
     return OT_OK;
 }
 
-static ot_rc load_raw(ot_serve *s, ot_variant *v, const ot_detected *d, ot_error *err)
+static ot_rc load_raw(ot_serve *s, ot_variant *v, const ot_detected *d, const ot_model_config *c,
+                      ot_error *err)
 {
     OT_TRY(load_model(s, v, d->format, d->path, false, err));
     OT_TRY(signature_of_model(v, err));
+    OT_TRY(ot_variant_configure(v, c, err));
     OT_TRY(check_signature(v, err));
     OT_TRY(prepare_counts(s, v, NULL, err));
     return ot_variant_prove(s, v, NULL, err);
@@ -214,9 +216,11 @@ static ot_rc load_from(ot_loader *l, const ot_load *load, ot_variant *v, ot_load
         return load_bundle(s, v, &b, true, refine, err);
     }
     ot_detected d;
-    OT_TRY(ot_model_detect(s->disk, load->path, &d, err));
+    OT_AUTO(ot_model_config_done) ot_model_config config;
+    ot_model_config_init(&config);
+    OT_TRY(ot_folder_open(s->disk, load->path, &d, &config, err));
     if (strcmp(d.format, OT_FORMAT_BUNDLE) != 0) {
-        return load_raw(s, v, &d, err);
+        return load_raw(s, v, &d, &config, err);
     }
     OT_TRY(ot_bundle_open(s->disk, d.path, 0, NULL, &b, err));
     return load_bundle(s, v, &b, false, refine, err);

@@ -12,6 +12,7 @@
 #define OT_SERVE_LOAD_H
 
 #include "model/bundle.h"
+#include "model/config.h"
 #include "serve/server.h"
 
 typedef struct ot_loader ot_loader;
@@ -50,6 +51,10 @@ ot_rc ot_fetch_bundle(ot_disk *disk, const char *blobs, const char *cache, const
                       ot_bundle *b_out, ot_error *err) OT_CHECKED;
 /* Removes what the cache has beside the digests given. */
 void ot_fetch_prune(ot_disk *disk, const char *cache, const char *const *keep, size_t n);
+
+/* configure.c: holds the model to its config.pbtxt: inputs and outputs are those that it says, as
+ * far as it says them, and so are batches. Before anything depends on the signature. */
+ot_rc ot_variant_configure(ot_variant *v, const ot_model_config *c, ot_error *err) OT_CHECKED;
 
 /* prove.c: golden answers or, without any, a check of batches against single rows; then measuring
  * and warming up. `golden` NULL: there are none. */

@@ -1,9 +1,8 @@
 /* The model repository: index, load, unload. A worker hands the request to the control thread; the
  * answer goes back when the load has ended one way or the other. */
-#include "serve/control.h"
+#include "serve/folders.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,11 +13,9 @@ struct ot_repo {
     ot_http_req *req;
     ot_repo_op op;
     char name[OT_SERVE_NAME];
-    uint64_t version; /* of the load that is waited for */
-    uint64_t before;  /* the version that served until then; 0: none */
     ot_repo_fn *reply;
     int status;
-    ot_str error;
+    ot_str error; /* of a load: of the first version that could not be loaded */
     ot_repo_row *rows;
     size_t n_rows, cap_rows;
 };
@@ -45,6 +42,12 @@ static void answer(ot_repo *r)
     }
 }
 
+static void answer_good(ot_repo *r)
+{
+    r->status = 200;
+    answer(r);
+}
+
 static void answer_error(ot_repo *r, int status, const char *message)
 {
     r->status = status;
@@ -55,26 +58,15 @@ static void answer_error(ot_repo *r, int status, const char *message)
 
 static void answer_rc(ot_repo *r, const ot_error *err)
 {
-    answer_error(r, err->rc == OT_NOT_FOUND ? 404 : 400, err->msg);
+    answer_error(r, ot_rc_http(err->rc), err->msg);
 }
 
 /* ---- index */
 
-static const ot_entry *entry_of(const ot_control *c, const ot_target_deployment *d,
-                                const ot_target_variant *v)
+static void add_row(void *arg, const char *name, uint64_t version, const char *state,
+                    const char *reason)
 {
-    for (size_t i = 0; i < c->n_entries; i++) {
-        const ot_entry *e = c->entries[i];
-        if (e->version == v->version && strcmp(e->deployment, d->name) == 0 &&
-            strcmp(e->model, v->model) == 0) {
-            return e;
-        }
-    }
-    return NULL;
-}
-
-static void add_row(ot_repo *r, const char *name, const ot_entry *e, uint64_t version)
-{
+    ot_repo *r = arg;
     if (r->n_rows == r->cap_rows) {
         size_t cap = r->cap_rows != 0 ? r->cap_rows * 2 : 16;
         ot_repo_row *grown = ot_realloc(r->rows, cap * sizeof *grown);
@@ -86,130 +78,95 @@ static void add_row(ot_repo *r, const char *name, const ot_entry *e, uint64_t ve
         r->cap_rows = cap;
     }
     ot_repo_row *row = &r->rows[r->n_rows++];
-    *row = (ot_repo_row){.version = version, .state = "UNAVAILABLE"};
+    *row = (ot_repo_row){.version = version, .state = state};
     snprintf(row->name, sizeof row->name, "%s", name);
-    snprintf(row->reason, sizeof row->reason, "%s", e == NULL ? "unloaded" : e->error);
-    if (e != NULL && e->state != OT_ENTRY_FAILED) {
-        row->state = e->state == OT_ENTRY_SERVING ? "READY" : "LOADING";
-    }
+    snprintf(row->reason, sizeof row->reason, "%s", reason);
 }
 
-typedef struct index_walk {
-    const ot_control *control;
-    ot_repo *repo;
-} index_walk;
-
-static void add_unloaded(void *arg, const char *name)
+static void each_wanted(const ot_control *c, ot_repo *r)
 {
-    index_walk *w = arg;
-    if (ot_target_find(w->control->target, name) == NULL) {
-        add_row(w->repo, name, NULL, 0);
+    static const char *const names[] = {[OT_ENTRY_LOADING] = "LOADING",
+                                        [OT_ENTRY_SERVING] = "READY",
+                                        [OT_ENTRY_FAILED] = "UNAVAILABLE"};
+    for (size_t i = 0; i < c->n_entries; i++) {
+        const ot_entry *e = c->entries[i];
+        if (e->wanted) {
+            add_row(r, e->deployment, e->version, names[e->state], e->error);
+        }
     }
 }
 
 static void run_index(ot_control *c, ot_repo *r)
 {
-    for (size_t i = 0; i < c->target->n_deployments; i++) {
-        const ot_target_deployment *d = &c->target->deployments[i];
-        for (size_t k = 0; k < d->n_variants; k++) {
-            add_row(r, d->name, entry_of(c, d, &d->variants[k]), d->variants[k].version);
-        }
+    if (c->folders != NULL) {
+        ot_folders_each(c->folders, add_row, r);
+    } else {
+        each_wanted(c, r);
     }
-    index_walk w = {c, r};
-    ot_error err;
-    if (c->agent == NULL && ot_alone_each(c->serve, add_unloaded, &w, &err) != OT_OK) {
-        ot_warn("serve", "index: %s", err.msg);
-    }
-    r->status = 200;
-    answer(r);
+    answer_good(r);
 }
 
 /* ---- load and unload */
 
-static ot_rc aim(ot_control *c, ot_repo *r, ot_error *err)
-{
-    char path[OT_PATH_MAX];
-    OT_TRY(ot_alone_find(c->serve, r->name, path, err));
-    ot_target_deployment *d = ot_target_find(c->target, r->name);
-    if (d == NULL) {
-        OT_TRY(ot_target_add(c->target, r->name, &d, err));
-        ot_target_variant *v = &d->variants[0];
-        *v = (ot_target_variant){.role = OT_ROLE_CHAMPION, .share = 1};
-        strcpy(v->model, d->name);
-        v->path = ot_strdup(path);
-        d->n_variants = 1;
-        if (v->path == NULL) {
-            ot_target_remove(c->target, r->name);
-            return ot_fail(err, OT_EXHAUSTED, "out of memory");
-        }
-    }
-    const ot_entry *e = entry_of(c, d, &d->variants[0]);
-    if (e != NULL && e->state == OT_ENTRY_LOADING) {
-        return ot_fail(err, OT_ABORTED, "model '%s' is being loaded already", r->name);
-    }
-    r->before = e != NULL && e->state == OT_ENTRY_SERVING ? e->version : 0;
-    r->version = ++d->variants[0].version;
-    return OT_OK;
-}
-
 static void run_load(ot_control *c, ot_repo *r)
 {
     ot_error err;
-    if (aim(c, r, &err) != OT_OK) {
+    if (ot_folders_load(c->folders, r->name, &err) != OT_OK) {
         answer_rc(r, &err);
-        return;
+    } else if (ot_folders_loading(c->folders, r->name)) {
+        r->next = c->waiting;
+        c->waiting = r;
+    } else {
+        answer_good(r); /* it is served as it is */
     }
-    r->next = c->waiting;
-    c->waiting = r;
-    ot_control_apply(c, c->target);
 }
 
 static void run_unload(ot_control *c, ot_repo *r)
 {
-    if (ot_target_find(c->target, r->name) == NULL) {
-        char text[OT_SERVE_NAME + 40];
-        snprintf(text, sizeof text, "model '%s' is not loaded", r->name);
-        answer_error(r, 404, text);
-        return;
+    ot_error err;
+    if (ot_folders_unload(c->folders, r->name, &err) != OT_OK) {
+        answer_rc(r, &err);
+    } else {
+        answer_good(r);
     }
-    ot_target_remove(c->target, r->name);
-    ot_control_apply(c, c->target);
-    r->status = 200;
-    answer(r);
 }
 
-/* A load that failed leaves what served before. */
-static void revert(ot_control *c, const ot_repo *r)
+/* True: it was waiting, and failed. */
+static bool end_wait(ot_control *c, ot_repo **at, const ot_entry *e)
 {
-    ot_target_deployment *d = ot_target_find(c->target, r->name);
-    if (d == NULL || d->variants[0].version != r->version) {
-        return;
+    ot_repo *r = *at;
+    if (e->state == OT_ENTRY_FAILED && r->error.len == 0) {
+        ot_str_adds(&r->error, e->error);
     }
-    if (r->before == 0) {
-        ot_target_remove(c->target, r->name);
-    } else {
-        d->variants[0].version = r->before;
+    if (ot_folders_loading(c->folders, r->name)) {
+        return false; /* another version of it */
     }
-    ot_control_apply(c, c->target);
+    *at = r->next;
+    if (r->error.len == 0) {
+        answer_good(r);
+        return false;
+    }
+    r->status = 400;
+    answer(r);
+    return true;
 }
 
 void ot_repo_settled(ot_control *c, const ot_entry *e)
 {
+    bool failed = false;
+    if (c->folders == NULL) {
+        return;
+    }
+    ot_folders_settled(c->folders, e);
     for (ot_repo **at = &c->waiting; *at != NULL;) {
         ot_repo *r = *at;
-        if (r->version != e->version || strcmp(r->name, e->deployment) != 0) {
-            at = &r->next;
-            continue;
+        if (strcmp(r->name, e->deployment) == 0) {
+            failed |= end_wait(c, at, e);
         }
-        *at = r->next;
-        if (e->state == OT_ENTRY_SERVING) {
-            r->status = 200;
-            answer(r);
-        } else {
-            revert(c, r);
-            answer_error(r, 400, e->error);
-        }
-        at = &c->waiting; /* revert may have changed the list */
+        at = *at == r ? &r->next : at;
+    }
+    if (failed) {
+        ot_folders_give_up(c->folders, e->deployment);
     }
 }
 

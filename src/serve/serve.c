@@ -19,6 +19,7 @@ void ot_serve_options_init(ot_serve_options *o)
         .id = "replica-0",
         .workers = 1,
         .pool_threads = 1,
+        .poll_us = 2000000,
         .window_us = 60000000,
         .count_budget = 0.02,
         .inline_us = 300,

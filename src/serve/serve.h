@@ -28,6 +28,13 @@ typedef struct ot_serve_listener {
     bool tls;
 } ot_serve_listener;
 
+/* Which of the directory's models are served, as Triton calls it. */
+typedef enum ot_serve_control {
+    OT_SERVE_NONE,     /* those that are there at the start */
+    OT_SERVE_EXPLICIT, /* those that are asked for */
+    OT_SERVE_POLL,     /* those that are there */
+} ot_serve_control;
+
 typedef struct ot_serve_options {
     size_t struct_size;
     const char *dir;   /* alone: a model, or a folder of models; NULL when `agent` is set */
@@ -41,7 +48,8 @@ typedef struct ot_serve_options {
     unsigned conns_max;                 /* that a worker holds */
     unsigned workers;                   /* 1..OT_SERVE_WORKERS_MAX */
     unsigned pool_threads;              /* for runs longer than inline_us; at least 1 */
-    bool explicit_models;               /* alone: load nothing until asked */
+    int control;                        /* alone: an ot_serve_control */
+    int64_t poll_us;                    /* alone: between two looks at the directory */
     bool print_drift;                   /* alone: a line a window and model on stdout */
     int64_t window_us;                  /* alone; a control plane says its own */
     double count_budget;     /* of a worker's time, for counting rows; 1 counts every row */
