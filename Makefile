@@ -18,8 +18,8 @@ ROW_codec    := base
 ROW_model    := stats codec $(ROW_codec)
 LOW          := model store net stats codec base
 ROW_registry := $(LOW)
-ROW_runtime  := $(LOW)
 ROW_launch   := $(LOW)
+ROW_runtime  := launch $(LOW)
 ROW_backup   := $(LOW)
 MID          := registry runtime launch backup $(LOW)
 ROW_serve    := $(MID)
@@ -115,7 +115,7 @@ endef
 $(foreach p,$(PLUGINS),$(eval $(call plugin_rule,$(p))))
 
 CONFORMANCE := $(BUILD)/tests/conformance/conformance
-$(CONFORMANCE): $(wildcard tests/conformance/*.c) $(foreach m,runtime $(LOW),$(BUILD)/lib/$(m).a)
+$(CONFORMANCE): $(wildcard tests/conformance/*.c) $(foreach m,runtime launch $(LOW),$(BUILD)/lib/$(m).a)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $(filter %.c,$^) $(filter %.a,$^) $(LIBS)
 

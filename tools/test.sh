@@ -65,16 +65,23 @@ conformance() {
         for g in "${m%.onnx}.golden.txt" "${m%/}.golden.txt"; do
             [ -f "$g" ] && golden="--golden $g"
         done
-        if timeout 300 "$build/tests/conformance/conformance" --plugins "$build/plugins" $golden "${m%/}" >"$log" 2>&1; then rc=0; else rc=$?; fi
-        ok=$(grep -c '^ok ' "$log"); bad=$(grep -c '^not ok ' "$log"); sk=$(grep -c '^ok .*# SKIP' "$log")
-        grep '# SKIP' "$log" | sed "s|^|  $m: |"
-        if [ "$rc" != 0 ] || [ "$bad" != 0 ]; then
-            echo "FAIL conformance $m (exit $rc)"; grep -A3 '^not ok' "$log" | head -20; tail -3 "$log"
-            [ "$bad" = 0 ] && bad=1
-            status=1
-        fi
-        passed=$((passed + ok - sk)); failed=$((failed + bad)); skipped=$((skipped + sk))
+        run_conformance "$m" "$log" $golden
+        run_conformance "$m" "$log.isolated" $golden --isolate "$build/overtake"
     done
+}
+
+# MODEL LOG OPTION...
+run_conformance() {
+    m=$1 log=$2; shift 2
+    if timeout 300 "$build/tests/conformance/conformance" --plugins "$build/plugins" "$@" "${m%/}" >"$log" 2>&1; then rc=0; else rc=$?; fi
+    ok=$(grep -c '^ok ' "$log"); bad=$(grep -c '^not ok ' "$log"); sk=$(grep -c '^ok .*# SKIP' "$log")
+    grep '# SKIP' "$log" | sed "s|^|  $m: |"
+    if [ "$rc" != 0 ] || [ "$bad" != 0 ]; then
+        echo "FAIL conformance $m $* (exit $rc)"; grep -A3 '^not ok' "$log" | head -20; tail -3 "$log"
+        [ "$bad" = 0 ] && bad=1
+        status=1
+    fi
+    passed=$((passed + ok - sk)); failed=$((failed + bad)); skipped=$((skipped + sk))
 }
 
 # The page's pure parts, where there is a node: on PATH, or the one of `make deps`.

@@ -37,6 +37,14 @@ ot_rc ot_sock_connect(const ot_addr *a, int64_t timeout_us, int *fd_out, ot_erro
 ot_rc ot_sock_connect_start(const ot_addr *a, int *fd_out, ot_error *err) OT_CHECKED;
 /* Two ends of one stream between processes of this machine; both non-blocking. */
 ot_rc ot_sock_pair(int fds_out[2], ot_error *err) OT_CHECKED;
+/* Messages between the two ends of a pair, each a u32 length and that many bytes, with a descriptor
+ * for the other side where pass_fd >= 0. Both wait until mono time `until_ns` at most (0: for
+ * ever). Receiving takes up to `max` bytes into an ot_alloc'd block with a NUL behind it; *fd_out
+ * is -1 or the caller's to close. OT_UNAVAILABLE: the other side is gone. */
+ot_rc ot_sock_send_msg(int fd, const void *p, size_t n, int pass_fd, uint64_t until_ns,
+                       ot_error *err) OT_CHECKED;
+ot_rc ot_sock_recv_msg(int fd, size_t max, uint64_t until_ns, char **text_out, size_t *n_out,
+                       int *fd_out, ot_error *err) OT_CHECKED;
 int ot_sock_error(int fd); /* SO_ERROR */
 ot_rc ot_sock_set_timeout(int fd, int64_t timeout_us, ot_error *err) OT_CHECKED;
 void ot_sock_nodelay(int fd);

@@ -75,6 +75,8 @@ static void fill_options(const ot_args *args, ot_serve_options *o)
     o->tls = (ot_tls_files){.cert = ot_args_str(args, "tls-cert"),
                             .key = ot_args_str(args, "tls-key"),
                             .client_ca = ot_args_str(args, "tls-client-ca")};
+    o->isolate = strcmp(ot_args_str(args, "isolation"), "process") == 0;
+    o->hang_kill_us = ot_args_us(args, "hang-kill");
 }
 
 static void on_hangup(void *arg)
@@ -123,6 +125,7 @@ static int run_serve(const ot_args *args)
     return rc == OT_OK ? 0 : ot_cli_fail(args, &err);
 }
 
+static const char *const isolation_choices[] = {"none", "process", NULL};
 static const char *const control_choices[] = {"none", "explicit", "poll", NULL};
 
 static const ot_opt serve_opts[] = {
@@ -185,6 +188,17 @@ static const ot_opt serve_opts[] = {
      .min = "0s",
      .max = "1d",
      .help = "a run that has not come back for so long is named in the log; 0s: none"},
+    {.name = "hang-kill",
+     .type = OT_OPT_DURATION,
+     .def = "30s",
+     .min = "10ms",
+     .max = "1d",
+     .help = "a run in a worker process that has not come back for so long ends that process"},
+    {.name = "isolation",
+     .type = OT_OPT_STRING,
+     .choices = isolation_choices,
+     .def = "none",
+     .help = "where the control plane does not say: run models in sandboxed worker processes"},
     {.name = "queue",
      .type = OT_OPT_INT,
      .def = "1024",

@@ -68,6 +68,7 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_package_command,
     &ot_cli_evaluate_command,
     &ot_cli_shim_command,
+    &ot_cli_worker_command,
     /* This program */
     &ot_cli_help_command,
     &ot_cli_config_show_command,

@@ -50,4 +50,9 @@ ot_rc ot_launch_shim_load(const char *rundir, ot_launch_shim_record *out, ot_err
 ot_rc ot_launch_path(char out[OT_PATH_MAX], const char *rundir, const char *name,
                      ot_error *err) OT_CHECKED;
 
+/* In a child after fork: signals as a new program expects them; and the kernel's memory killer
+ * takes this process before it takes serving. */
+void ot_launch_reset_signals(void);
+void ot_launch_oom_first(void);
+
 #endif

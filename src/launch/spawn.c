@@ -23,7 +23,6 @@ extern char **environ;
 /* linux/ioprio.h is missing from older headers. */
 #define IOPRIO_WHO_SELF 1
 #define IOPRIO_IDLE (3 << 13)
-/* The kernel's memory killer takes a run before it takes serving. */
 #define OOM_SCORE "500"
 
 enum stage { STAGE_CWD, STAGE_OUTPUT, STAGE_EXEC };
@@ -110,6 +109,11 @@ static void write_proc(const char *path, const char *text)
     }
 }
 
+void ot_launch_oom_first(void)
+{
+    write_proc("/proc/self/oom_score_adj", OOM_SCORE);
+}
+
 static void lower_priority(const ot_launch_spec *s)
 {
     if (s->background) {
@@ -124,7 +128,7 @@ static void lower_priority(const ot_launch_spec *s)
     if (s->nice > 0) {
         (void)setpriority(PRIO_PROCESS, 0, s->nice);
     }
-    write_proc("/proc/self/oom_score_adj", OOM_SCORE);
+    ot_launch_oom_first();
 }
 
 static void fail_child(int fd, enum stage stage)
@@ -143,7 +147,7 @@ struct plan {
     int out[2], fail[2], go[2];
 };
 
-static void reset_signals(void)
+void ot_launch_reset_signals(void)
 {
     struct sigaction dfl = {.sa_handler = SIG_DFL};
     for (int i = 1; i < NSIG; i++) {
@@ -175,7 +179,7 @@ static void run_child(const struct plan *p)
         fail_child(p->fail[1], STAGE_CWD);
     }
     lower_priority(p->spec);
-    reset_signals();
+    ot_launch_reset_signals();
     union {
         const char *const *in;
         char *const *out;

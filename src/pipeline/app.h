@@ -48,6 +48,7 @@ typedef struct ot_app_evaluate {
 enum { OT_JOIN_PREDICTION_ID, OT_JOIN_KEY };
 enum { OT_FALLBACK_PREVIOUS, OT_FALLBACK_REFUSE };
 enum { OT_SERVE_NORMAL, OT_SERVE_HIGH, OT_SERVE_LOW };
+enum { OT_ISOLATION_AUTO, OT_ISOLATION_NONE, OT_ISOLATION_PROCESS };
 
 typedef struct ot_app_serve {
     const char *deployment;
@@ -65,6 +66,7 @@ typedef struct ot_app_serve {
     int priority;
     int64_t deadline_us, concurrency, queue;
     uint64_t memory;
+    int isolation;
     ot_conf_mark mark;
 } ot_app_serve;
 

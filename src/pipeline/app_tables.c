@@ -62,6 +62,7 @@ static const ot_conf_section evaluate_section =
 static const char *const join_choices[] = {"prediction_id", "key", NULL};
 static const char *const fallback_choices[] = {"previous", "refuse", NULL};
 static const char *const priority_choices[] = {"normal", "high", "low", NULL};
+static const char *const isolation_choices[] = {"auto", "none", "process", NULL};
 
 typedef SUB(ot_app_serve, labels) labels_struct;
 static const ot_conf_field labels_fields[] = {
@@ -104,6 +105,11 @@ static const ot_conf_field serve_fields[] = {
      .help = "Requests that may wait for long runs; 0: as many as the replica's `--queue`"},
     {F(OT_CONF_SIZE, ot_app_serve, memory, "memory"), .def = "0", .max = 1e15,
      .help = "What a version may take; one that needs more is not loaded; 0: any"},
+    {F(OT_CONF_ENUM, ot_app_serve, isolation, "isolation"), .def = "auto",
+     .choices = isolation_choices,
+     .help = "`process`: each version runs in a sandboxed process of its own; `none`: in the "
+             "replica's; `auto`: what was trained here in the replica's, what came another way in "
+             "its own"},
 };
 static const ot_conf_section serve_section =
     SECTION("serve", ot_app_serve, serve_fields, offsetof(ot_app_serve, mark), "deployment", NONE);

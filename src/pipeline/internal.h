@@ -357,6 +357,8 @@ ot_rc pl_arms_parse(const json_t *arms, json_t *labels, pl_state *s, ot_error *e
 /* --- person.c: what people do ------------------------------------------------------------------
  */
 
+/* "process" or "none": where replicas run a version (isolation.c). */
+const char *pl_isolation_of(const pl_app *a, int64_t version);
 ot_rc pl_version_read(const pl_app *a, int64_t version, ot_version_row *out,
                       ot_error *err) OT_CHECKED;
 /* The site lets only versions serve that went through a release. */

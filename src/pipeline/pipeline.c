@@ -470,8 +470,9 @@ static json_t *variant(const pl_app *a, const char *role, int64_t version, const
                        double share)
 {
     char hex[OT_DIGEST_HEX];
-    return json_pack("{s:s,s:s,s:I,s:s,s:f}", "role", role, "model", a->app->app, "version",
-                     (json_int_t)version, "bundle", ot_digest_hex(bundle, hex), "share", share);
+    return json_pack("{s:s,s:s,s:I,s:s,s:f,s:s*}", "role", role, "model", a->app->app, "version",
+                     (json_int_t)version, "bundle", ot_digest_hex(bundle, hex), "share", share,
+                     "isolation", pl_isolation_of(a, version));
 }
 
 /* Beside the champion and the candidate; `previous` is among them when it is one of both. */

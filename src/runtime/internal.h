@@ -3,6 +3,7 @@
 #define OT_RUNTIME_INTERNAL_H
 
 #include "base/disk.h"
+#include "base/mem.h"
 #include "overtake/plugin.h"
 #include "runtime/runtime.h"
 
@@ -53,6 +54,10 @@ const overtake_host *ot_runtime_host(void);
 
 /* Candidates for a library, best first; each ends with NUL in `out`. Returns how many. */
 size_t ot_runtime_library_candidates(const overtake_library_query *query, ot_str *out);
+
+/* The folders and files of Python environments and libraries that a runtime may be loaded from:
+ * what a worker process may read beside the system's own. */
+void ot_runtime_read_paths(void (*fn)(void *arg, const char *path), void *arg);
 
 /* Opens the plug-in if that hasn't been tried; NULL when it is refused (see reason). */
 const overtake_plugin *ot_plugin_open(ot_runtime *rt, ot_plugin *p);

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+extern char **environ;
+
 #define CANDIDATES_MAX 256
 #define PARENTS_MAX 6 /* folders above the program that are looked into */
 
@@ -117,28 +119,35 @@ static void add_prefix(search *s, const overtake_library_query *q, const char *p
     }
 }
 
+/* ---- Python prefixes, the likeliest first */
+
+typedef struct prefixes {
+    void (*fn)(void *arg, const char *prefix);
+    void *arg;
+} prefixes;
+
 /* Virtual environments in a folder under the names people give them. */
-static void add_environments_in(search *s, const overtake_library_query *q, const char *dir)
+static void each_environment_in(const prefixes *p, const char *dir)
 {
     static const char *const names[] = {".deps/venv", ".venv", "venv"};
     for (size_t k = 0; k < OT_COUNT(names); k++) {
         char path[OT_PATH_MAX];
         if (ot_path_join(path, dir, names[k], NULL) == OT_OK &&
             ot_disk_exists(ot_disk_posix(), path)) {
-            add_prefix(s, q, path);
+            p->fn(p->arg, path);
         }
     }
 }
 
-static void add_around_program(search *s, const overtake_library_query *q)
+static void each_around_program(const prefixes *p)
 {
     char dir[OT_PATH_MAX];
     if (!ot_runtime_program_dir(dir)) {
         return;
     }
     for (int up = 0; up < PARENTS_MAX && dir[0] != '\0'; up++) {
-        add_prefix(s, q, dir); /* a wheel installs the program into its prefix's bin/ */
-        add_environments_in(s, q, dir);
+        p->fn(p->arg, dir); /* a wheel installs the program into its prefix's bin/ */
+        each_environment_in(p, dir);
         char *slash = strrchr(dir, '/');
         *(slash != NULL ? slash : dir) = '\0';
     }
@@ -146,7 +155,7 @@ static void add_around_program(search *s, const overtake_library_query *q)
 
 /* The environments of every python3 on PATH: bin/python3 says where lib/ is, unresolved because a
  * virtual environment's is a link. */
-static void add_from_path(search *s, const overtake_library_query *q)
+static void each_from_path(const prefixes *p)
 {
     const char *at = getenv("PATH");
     while (at != NULL && *at != '\0') {
@@ -160,12 +169,49 @@ static void add_from_path(search *s, const overtake_library_query *q)
                 char *slash = strrchr(dir, '/');
                 *slash = '\0';
                 if (dir[0] != '\0') {
-                    add_prefix(s, q, dir);
+                    p->fn(p->arg, dir);
                 }
             }
         }
         at += len + (at[len] == ':');
     }
+}
+
+static void each_prefix(const prefixes *p)
+{
+    const char *active[] = {getenv("VIRTUAL_ENV"), getenv("CONDA_PREFIX")};
+    for (size_t i = 0; i < OT_COUNT(active); i++) {
+        if (active[i] != NULL && active[i][0] == '/') {
+            p->fn(p->arg, active[i]);
+        }
+    }
+    char *cwd = getcwd(NULL, 0);
+    if (cwd != NULL) {
+        each_environment_in(p, cwd);
+        free(cwd);
+    }
+    each_around_program(p);
+    each_from_path(p);
+    const char *home = getenv("HOME");
+    char local[OT_PATH_MAX];
+    if (home != NULL && ot_path_join(local, home, ".local", NULL) == OT_OK) {
+        p->fn(p->arg, local);
+    }
+    p->fn(p->arg, "/usr/local");
+    p->fn(p->arg, "/usr");
+}
+
+/* ---- candidates */
+
+typedef struct wanted {
+    search *search;
+    const overtake_library_query *query;
+} wanted;
+
+static void look_in(void *arg, const char *prefix)
+{
+    const wanted *w = arg;
+    add_prefix(w->search, w->query, prefix);
 }
 
 static void add_system(search *s, const overtake_library_query *q)
@@ -184,26 +230,58 @@ size_t ot_runtime_library_candidates(const overtake_library_query *q, ot_str *ou
         add(&s, given);
         return s.n;
     }
-    const char *active[] = {getenv("VIRTUAL_ENV"), getenv("CONDA_PREFIX")};
-    for (size_t i = 0; i < OT_COUNT(active); i++) {
-        if (active[i] != NULL && active[i][0] == '/') {
-            add_prefix(&s, q, active[i]);
-        }
-    }
-    char *cwd = getcwd(NULL, 0);
-    if (cwd != NULL) {
-        add_environments_in(&s, q, cwd);
-        free(cwd);
-    }
-    add_around_program(&s, q);
-    add_from_path(&s, q);
-    const char *home = getenv("HOME");
-    char local[OT_PATH_MAX];
-    if (home != NULL && ot_path_join(local, home, ".local", NULL) == OT_OK) {
-        add_prefix(&s, q, local);
-    }
-    add_prefix(&s, q, "/usr/local");
-    add_prefix(&s, q, "/usr");
+    wanted w = {&s, q};
+    each_prefix(&(prefixes){look_in, &w});
     add_system(&s, q);
     return s.n;
+}
+
+/* ---- what a worker reads */
+
+typedef struct reading {
+    void (*fn)(void *arg, const char *path);
+    void *arg;
+} reading;
+
+static void read_prefix(void *arg, const char *prefix)
+{
+    static const char *const parts[] = {"lib", "lib64", "pyvenv.cfg", "bin"};
+    const reading *r = arg;
+    char path[OT_PATH_MAX];
+    for (size_t i = 0; i < OT_COUNT(parts); i++) {
+        if (ot_path_join(path, prefix, parts[i], NULL) == OT_OK &&
+            ot_disk_exists(ot_disk_posix(), path)) {
+            r->fn(r->arg, path);
+        }
+    }
+}
+
+/* The folders that LD_LIBRARY_PATH and variables as OVERTAKE_ONNXRUNTIME_LIB name. */
+static void read_variables(const reading *r)
+{
+    for (char **e = environ; *e != NULL; e++) {
+        const char *value = strchr(*e, '=');
+        bool list = ot_has_prefix(*e, "LD_LIBRARY_PATH=");
+        bool file = ot_has_prefix(*e, "OVERTAKE_") && value != NULL && value - *e > 4 &&
+                    ot_has_prefix(value - 4, "_LIB=");
+        char dir[OT_PATH_MAX];
+        for (value = list || file ? value + 1 : ""; *value == '/';) {
+            size_t n = strcspn(value, ":");
+            snprintf(dir, sizeof dir, "%.*s", (int)n, value);
+            if (file) {
+                *strrchr(dir, '/') = '\0';
+            }
+            if (dir[0] != '\0') {
+                r->fn(r->arg, dir);
+            }
+            value += n + (value[n] == ':');
+        }
+    }
+}
+
+void ot_runtime_read_paths(void (*fn)(void *arg, const char *path), void *arg)
+{
+    reading r = {fn, arg};
+    each_prefix(&(prefixes){read_prefix, &r});
+    read_variables(&r);
 }

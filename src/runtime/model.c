@@ -1,6 +1,6 @@
 /* Loaded models: what the plug-in reports is copied and checked once, here. */
 #include "base/mem.h"
-#include "runtime/internal.h"
+#include "runtime/isolate.h"
 
 #include <string.h>
 
@@ -119,9 +119,24 @@ static overtake_load load_of(const ot_model_place *place, const ot_model_options
     };
 }
 
+static ot_rc load_isolated(ot_model *m, const ot_model_place *place, const ot_model_options *opts,
+                           ot_error *err)
+{
+    ot_rc rc = ot_isolate_load(place, opts, &m->plugin, &m->model, err);
+    if (rc != OT_OK) {
+        return ot_error_prefix(err, rc, "%s: %s", m->plugin->name, place->path);
+    }
+    m->info.isolated = true;
+    m->info.isolation_lacks = ot_isolate_lacks(m->model);
+    return read_info(m, place->format->name, ot_isolate_version(m->model), err);
+}
+
 static ot_rc load_with(ot_model *m, const ot_model_place *place, const ot_model_options *opts,
                        ot_error *err)
 {
+    if (opts != NULL && opts->isolation != NULL) {
+        return load_isolated(m, place, opts, err);
+    }
     overtake_error why = {""};
     overtake_runtime_info runtime = {.struct_size = sizeof runtime};
     int32_t rc = m->plugin->runtime_info(&runtime, &why);
@@ -153,6 +168,7 @@ ot_rc ot_model_load(ot_runtime *rt, const char *format, const char *path,
     ot_arena_init(&m->strings, 4096, STRINGS_MAX);
     m->rt = ot_runtime_ref(rt);
     m->plugin = place->plugin->table;
+    m->info.isolation_lacks = "";
     ot_rc rc = load_with(m, place, opts, err);
     if (rc != OT_OK) {
         ot_model_unref(m);
@@ -178,6 +194,11 @@ ot_rc ot_model_estimate(ot_runtime *rt, const char *format, const char *path, ui
     overtake_error why = {""};
     int32_t rc = t->model_estimate(&load, bytes_out, &why);
     return rc == OVERTAKE_OK ? OT_OK : plugin_failed(t, rc, &why, place->path, err);
+}
+
+pid_t ot_model_worker_pid(ot_model *m)
+{
+    return m->info.isolated ? ot_isolate_pid(m->model) : 0;
 }
 
 ot_model *ot_model_ref(ot_model *m)

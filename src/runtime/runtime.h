@@ -18,6 +18,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define OT_RUNTIME_INPUTS_MAX 256    /* of a model */
 #define OT_RUNTIME_OUTPUTS_MAX 32    /* of a model */
@@ -66,10 +67,22 @@ ot_rc ot_runtime_detect(ot_runtime *rt, const char *path, const char **format_ou
 
 /* ------------------------------------------------------------------ models */
 
+/* A worker process for a model (docs/isolation.md). 0 and NULL are the defaults in brackets. */
+typedef struct ot_isolation {
+    const char *name;    /* of the model, in messages and the log [its path] */
+    const char *program; /* with the command `worker` [this very program] */
+    const char *dir;     /* where its cache and log lie, in a folder of their own [$TMPDIR, /tmp] */
+    int64_t hang_us;     /* a run that takes longer costs the process its life [30 s] */
+    int64_t load_us;     /* the same for loading [10 min] */
+    uint64_t memory_max; /* resident bytes [no limit] */
+    uint64_t cache_max;  /* bytes of cache and log [1 GiB] */
+} ot_isolation;
+
 typedef struct ot_model_options {
     unsigned threads;         /* compute threads a run may use, the caller's included; 0 means 1 */
     const char *options_json; /* the plug-in's own options, a JSON object; NULL means {} */
     bool quick;               /* so that it answers soon, though slower than it could */
+    const ot_isolation *isolation; /* NULL: in this process, unless the plug-in can't */
 } ot_model_options;
 
 typedef struct ot_model_info {
@@ -81,7 +94,9 @@ typedef struct ot_model_info {
     unsigned max_in_flight; /* submissions an instance takes at a time; 1 for inline runtimes */
     uint64_t capabilities;  /* OVERTAKE_CAP_* */
     uint64_t memory_bytes, instance_memory_bytes; /* estimates */
-    bool quick; /* it was loaded quickly, and would run faster if it were loaded again without */
+    bool quick;    /* it was loaded quickly, and would run faster if it were loaded again without */
+    bool isolated; /* runs in a worker process; its figures of memory are there */
+    const char *isolation_lacks; /* what the kernel could not do for that; "" when nothing */
 } ot_model_info;
 
 /* Loads a model; may take seconds: call it from a control thread. `format` NULL means detect.
@@ -97,6 +112,8 @@ ot_rc ot_model_estimate(ot_runtime *rt, const char *format, const char *path, ui
 ot_model *ot_model_ref(ot_model *m);
 void ot_model_unref(ot_model *m); /* the last one unloads, in the calling thread; NULL is fine */
 const ot_model_info *ot_model_info_of(const ot_model *m); /* lives as long as the model */
+/* The worker process of an isolated model; 0 while there is none. */
+pid_t ot_model_worker_pid(ot_model *m);
 
 /* ------------------------------------------------------------------ runs */
 

@@ -16,6 +16,7 @@ static bool entry_is(const ot_entry *e, const char *deployment, const ot_target_
 {
     return e->version == v->version && strcmp(e->deployment, deployment) == 0 &&
            strcmp(e->model, v->model) == 0 && strcmp(e->bundle, v->bundle) == 0 &&
+           e->isolate == v->isolate &&
            strcmp(e->path != NULL ? e->path : "", v->path != NULL ? v->path : "") == 0;
 }
 
@@ -59,6 +60,7 @@ static ot_entry *add_entry(ot_control *c, const char *deployment, const ot_targe
     memcpy(e->model, v->model, sizeof e->model);
     memcpy(e->bundle, v->bundle, sizeof e->bundle);
     e->version = v->version;
+    e->isolate = v->isolate;
     e->path = path;
     c->entries[c->n_entries++] = e;
     return e;
@@ -304,7 +306,8 @@ static void on_loaded(void *arg)
 {
     ot_load *load = arg;
     ot_control *c = load->arg;
-    ot_target_variant key = {.version = load->version, .path = load->path};
+    ot_target_variant key = {
+        .version = load->version, .path = load->path, .isolate = load->isolate};
     memcpy(key.model, load->model, sizeof key.model);
     memcpy(key.bundle, load->bundle, sizeof key.bundle);
     ot_entry *e = find_entry(c, load->deployment, &key);
@@ -350,6 +353,7 @@ static bool start_load(ot_control *c, ot_entry *e)
     memcpy(load->model, e->model, sizeof load->model);
     memcpy(load->bundle, e->bundle, sizeof load->bundle);
     load->version = e->version;
+    load->isolate = e->isolate;
     load->path = e->path != NULL ? ot_strdup(e->path) : NULL;
     load->blobs = c->target->blobs != NULL ? ot_strdup(c->target->blobs) : NULL;
     load->then = on_loaded;

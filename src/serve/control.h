@@ -21,6 +21,7 @@ typedef struct ot_entry {
     uint64_t version;
     char bundle[65];
     char *path;
+    ot_isolate isolate;
     bool wanted;
     ot_role role;
     ot_entry_state state;

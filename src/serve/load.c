@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "model/folder.h"
 #include "model/prediction.h"
+#include "serve/isolation.h"
 #include "serve/thread.h"
 
 #include <inttypes.h>
@@ -98,6 +99,7 @@ static ot_rc keep_info(ot_variant *v, ot_error *err)
     v->info.runtime_version = ot_arena_strdup(&v->sig.arena, info->runtime_version);
     v->info.capabilities = info->capabilities;
     v->info.quick = info->quick;
+    v->info.isolated = info->isolated;
     return v->info.plugin != NULL && v->info.format != NULL && v->info.runtime_version != NULL
                ? OT_OK
                : ot_fail(err, OT_EXHAUSTED, "model: out of memory");
@@ -148,20 +150,25 @@ static ot_rc prepare_counts(ot_serve *s, ot_variant *v, const ot_bundle *b, ot_e
 
 /* ---- loading */
 
-static ot_rc load_model(ot_serve *s, ot_variant *v, const char *format, const char *path,
-                        bool quick, ot_error *err)
+static ot_rc load_model(ot_serve *s, ot_variant *v, const ot_load *load, const char *format,
+                        const char *path, bool quick, ot_error *err)
 {
-    ot_model_options options = {.threads = 1, .quick = quick};
+    ot_isolation_choice isolation;
+    OT_TRY(ot_isolation_choose(s, load, &isolation, err));
+    ot_model_options options = {.threads = 1,
+                                .quick = quick && !isolation.on,
+                                .isolation = isolation.on ? &isolation.how : NULL};
     uint64_t start = ot_clock_mono_ns();
     OT_TRY(ot_model_load(s->runtime, format, path, &options, &v->loaded, err));
     v->load_us.session = (ot_clock_mono_ns() - start) / 1000;
+    ot_isolation_note(v);
     return OT_OK;
 }
 
 /* The model is asked for quickly where golden answers can tell that the better session that follows
  * is right too; `refine` is then what has to be done for it. */
-static ot_rc load_bundle(ot_serve *s, ot_variant *v, const ot_bundle *b, bool must_verify,
-                         ot_load **refine, ot_error *err)
+static ot_rc load_bundle(ot_serve *s, ot_variant *v, const ot_load *load, const ot_bundle *b,
+                         bool must_verify, ot_load **refine, ot_error *err)
 {
     char path[OT_PATH_MAX];
     OT_AUTO(ot_golden_done) ot_golden golden = {0};
@@ -177,7 +184,7 @@ static ot_rc load_bundle(ot_serve *s, ot_variant *v, const ot_bundle *b, bool mu
     if (rc != OT_OK && rc != OT_NOT_FOUND) {
         return rc;
     }
-    OT_TRY(load_model(s, v, b->manifest.format, path, has_golden, err));
+    OT_TRY(load_model(s, v, load, b->manifest.format, path, has_golden, err));
     OT_TRY(signature_of_bundle(v, b, err));
     OT_TRY(check_signature(v, err));
     OT_TRY(prepare_counts(s, v, b, err));
@@ -193,10 +200,10 @@ static ot_rc load_bundle(ot_serve *s, ot_variant *v, const ot_bundle *b, bool mu
     return OT_OK;
 }
 
-static ot_rc load_raw(ot_serve *s, ot_variant *v, const ot_detected *d, const ot_model_config *c,
-                      ot_error *err)
+static ot_rc load_raw(ot_serve *s, ot_variant *v, const ot_load *load, const ot_detected *d,
+                      const ot_model_config *c, ot_error *err)
 {
-    OT_TRY(load_model(s, v, d->format, d->path, false, err));
+    OT_TRY(load_model(s, v, load, d->format, d->path, false, err));
     OT_TRY(signature_of_model(v, err));
     OT_TRY(ot_variant_configure(v, c, err));
     OT_TRY(check_signature(v, err));
@@ -213,17 +220,17 @@ static ot_rc load_from(ot_loader *l, const ot_load *load, ot_variant *v, ot_load
         uint64_t start = ot_clock_mono_ns();
         OT_TRY(ot_fetch_bundle(s->disk, load->blobs, l->cache, load->bundle, &b, err));
         v->load_us.fetch = (ot_clock_mono_ns() - start) / 1000;
-        return load_bundle(s, v, &b, true, refine, err);
+        return load_bundle(s, v, load, &b, true, refine, err);
     }
     ot_detected d;
     OT_AUTO(ot_model_config_done) ot_model_config config;
     ot_model_config_init(&config);
     OT_TRY(ot_folder_open(s->disk, load->path, &d, &config, err));
     if (strcmp(d.format, OT_FORMAT_BUNDLE) != 0) {
-        return load_raw(s, v, &d, &config, err);
+        return load_raw(s, v, load, &d, &config, err);
     }
     OT_TRY(ot_bundle_open(s->disk, d.path, 0, NULL, &b, err));
-    return load_bundle(s, v, &b, false, refine, err);
+    return load_bundle(s, v, load, &b, false, refine, err);
 }
 
 /* What is to be done afterwards, or NULL. */
@@ -337,6 +344,7 @@ ot_rc ot_loader_create(ot_serve *s, ot_loader **loader_out, ot_error *err)
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->filled, NULL);
     ot_rc rc = OT_OK;
+    ot_isolation_tidy(s);
     if (s->o.data != NULL) {
         rc = ot_path_join(l->cache, s->o.data, "replica/cache", err);
         if (rc == OT_OK) {

@@ -24,6 +24,7 @@ typedef struct ot_load {
     char bundle[65]; /* fetch this one from `blobs`, or */
     char *path;      /* load what lies there */
     char *blobs;
+    ot_isolate isolate;
     /* The answer. */
     ot_rc rc;
     ot_error err;

@@ -92,13 +92,20 @@ static unsigned lane_of(const ot_variant *v, int64_t rows)
     return ot_cost_predict(&v->cost, rows) > OT_POOL_LONG_NS ? LANE_LONG : LANE_SHORT;
 }
 
+/* A worker process that hangs keeps its threads until it is ended: one is left for the others. */
+static unsigned concurrency(const ot_lane *l, const ot_call *call)
+{
+    unsigned most = call->dep->limits.concurrency;
+    return most == 0 && l->n_threads > 1 && call->variant->info.isolated ? l->n_threads - 1 : most;
+}
+
 ot_rc ot_pool_add(ot_pool *p, ot_call *call, ot_error *err)
 {
     ot_queue *q = call->variant->queue;
     uint64_t now = ot_clock_mono_ns();
     pthread_mutex_lock(&p->lock);
     ot_lane *l = q->lane != NULL ? q->lane : &p->lanes[lane_of(call->variant, call->rows)];
-    q->concurrency = call->dep->limits.concurrency;
+    q->concurrency = concurrency(l, call);
     ot_admission v = ot_lane_admit(l, q, call, p->o.queue_max, p->o.wait_us_max, now);
     if (p->stopping) {
         v.rc = OT_UNAVAILABLE;

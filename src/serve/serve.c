@@ -23,6 +23,7 @@ void ot_serve_options_init(ot_serve_options *o)
         .window_us = 60000000,
         .count_budget = 0.02,
         .inline_us = 300,
+        .hang_kill_us = 30000000,
         .hang_us = 10000000,
         .queue_max = 1024,
         .wait_us_max = 10000000,

@@ -55,6 +55,7 @@ typedef struct ot_serve_options {
     double count_budget;     /* of a worker's time, for counting rows; 1 counts every row */
     uint32_t inline_us;      /* a run predicted to take longer goes to the pool */
     int64_t hang_us;         /* a run that takes longer is named in the log; 0: none is */
+    int64_t hang_kill_us;    /* an isolated one that takes longer costs its process its life */
     uint32_t queue_max;      /* requests that may wait for the pool, per model */
     int64_t wait_us_max;     /* how long one may be predicted to wait; 0: any time */
     uint32_t drain_ms;       /* how long requests in flight may take at the end */
@@ -62,6 +63,7 @@ typedef struct ot_serve_options {
     const char *otlp;        /* URL of a collector of traces, or NULL */
     double trace_sample;     /* share of the requests that bring no trace of their own */
     const char *plugin_path; /* see ot_runtime_create */
+    bool isolate;            /* where nobody says otherwise: a worker process for each model */
     const char *keys; /* a file of API keys, with `dir`; NULL: nobody needs one, or the control
                          plane says who does */
     const char *access_log; /* a file, or NULL */

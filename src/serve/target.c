@@ -178,6 +178,28 @@ static ot_rc get_role(const char *name, const json_t *j, ot_role *out, ot_error 
                    name, s != NULL ? s : "");
 }
 
+bool ot_isolate_parse(const char *s, ot_isolate *out)
+{
+    bool process = strcmp(s, "process") == 0;
+    if (!process && strcmp(s, "none") != 0) {
+        return false;
+    }
+    *out = process ? OT_ISOLATE_PROCESS : OT_ISOLATE_NONE;
+    return true;
+}
+
+static ot_rc get_isolation(const char *name, const json_t *j, ot_target_variant *v, ot_error *err)
+{
+    const json_t *x = json_object_get(j, "isolation");
+    const char *text = json_string_value(x);
+    if (x != NULL && (text == NULL || !ot_isolate_parse(text, &v->isolate))) {
+        return ot_fail(err, OT_INVALID,
+                       "deployment '%s': isolation '%.40s' of %s@%llu is not one of none, process",
+                       name, text != NULL ? text : "", v->model, (unsigned long long)v->version);
+    }
+    return OT_OK;
+}
+
 static ot_rc get_variant(const char *name, const json_t *j, ot_target_variant *v, ot_error *err)
 {
     OT_TRY(get_role(name, j, &v->role, err));
@@ -203,6 +225,7 @@ static ot_rc get_variant(const char *name, const json_t *j, ot_target_variant *v
                        bundle != NULL ? bundle : "", model, (long long)version);
     }
     strcpy(v->bundle, bundle);
+    OT_TRY(get_isolation(name, j, v, err));
     const json_t *share = json_object_get(j, "share");
     v->share = json_number_value(share);
     if ((share != NULL && !json_is_number(share)) || !(v->share >= 0 && v->share <= 1)) {

@@ -51,6 +51,10 @@ typedef struct ot_limits {
     ot_priority priority; /* of a request that brings none */
 } ot_limits;
 
+/* Whether a version runs in a worker process of its own (docs/isolation.md). */
+typedef enum ot_isolate { OT_ISOLATE_AUTO, OT_ISOLATE_NONE, OT_ISOLATE_PROCESS } ot_isolate;
+bool ot_isolate_parse(const char *s, ot_isolate *out); /* "none" or "process" */
+
 typedef struct ot_target_variant {
     ot_role role;
     char model[65];
@@ -58,6 +62,7 @@ typedef struct ot_target_variant {
     char bundle[65]; /* digest in hex, "" when `path` is set */
     char *path;      /* alone: where the model lies; or NULL */
     double share;
+    ot_isolate isolate; /* ISOLATE_AUTO: the replica's own rule */
 } ot_target_variant;
 
 typedef struct ot_target_label {

@@ -79,7 +79,8 @@ struct ot_variant {
     struct {
         const char *plugin, *format, *runtime_version;
         uint64_t capabilities;
-        bool quick; /* a better session may take over: ot_variant_replace */
+        bool quick;    /* a better session may take over: ot_variant_replace */
+        bool isolated; /* in a worker process: it may hang, and never runs on a worker's loop */
     } info;
     /* Synchronization: under model_lock; `generation` also acquire. Counts the replacements. */
     pthread_mutex_t model_lock;

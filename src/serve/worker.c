@@ -223,7 +223,9 @@ static int64_t inline_rows(const ot_worker *w, const ot_variant *v, int64_t rows
 static bool is_for_pool(const ot_worker *w, const ot_call *call)
 {
     uint32_t most = call->dep->limits.concurrency;
-    return w->turn_ns > TURN_NS || (most != 0 && most < w->serve->n_workers) ||
+    /* A worker process that hangs must not hold this loop up, so it never runs inline. */
+    return call->variant->info.isolated || w->turn_ns > TURN_NS ||
+           (most != 0 && most < w->serve->n_workers) ||
            ot_cost_predict(&call->variant->cost, call->rows) >
                (uint64_t)w->serve->o.inline_us * 1000;
 }

@@ -11,6 +11,7 @@
 typedef struct job {
     ot_runtime *rt;
     const char *format;
+    const ot_model_options *opts;
     broken_fn *fn;
     void *arg;
     char model[OT_PATH_MAX], file[OT_PATH_MAX]; /* the copy, and what is damaged in it */
@@ -55,7 +56,7 @@ static void try_bytes(job *j, const ot_str *bytes, const char *what, bool must_f
         j->fn(j->arg, what, false, err.msg);
         return;
     }
-    rc = ot_model_load(j->rt, j->format, j->model, NULL, &m, &err);
+    rc = ot_model_load(j->rt, j->format, j->model, j->opts, &m, &err);
     j->fn(j->arg, what, rc == OT_OK ? !must_fail : err.msg[0] != '\0',
           rc == OT_OK ? "loads" : err.msg);
     ot_model_unref(m);
@@ -99,11 +100,12 @@ static ot_rc run(job *j, const char *dir, const char *model, const char *file, o
     return damage(j, err);
 }
 
-void broken_models(ot_runtime *rt, const char *format, const char *model, const char *file_in_model,
-                   broken_fn *fn, void *arg)
+void broken_models(ot_runtime *rt, const char *format, const char *model,
+                   const ot_model_options *opts, const char *file_in_model, broken_fn *fn,
+                   void *arg)
 {
     char dir[] = "/tmp/overtake-conformance-XXXXXX";
-    job j = {.rt = rt, .format = format, .fn = fn, .arg = arg};
+    job j = {.rt = rt, .format = format, .opts = opts, .fn = fn, .arg = arg};
     ot_error err;
     if (mkdtemp(dir) == NULL || run(&j, dir, model, file_in_model, &err) != OT_OK) {
         fn(arg, "a damaged copy", false, err.msg);

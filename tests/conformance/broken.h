@@ -9,7 +9,8 @@
 typedef void broken_fn(void *arg, const char *what, bool as_it_must, const char *message);
 
 /* `file_in_model`: the file to damage when the model is a folder; "" when it is a file. */
-void broken_models(ot_runtime *rt, const char *format, const char *model, const char *file_in_model,
-                   broken_fn *fn, void *arg);
+void broken_models(ot_runtime *rt, const char *format, const char *model,
+                   const ot_model_options *opts, const char *file_in_model, broken_fn *fn,
+                   void *arg);
 
 #endif

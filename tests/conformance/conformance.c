@@ -1,9 +1,10 @@
 /* The contract that every plug-in passes, as a program: run once for each plug-in and model.
  *
- *     conformance [--plugins DIR] [--golden FILE] MODEL
+ *     conformance [--plugins DIR] [--golden FILE] [--isolate PROGRAM] MODEL
  *
- * FILE is what tests/golden/make_models.py writes. Prints TAP; what a plug-in or a model doesn't
- * have is skipped with its reason. A runtime that isn't installed skips everything. */
+ * With --isolate the model runs in a worker process, PROGRAM's. FILE is what
+ * tests/golden/make_models.py writes. Prints TAP; what a plug-in or a model doesn't have is skipped
+ * with its reason. A runtime that isn't installed skips everything. */
 #include "base/clock.h"
 #include "base/disk.h"
 #include "base/mem.h"
@@ -24,6 +25,7 @@
 typedef struct env {
     ot_runtime *rt;
     const char *path;
+    const ot_isolation *isolation; /* NULL: in this process */
     ot_model *model;
     const ot_model_info *info;
     bool rows_free; /* axis 0 of the first input and output takes any size */
@@ -329,14 +331,14 @@ static void check_options(env *e)
 {
     static const char *const bad[] = {"{\"no_such_option\": 1}", "{", "[]", "", "{\"a\"}"};
     for (size_t i = 0; i < OT_COUNT(bad); i++) {
-        ot_model_options o = {.options_json = bad[i]};
+        ot_model_options o = {.options_json = bad[i], .isolation = e->isolation};
         ot_model *m = NULL;
         ot_error err;
         ot_rc rc = ot_model_load(e->rt, NULL, e->path, &o, &m, &err);
         ok(rc == OT_INVALID, "options '%s' are refused: %s", bad[i], rc == OT_OK ? "" : err.msg);
         ot_model_unref(m);
     }
-    ot_model_options two = {.threads = 2};
+    ot_model_options two = {.threads = 2, .isolation = e->isolation};
     ot_model *m = NULL;
     ot_instance *inst = NULL;
     ot_error err;
@@ -410,7 +412,8 @@ static void check_reload(env *e)
         ot_error err;
         ot_run_result r;
         ot_tensor t = first_input(e, 1);
-        if (ot_model_load(e->rt, NULL, e->path, NULL, &m, &err) == OT_OK &&
+        ot_model_options o = {.isolation = e->isolation};
+        if (ot_model_load(e->rt, NULL, e->path, &o, &m, &err) == OT_OK &&
             ot_instance_create(m, &inst, &err) == OT_OK &&
             run_tensor(inst, &t, &r, &err) == OT_OK) {
             good += difference(e, r.outputs[0].data, e->y, e->y_row_count) <= 1e-5;
@@ -539,7 +542,8 @@ static void check_numbers(env *e, const char *golden)
 static void check_model(env *e, const char *golden)
 {
     ot_error err;
-    ot_rc rc = ot_model_load(e->rt, NULL, e->path, NULL, &e->model, &err);
+    ot_model_options o = {.isolation = e->isolation};
+    ot_rc rc = ot_model_load(e->rt, NULL, e->path, &o, &e->model, &err);
     if (rc == OT_UNAVAILABLE) {
         skip(err.msg);
         return;
@@ -559,7 +563,7 @@ static void check_model(env *e, const char *golden)
     }
     bool dir = strcmp(e->info->format, "saved_model") == 0;
     bool null = strcmp(e->info->format, "null") == 0;
-    broken_models(e->rt, e->info->format, e->path,
+    broken_models(e->rt, e->info->format, e->path, &o,
                   dir    ? "saved_model.pb"
                   : null ? "null.json"
                          : "",
@@ -574,18 +578,23 @@ int main(int argc, char **argv)
 {
     const char *plugins = NULL, *golden = NULL;
     env e = {0};
+    ot_isolation isolation = {0};
     ot_error err;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--plugins") == 0 && i + 1 < argc) {
             plugins = argv[++i];
         } else if (strcmp(argv[i], "--golden") == 0 && i + 1 < argc) {
             golden = argv[++i];
+        } else if (strcmp(argv[i], "--isolate") == 0 && i + 1 < argc) {
+            isolation.program = argv[++i];
+            e.isolation = &isolation;
         } else {
             e.path = argv[i];
         }
     }
     if (e.path == NULL) {
-        fprintf(stderr, "usage: conformance [--plugins DIR] [--golden FILE] MODEL\n");
+        fprintf(stderr, "usage: conformance [--plugins DIR] [--golden FILE] [--isolate PROGRAM] "
+                        "MODEL\n");
         return 2;
     }
     if (ok(ot_runtime_create(plugins, &e.rt, &err) == OT_OK, "registry")) {

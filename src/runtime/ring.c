@@ -1,0 +1,148 @@
+#include "runtime/ring.h"
+
+#include "base/clock.h"
+#include "base/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+bool ot_ring_wait(_Atomic uint32_t *turn, uint32_t seen, uint64_t until_ns)
+{
+    struct timespec t, *wait = NULL;
+    if (atomic_load_explicit(turn, memory_order_acquire) != seen) {
+        return true;
+    }
+    if (until_ns != 0) {
+        uint64_t now = ot_clock_mono_ns();
+        if (now >= until_ns) {
+            return false;
+        }
+        t.tv_sec = (time_t)((until_ns - now) / 1000000000u);
+        t.tv_nsec = (long)((until_ns - now) % 1000000000u);
+        wait = &t;
+    }
+    (void)syscall(SYS_futex, turn, FUTEX_WAIT, seen, wait, NULL, 0);
+    return true;
+}
+
+void ot_ring_post(_Atomic uint32_t *turn)
+{
+    atomic_fetch_add_explicit(turn, 1, memory_order_release);
+    (void)syscall(SYS_futex, turn, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+static ot_rc check_tensor(const ot_ring_tensor *t, const ot_ring_expect *e, uint32_t i,
+                          overtake_output *out, ot_error *err)
+{
+    const ot_tensor_spec *spec = e->specs[i];
+    size_t want;
+    if (t->rank < 0 || t->rank > OT_RANK_MAX || t->dtype != (int32_t)spec->dtype) {
+        return ot_fail(err, OT_INTERNAL, "output '%s' has type %d and %d axes; it is %s",
+                       spec->name, t->dtype, t->rank, ot_dtype_name(spec->dtype));
+    }
+    for (int k = 0; k < t->rank; k++) {
+        if (t->dims[k] < 0) {
+            return ot_fail(err, OT_INTERNAL, "output '%s' has size %lld on axis %d", spec->name,
+                           (long long)t->dims[k], k);
+        }
+    }
+    if (t->offset > e->size || t->size > e->size - t->offset || t->offset % OT_RING_ALIGN != 0) {
+        return ot_fail(err, OT_INTERNAL,
+                       "output '%s' lies at %llu + %llu of a segment of %llu bytes", spec->name,
+                       (unsigned long long)t->offset, (unsigned long long)t->size,
+                       (unsigned long long)e->size);
+    }
+    if (spec->dtype != OT_DT_BYTES &&
+        (!ot_shape_bytes(spec->dtype, t->dims, t->rank, &want) || want != t->size)) {
+        return ot_fail(err, OT_INTERNAL, "output '%s' has %llu bytes, which is not its shape's",
+                       spec->name, (unsigned long long)t->size);
+    }
+    *out = (overtake_output){
+        .name = spec->name,
+        .dtype = t->dtype,
+        .rank = t->rank,
+        .memory_kind = OVERTAKE_MEM_HOST,
+        .data = (const uint8_t *)e->segment + t->offset,
+        .size_bytes = t->size,
+    };
+    memcpy(out->dims, t->dims, sizeof out->dims);
+    return OT_OK;
+}
+
+ot_rc ot_ring_check(const ot_ring_answer *a, const ot_ring_expect *e, overtake_output *outputs_out,
+                    const int32_t **parts_out, ot_error *err)
+{
+    if (a->kind != OT_ANSWER_RESPONSE) {
+        return ot_fail(err, OT_INTERNAL, "an answer of kind %u", a->kind);
+    }
+    if (a->ticket != e->ticket) {
+        return ot_fail(err, OT_INTERNAL, "it answered run %llu instead of %llu",
+                       (unsigned long long)a->ticket, (unsigned long long)e->ticket);
+    }
+    *parts_out = NULL;
+    if (a->status != OVERTAKE_OK) {
+        return OT_OK; /* nothing else is looked at */
+    }
+    if (a->n_outputs != e->n_outputs) {
+        return ot_fail(err, OT_INTERNAL, "it gave %u outputs; %u were asked for", a->n_outputs,
+                       e->n_outputs);
+    }
+    for (uint32_t i = 0; i < e->n_outputs; i++) {
+        OT_TRY(check_tensor(&a->outputs[i], e, i, &outputs_out[i], err));
+    }
+    if (a->has_parts != 0 && e->n_parts > 0) {
+        uint64_t bytes = (uint64_t)e->n_parts * sizeof(int32_t);
+        if (a->parts_offset > e->size || bytes > e->size - a->parts_offset ||
+            a->parts_offset % OT_RING_ALIGN != 0) {
+            return ot_fail(err, OT_INTERNAL, "codes of %u parts lie at %llu of %llu bytes",
+                           e->n_parts, (unsigned long long)a->parts_offset,
+                           (unsigned long long)e->size);
+        }
+        *parts_out = (const int32_t *)(const void *)((const uint8_t *)e->segment + a->parts_offset);
+    }
+    return OT_OK;
+}
+
+ot_rc ot_ring_memory(const char *name, uint64_t size, bool read_only, int *fd_out, void **at_out,
+                     ot_error *err)
+{
+    if (size == 0 || size > OT_RING_SEGMENT_MAX) {
+        return ot_fail(err, OT_EXHAUSTED, "%llu bytes of shared memory; the limit is %llu",
+                       (unsigned long long)size, (unsigned long long)OT_RING_SEGMENT_MAX);
+    }
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0 || ftruncate(fd, (off_t)size) != 0) {
+        ot_rc rc =
+            ot_fail_errno(err, errno, "shared memory of %llu bytes", (unsigned long long)size);
+        ot_fd_close(&fd);
+        return rc;
+    }
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    int seals = F_SEAL_SHRINK | F_SEAL_GROW;
+    if (at == MAP_FAILED || fcntl(fd, F_ADD_SEALS, seals) != 0) {
+        ot_rc rc =
+            ot_fail_errno(err, errno, "shared memory of %llu bytes", (unsigned long long)size);
+        if (at != MAP_FAILED) {
+            munmap(at, size);
+        }
+        ot_fd_close(&fd);
+        return rc;
+    }
+    /* Linux 5.1; before it the worker could write over what it is given, which harms only itself.
+     */
+    (void)fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | (read_only ? F_SEAL_FUTURE_WRITE : 0));
+    *fd_out = fd;
+    *at_out = at;
+    return OT_OK;
+}
