@@ -229,7 +229,8 @@ def test_dropped_calls(tmp_path, serve, pooled):
     assert counted >= sum(good) > 0
     assert sum(int(line.split()[-1]) for line in metrics.splitlines()
                if line.startswith("overtake_failed_total{")) == 0
-    assert memory_kib(s) < before + 8192, "what clients left behind is kept"
+    if r.BUILD.name != "asan":  # which keeps freed memory apart, and finds leaks when the server ends
+        assert memory_kib(s) < before + 8192, "what clients left behind is kept"
     with grpc.insecure_channel(s.address) as channel:
         assert channel.unary_unary(INFER)(GOOD, timeout=r.PATIENCE)
     s.stop()
