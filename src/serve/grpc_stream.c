@@ -229,6 +229,11 @@ static void settle(ot_grpc_stream *s)
     if (s->n_items > 0) {
         return;
     }
+    if (!s->whole && s->in.len == 0 &&
+        atomic_load_explicit(&s->worker->serve->draining, memory_order_relaxed)) {
+        /* With the answer before it in one write: a client that waits for each has none out. */
+        refuse(s, OT_UNAVAILABLE, "the server is going down");
+    }
     if (s->gone) {
         over(s, OT_CANCELLED, "the client has gone");
     } else if (s->refused) {
@@ -362,12 +367,7 @@ static void on_event(void *arg)
 
 static void look_at_stream(ot_grpc_open *open)
 {
-    ot_grpc_stream *s = (ot_grpc_stream *)open;
-    if (atomic_load_explicit(&s->worker->serve->draining, memory_order_relaxed) &&
-        s->n_items == 0) {
-        refuse(s, OT_UNAVAILABLE, "the server is going down");
-        settle(s);
-    }
+    settle((ot_grpc_stream *)open);
 }
 
 void ot_grpc_stream_open(ot_worker *w, ot_http_req *req, ot_grpc_item_fn *fn, ot_grpc_coding coding)

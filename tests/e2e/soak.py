@@ -1,6 +1,7 @@
 """Mixed protocols through swaps, kills and upgrades, with an exact ledger: every request is answered once, with what the
 version that its prediction id names says, and that version was admitted then. A request may break only with the replica
-that was killed under it.
+that was killed under it. (A stream has no end of its own: a replica that goes down ends it behind an answer, and a message
+that crosses with that end is asked again; it is counted apart.)
 
     python tests/e2e/soak.py [--seed N] [--seconds S]
 
@@ -37,6 +38,10 @@ GOING = (r"the control plane is gone", r"the control plane is ending; tried agai
 
 class Broken(Exception):
     """The connection ended before the answer."""
+
+
+class TurnedAway(Exception):
+    """A stream was ended by a server that goes down, before it had read the message."""
 
 
 def version_of(prediction_id):
@@ -139,10 +144,12 @@ class TritonStream(TritonGrpc):
     def ask(self, x):
         try:
             self.c.async_stream_infer(APP, [self.input(x)])
-        except self.t.InferenceServerException as e:  # the stream has ended
-            raise Broken(str(e)) from e
+        except self.t.InferenceServerException as e:  # the stream has ended while nothing was out
+            raise TurnedAway from e
         r, error = self.answers.get(timeout=PATIENCE)
         if error is not None:
+            if "the server is going down" in str(error):
+                raise TurnedAway
             if grpc_broken(error):
                 raise Broken(str(error))
             raise error
@@ -160,7 +167,7 @@ class Client(threading.Thread):
         super().__init__(daemon=True)
         self.up, self.way, self.seed, self.per = up, name, seed, per
         self.done = threading.Event()
-        self.sent = 0
+        self.sent = self.turned_away = 0
         self.answers, self.broken, self.problems = collections.deque(), [], []
 
     def run(self):
@@ -179,10 +186,13 @@ class Client(threading.Thread):
                 if self.done.wait(0.002):
                     return
                 x = two_classes(ROWS, self.seed + self.sent)[0]
-                self.sent += 1
                 version, y = c.ask(x)
+                self.sent += 1
                 self.answers.append((time.time() * 1e6, version, x, y))
+        except TurnedAway:
+            self.turned_away += 1  # it is asked again on another stream
         except Broken as e:
+            self.sent += 1
             self.broken.append((opened, time.monotonic(), str(e)))
         finally:
             if c is not None:
@@ -308,6 +318,8 @@ class Soak:
         for c in clients:
             assert not c.answers, f"{c.way}: answers of versions that nobody promoted: {c.answers[0][1]}"
             assert c.sent == self.checked[c] + len(c.broken), f"{c.way}: {c.sent} sent, {self.checked[c]} answered"
+            drains = self.counts["upgrade"] + len(self.kills)
+            assert c.turned_away <= drains, f"{c.way}: turned away {c.turned_away} times in {drains} ends of a replica"
             assert self.checked[c] > 0, f"{c.way} got no answer"
 
     def report(self, clients):
@@ -315,6 +327,7 @@ class Soak:
         for c in clients:
             ways[c.way] += self.checked[c]
         out = {"seed": self.seed, "seconds": self.seconds, "did": dict(self.counts), "answers": dict(ways),
+               "streams turned away": sum(c.turned_away for c in clients),
                "broken with a killed replica": sum(len(c.broken) for c in clients)}
         self.say(json.dumps(out))
         return out
