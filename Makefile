@@ -206,6 +206,7 @@ demo:
 # --- long tests, benchmarks, installation -------------------------------------------------------
 FUZZ_SECONDS ?= 300
 KILLS        ?= 200
+SOAK_SECONDS ?= 600
 # Of each of four seeds: the power is cut after every operation of these transactions.
 CRASH_TXNS   ?= 250
 CRASH_TEST   := $(BUILD)/tests/unit/store/crash_test
@@ -217,6 +218,7 @@ test-long: deps deps-tools
 	@seq 1 4 | xargs -P 2 -I '{}' env OT_CRASH_SEED='{}' OT_CRASH_TXNS=$(CRASH_TXNS) $(CRASH_TEST)
 	@BUILD=$(BUILD) $(PYTHON) tests/e2e/kill_campaign.py --kills $(KILLS)
 	@BUILD=$(BUILD) $(PYTHON) tests/e2e/demo_kills.py --kills $(KILLS)
+	@BUILD=$(BUILD) $(PYTHON) tests/e2e/soak.py --seconds $(SOAK_SECONDS)
 	@BUILD=$(BUILD) OT_UPGRADE_SEEDS=10 OT_UPGRADE_ROUNDS=20 OT_PREVIOUS_LIMIT_S=0 \
 	    $(PYTHON) -m pytest -q -rs tests/e2e/test_upgrade.py tests/e2e/test_neighbours.py
 	@$(MAKE) --no-print-directory cross-test
