@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define OVERTAKE_ABI_MAJOR 1u
-#define OVERTAKE_ABI_MINOR 1u
+#define OVERTAKE_ABI_MINOR 2u
 
 #define OVERTAKE_RANK_MAX 8
 #define OVERTAKE_ERROR_MAX 512 /* bytes of a message with its NUL */
@@ -273,6 +273,9 @@ typedef struct overtake_model_info {
     uint64_t instance_memory_bytes; /* estimate: what each instance adds */
     /* Since minor 1. 1: it was loaded quickly; loaded without `quick` it would run faster. */
     uint32_t quick, reserved32;
+    /* Since minor 2. The signature's name and method, where models have several; NULL: they have
+     * one. TensorFlow's: "serving_default", "tensorflow/serving/predict". */
+    const char *signature, *method;
 } overtake_model_info;
 
 /* The runtime behind the plug-in. Static storage, or as long as the process. */
@@ -328,6 +331,12 @@ typedef struct overtake_plugin {
     void (*cancel)(overtake_instance *instance, uint64_t ticket);
     /* Gives the outputs of one response back. Any thread. NULL: no response has a token. */
     void (*release)(overtake_instance *instance, void *token);
+
+    /* Since minor 2. The index-th other signature of a model that was loaded (0, 1, ...) as a model
+     * of its own, which shares what that one holds and may outlive it. OVERTAKE_NOT_FOUND after the
+     * last one; another error: this one can't be served, the next may. May be NULL. Any thread. */
+    int32_t (*model_view)(overtake_model *model, uint32_t index, overtake_model **view_out,
+                          overtake_error *err);
 } overtake_plugin;
 
 /* The one exported symbol. `host` outlives the plug-in. NULL when abi_major is not one that the

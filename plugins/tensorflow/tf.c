@@ -131,6 +131,7 @@ static const overtake_plugin table = {
     .instance_destroy = tf_instance_destroy,
     .submit = tf_submit,
     .release = tf_release,
+    .model_view = tf_model_view,
 };
 
 const overtake_plugin *overtake_plugin_get(uint32_t abi_major, const overtake_host *host)

@@ -1,6 +1,7 @@
 /* SavedModels through the TensorFlow that the user's Python environment or system has.
  *
- * A model is one session, shared by all instances (TF_SessionRun may be called from any thread).
+ * A model is one session, shared by all instances (TF_SessionRun may be called from any thread) and
+ * by the models of its other signatures.
  * With one thread the single-threaded executor runs the graph on the calling thread: 24.6 -> 14.4
  * us for a small MLP with the same output. Threads: as the ABI has it. */
 #ifndef OT_PLUGINS_TENSORFLOW_TF_H
@@ -10,16 +11,25 @@
 #include "tf_api.h"
 #include "tf_signature.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 extern const overtake_host *tf_host;
 extern tf_api tf; /* valid once tf_runtime_load has returned OK */
 
-struct overtake_model {
+/* What the signatures of a model share; the last one frees it. */
+typedef struct tf_shared {
+    atomic_uint refs;
     TF_Session *session;
     TF_Graph *graph;
-    tf_signature *signature;
     uint64_t bytes;
+    tf_signature *others[TF_SIGNATURES_MAX]; /* beside the one that was loaded */
+    uint32_t n_others;
+} tf_shared;
+
+struct overtake_model {
+    tf_shared *shared;
+    tf_signature *signature; /* its own */
     overtake_spec inputs[TF_TENSORS_MAX], outputs[TF_OUTPUTS_MAX];
     TF_Output feeds[TF_TENSORS_MAX], fetches[TF_OUTPUTS_MAX];
     int32_t batch_axis;
@@ -35,6 +45,7 @@ int32_t tf_runtime_load(overtake_error *err);
 int32_t tf_model_load(const overtake_load *load, overtake_model **out, overtake_error *err);
 void tf_model_unload(overtake_model *m);
 int32_t tf_model_info(const overtake_model *m, overtake_model_info *out, overtake_error *err);
+int32_t tf_model_view(overtake_model *m, uint32_t index, overtake_model **out, overtake_error *err);
 int32_t tf_model_estimate(const overtake_load *load, uint64_t *bytes, overtake_error *err);
 int32_t tf_dtype_of(int type); /* OVERTAKE_DT_INVALID when there is none */
 int tf_type_of(int32_t dtype); /* 0 when there is none */

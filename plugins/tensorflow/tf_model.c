@@ -111,7 +111,7 @@ static int32_t find_tensor(overtake_model *m, const tf_tensor_info *t, TF_Output
         *colon = '\0';
         index = strtol(colon + 1, NULL, 10);
     }
-    out->oper = tf.GraphOperationByName(m->graph, name);
+    out->oper = tf.GraphOperationByName(m->shared->graph, name);
     if (out->oper == NULL || index < 0 || index >= tf.OperationNumOutputs(out->oper)) {
         return tf_fail(err, OVERTAKE_INVALID, "'%s' stands for '%s', which the graph doesn't have",
                        t->key, t->tensor);
@@ -197,6 +197,30 @@ int32_t tf_model_estimate(const overtake_load *load, uint64_t *bytes, overtake_e
     return OVERTAKE_OK;
 }
 
+/* ---- loading */
+
+/* Reads the signatures other than the model's own; those that can't be read are left out. */
+static int32_t read_others(overtake_model *m, const TF_Buffer *meta, overtake_error *err)
+{
+    char names[TF_SIGNATURES_MAX][TF_KEY_MAX], why[64];
+    uint32_t n = tf_signature_names(meta->data, meta->length, names);
+    for (uint32_t i = 0; i < n; i++) {
+        if (strcmp(names[i], m->signature->name) == 0) {
+            continue;
+        }
+        tf_signature *g = tf_host->alloc(tf_host->self, sizeof *g);
+        if (g == NULL) {
+            return tf_fail(err, OVERTAKE_EXHAUSTED, "signatures: out of memory");
+        }
+        if (tf_signature_read(meta->data, meta->length, names[i], g, why, sizeof why)) {
+            m->shared->others[m->shared->n_others++] = g;
+        } else {
+            tf_host->free(tf_host->self, g);
+        }
+    }
+    return OVERTAKE_OK;
+}
+
 static int32_t load_session(overtake_model *m, const overtake_load *load, const options *o,
                             TF_Status *status, overtake_error *err)
 {
@@ -205,12 +229,13 @@ static int32_t load_session(overtake_model *m, const overtake_load *load, const 
     TF_SessionOptions *session_options = tf.NewSessionOptions();
     TF_Buffer *meta = tf.NewBuffer();
     const char *tags[] = {o->tag};
-    m->graph = tf.NewGraph();
+    tf_shared *shared = m->shared;
+    shared->graph = tf.NewGraph();
     tf.SetConfig(session_options, config, n, status);
     int32_t rc = tf_check(status, err, "session configuration");
     if (rc == OVERTAKE_OK) {
-        m->session = tf.LoadSessionFromSavedModel(session_options, NULL, load->path, tags, 1,
-                                                  m->graph, meta, status);
+        shared->session = tf.LoadSessionFromSavedModel(session_options, NULL, load->path, tags, 1,
+                                                       shared->graph, meta, status);
         rc = tf_check(status, err, "not a SavedModel that TensorFlow loads");
         rc = rc == OVERTAKE_NOT_FOUND || rc == OVERTAKE_DATA_LOSS ? OVERTAKE_INVALID : rc;
     }
@@ -220,9 +245,27 @@ static int32_t load_session(overtake_model *m, const overtake_load *load, const 
                            m->signature, why, sizeof why)) {
         rc = tf_fail(err, OVERTAKE_INVALID, "%s", why);
     }
+    if (rc == OVERTAKE_OK) {
+        rc = read_others(m, meta, err);
+    }
     tf.DeleteBuffer(meta);
     tf.DeleteSessionOptions(session_options);
     return rc;
+}
+
+static overtake_model *make_model(void)
+{
+    overtake_model *m = tf_host->alloc(tf_host->self, sizeof *m);
+    if (m == NULL) {
+        return NULL;
+    }
+    memset(m, 0, sizeof *m);
+    m->signature = tf_host->alloc(tf_host->self, sizeof *m->signature);
+    if (m->signature == NULL) {
+        tf_host->free(tf_host->self, m);
+        return NULL;
+    }
+    return m;
 }
 
 int32_t tf_model_load(const overtake_load *load, overtake_model **out, overtake_error *err)
@@ -235,16 +278,17 @@ int32_t tf_model_load(const overtake_load *load, overtake_model **out, overtake_
     if (rc != OVERTAKE_OK) {
         return rc;
     }
-    overtake_model *m = tf_host->alloc(tf_host->self, sizeof *m);
+    overtake_model *m = make_model();
+    tf_shared *shared = tf_host->alloc(tf_host->self, sizeof *shared);
     TF_Status *status = tf.NewStatus();
-    if (m != NULL) {
-        memset(m, 0, sizeof *m);
-        m->signature = tf_host->alloc(tf_host->self, sizeof *m->signature);
-    }
-    if (m == NULL || m->signature == NULL || status == NULL) {
+    if (m == NULL || shared == NULL || status == NULL) {
+        tf_host->free(tf_host->self, shared);
         rc = tf_fail(err, OVERTAKE_EXHAUSTED, "%s: out of memory", load->path);
     } else {
-        m->bytes = tree_bytes(load->path, 2);
+        memset(shared, 0, sizeof *shared);
+        atomic_init(&shared->refs, 1);
+        m->shared = shared;
+        shared->bytes = tree_bytes(load->path, 2);
         rc = load_session(m, load, &o, status, err);
     }
     if (rc == OVERTAKE_OK) {
@@ -261,17 +305,53 @@ int32_t tf_model_load(const overtake_load *load, overtake_model **out, overtake_
     return OVERTAKE_OK;
 }
 
-void tf_model_unload(overtake_model *m)
+int32_t tf_model_view(overtake_model *m, uint32_t index, overtake_model **out, overtake_error *err)
 {
-    TF_Status *status = tf.NewStatus();
-    if (m->session != NULL) {
-        tf.CloseSession(m->session, status);
-        tf.DeleteSession(m->session, status);
+    tf_shared *shared = m->shared;
+    if (index >= shared->n_others) {
+        return tf_fail(err, OVERTAKE_NOT_FOUND, "the model has %u other signatures",
+                       shared->n_others);
     }
-    if (m->graph != NULL) {
-        tf.DeleteGraph(m->graph);
+    overtake_model *view = make_model();
+    if (view == NULL) {
+        return tf_fail(err, OVERTAKE_EXHAUSTED, "signature '%s': out of memory",
+                       shared->others[index]->name);
+    }
+    *view->signature = *shared->others[index];
+    view->shared = shared;
+    atomic_fetch_add(&shared->refs, 1);
+    int32_t rc = bind_signature(view, err);
+    if (rc != OVERTAKE_OK) {
+        tf_model_unload(view);
+        return rc == OVERTAKE_NOT_FOUND ? OVERTAKE_INVALID : rc;
+    }
+    *out = view;
+    return OVERTAKE_OK;
+}
+
+static void release_shared(tf_shared *shared)
+{
+    if (shared == NULL || atomic_fetch_sub(&shared->refs, 1) != 1) {
+        return;
+    }
+    TF_Status *status = tf.NewStatus();
+    if (shared->session != NULL) {
+        tf.CloseSession(shared->session, status);
+        tf.DeleteSession(shared->session, status);
+    }
+    if (shared->graph != NULL) {
+        tf.DeleteGraph(shared->graph);
     }
     tf.DeleteStatus(status);
+    for (uint32_t i = 0; i < shared->n_others; i++) {
+        tf_host->free(tf_host->self, shared->others[i]);
+    }
+    tf_host->free(tf_host->self, shared);
+}
+
+void tf_model_unload(overtake_model *m)
+{
+    release_shared(m->shared);
     tf_host->free(tf_host->self, m->signature);
     tf_host->free(tf_host->self, m);
 }
@@ -287,7 +367,9 @@ int32_t tf_model_info(const overtake_model *m, overtake_model_info *out, overtak
         .outputs = m->outputs,
         .batch_axis = m->batch_axis,
         .max_in_flight = 1,
-        .memory_bytes = 2 * m->bytes,
+        .memory_bytes = 2 * m->shared->bytes,
+        .signature = m->signature->name,
+        .method = m->signature->method,
     };
     memcpy(out, &all, out->struct_size < sizeof all ? out->struct_size : sizeof all);
     return OVERTAKE_OK;

@@ -281,8 +281,8 @@ static int32_t run_with(overtake_instance *inst, const overtake_submission *s, r
         fetches[i] = m->fetches[output_index(m, s->outputs[i].name)];
     }
     if (rc == OVERTAKE_OK) {
-        tf.SessionRun(m->session, NULL, m->feeds, inputs, (int)s->n_inputs, fetches, r->values,
-                      (int)s->n_outputs, NULL, 0, NULL, inst->status);
+        tf.SessionRun(m->shared->session, NULL, m->feeds, inputs, (int)s->n_inputs, fetches,
+                      r->values, (int)s->n_outputs, NULL, 0, NULL, inst->status);
         rc = tf_check(inst->status, err, "run");
     }
     for (uint32_t i = 0; i < s->n_outputs && rc == OVERTAKE_OK; i++) {

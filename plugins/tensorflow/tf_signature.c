@@ -169,7 +169,12 @@ static bool read_signature(reader *r, pb m, tf_signature *out)
 {
     pb_field f;
     out->n_inputs = out->n_outputs = 0;
+    out->method[0] = '\0';
     while (next_field(&m, &f)) {
+        if (f.number == 3 && f.wire == PB_BYTES &&
+            !copy_text(f.bytes, out->method, sizeof out->method)) {
+            return fail(r, "signature '%s': broken method_name", out->name);
+        }
         if (f.wire != PB_BYTES || (f.number != 1 && f.number != 2)) {
             continue;
         }
@@ -203,11 +208,42 @@ static int rank_of(const char *name, const char *want)
     return strcmp(name, "serving_default") == 0 ? 3 : strcmp(name, "serve") == 0 ? 2 : 1;
 }
 
+/* The next entry of map<string, SignatureDef> whose key is a text; false after the last one. */
+static bool next_signature(pb *m, char name[TF_KEY_MAX], pb *value)
+{
+    pb_field f;
+    pb key;
+    while (next_field(m, &f)) {
+        if (f.number == 5 && f.wire == PB_BYTES && find_bytes(f.bytes, 1, &key) &&
+            find_bytes(f.bytes, 2, value) && copy_text(key, name, TF_KEY_MAX)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+uint32_t tf_signature_names(const void *meta_graph, size_t n,
+                            char names[TF_SIGNATURES_MAX][TF_KEY_MAX])
+{
+    pb m = {meta_graph, (const uint8_t *)meta_graph + n, false}, value;
+    uint32_t count = 0;
+    while (count < TF_SIGNATURES_MAX && next_signature(&m, names[count], &value)) {
+        count += rank_of(names[count], NULL) > 0;
+    }
+    qsort(names, count, TF_KEY_MAX, by_name);
+    return count;
+}
+
 bool tf_signature_read(const void *meta_graph, size_t n, const char *want, tf_signature *out,
                        char *why, size_t n_why)
 {
-    pb m = {meta_graph, (const uint8_t *)meta_graph + n, false}, best = {0};
-    pb_field f;
+    pb m = {meta_graph, (const uint8_t *)meta_graph + n, false}, best = {0}, value;
+    char name[TF_KEY_MAX];
     int best_rank = 0;
     unsigned same = 0;
     char known[256] = "";
@@ -216,13 +252,7 @@ bool tf_signature_read(const void *meta_graph, size_t n, const char *want, tf_si
     if (n_why > 0) {
         why[0] = '\0';
     }
-    while (next_field(&m, &f)) {
-        pb key, value;
-        char name[TF_KEY_MAX];
-        if (f.number != 5 || f.wire != PB_BYTES || !find_bytes(f.bytes, 1, &key) ||
-            !find_bytes(f.bytes, 2, &value) || !copy_text(key, name, sizeof name)) {
-            continue;
-        }
+    while (next_signature(&m, name, &value)) {
         used += strlen(name) + 3 < sizeof known - used
                     ? (size_t)snprintf(known + used, sizeof known - used, "%s%s",
                                        used > 0 ? ", " : "", name)

@@ -169,7 +169,8 @@ static int32_t tell_info(const overtake_model *m, overtake_model_info *out, over
 
 static void fill_table(overtake_model *m, const overtake_plugin *real)
 {
-    m->table = *real;
+    memcpy(&m->table, real, OT_MIN(real->struct_size, sizeof m->table));
+    m->table.model_view = NULL; /* the worker has the one signature that it was asked for */
     /* Runs are answered inside submit, in order; answers lie where the worker put them. */
     m->table.capabilities = (real->capabilities | OVERTAKE_CAP_SCATTER | OVERTAKE_CAP_DEADLINE) &
                             ~(uint64_t)(OVERTAKE_CAP_ASYNC | OVERTAKE_CAP_HOST_OUTPUTS);

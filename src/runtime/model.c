@@ -102,8 +102,11 @@ static ot_rc read_info(ot_model *m, const char *format, const char *version, ot_
     info->memory_bytes = from.memory_bytes;
     info->instance_memory_bytes = from.instance_memory_bytes;
     info->quick = from.quick != 0;
-    return info->runtime_version != NULL ? OT_OK
-                                         : ot_fail(err, OT_EXHAUSTED, "model: out of memory");
+    info->signature = ot_arena_strdup(&m->strings, from.signature != NULL ? from.signature : "");
+    info->method = ot_arena_strdup(&m->strings, from.method != NULL ? from.method : "");
+    return info->runtime_version != NULL && info->signature != NULL && info->method != NULL
+               ? OT_OK
+               : ot_fail(err, OT_EXHAUSTED, "model: out of memory");
 }
 
 static overtake_load load_of(const ot_model_place *place, const ot_model_options *opts)
@@ -152,6 +155,22 @@ static ot_rc load_with(ot_model *m, const ot_model_place *place, const ot_model_
     return read_info(m, place->format->name, runtime.version != NULL ? runtime.version : "", err);
 }
 
+static ot_rc make_model(ot_runtime *rt, const overtake_plugin *plugin, ot_model **out,
+                        ot_error *err)
+{
+    ot_model *m = ot_calloc(1, sizeof *m);
+    if (m == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "model: out of memory");
+    }
+    atomic_init(&m->refs, 1);
+    ot_arena_init(&m->strings, 4096, STRINGS_MAX);
+    m->rt = ot_runtime_ref(rt);
+    m->plugin = plugin;
+    m->info.isolation_lacks = "";
+    *out = m;
+    return OT_OK;
+}
+
 ot_rc ot_model_load(ot_runtime *rt, const char *format, const char *path,
                     const ot_model_options *opts, ot_model **model_out, ot_error *err)
 {
@@ -160,21 +179,39 @@ ot_rc ot_model_load(ot_runtime *rt, const char *format, const char *path,
         return ot_fail(err, OT_EXHAUSTED, "%s: out of memory", path);
     }
     OT_TRY(ot_runtime_locate(rt, format, path, place, err));
-    ot_model *m = ot_calloc(1, sizeof *m);
-    if (m == NULL) {
-        return ot_fail(err, OT_EXHAUSTED, "%s: out of memory", path);
-    }
-    atomic_init(&m->refs, 1);
-    ot_arena_init(&m->strings, 4096, STRINGS_MAX);
-    m->rt = ot_runtime_ref(rt);
-    m->plugin = place->plugin->table;
-    m->info.isolation_lacks = "";
+    ot_model *m;
+    OT_TRY(make_model(rt, place->plugin->table, &m, err));
     ot_rc rc = load_with(m, place, opts, err);
     if (rc != OT_OK) {
         ot_model_unref(m);
         return rc;
     }
     *model_out = m;
+    return OT_OK;
+}
+
+ot_rc ot_model_view(ot_model *m, unsigned index, ot_model **view_out, ot_error *err)
+{
+    const overtake_plugin *t = m->plugin;
+    if (!OVERTAKE_HAS(t, overtake_plugin, model_view) || t->model_view == NULL) {
+        return ot_fail(err, OT_NOT_FOUND, "%s: models have one signature", t->name);
+    }
+    ot_model *view;
+    overtake_error why = {""};
+    OT_TRY(make_model(m->rt, t, &view, err));
+    int32_t code = t->model_view(m->model, index, &view->model, &why);
+    ot_rc rc = OT_OK;
+    if (code != OVERTAKE_OK) {
+        view->model = NULL;
+        rc = plugin_failed(t, code, &why, "signature", err);
+    } else {
+        rc = read_info(view, m->info.format, m->info.runtime_version, err);
+    }
+    if (rc != OT_OK) {
+        ot_model_unref(view);
+        return rc;
+    }
+    *view_out = view;
     return OT_OK;
 }
 

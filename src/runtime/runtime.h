@@ -88,6 +88,7 @@ typedef struct ot_model_options {
 typedef struct ot_model_info {
     const char *plugin, *format;
     const char *runtime_version;
+    const char *signature, *method; /* of a model with several signatures; else "" */
     int n_inputs, n_outputs;
     const ot_tensor_spec *inputs, *outputs;
     int batch_axis;         /* suggested by the model's own shapes; -1: none */
@@ -109,6 +110,10 @@ ot_rc ot_model_load(ot_runtime *rt, const char *format, const char *path,
  * OT_UNIMPLEMENTED: the plug-in doesn't know. */
 ot_rc ot_model_estimate(ot_runtime *rt, const char *format, const char *path, uint64_t *bytes_out,
                         ot_error *err) OT_CHECKED;
+/* The index-th other signature of a model (0, 1, ...) as a model of its own on the same session.
+ * OT_NOT_FOUND after the last one, or when the plug-in knows none; another error: this one can't be
+ * served. The caller owns one reference. */
+ot_rc ot_model_view(ot_model *m, unsigned index, ot_model **view_out, ot_error *err) OT_CHECKED;
 ot_model *ot_model_ref(ot_model *m);
 void ot_model_unref(ot_model *m); /* the last one unloads, in the calling thread; NULL is fine */
 const ot_model_info *ot_model_info_of(const ot_model *m); /* lives as long as the model */
