@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SIGNATURES_MAX 64 /* that are asked for */
+
 struct ot_loader {
     ot_serve *serve;
     char cache[OT_PATH_MAX];
@@ -97,10 +99,13 @@ static ot_rc keep_info(ot_variant *v, ot_error *err)
     v->info.plugin = ot_arena_strdup(&v->sig.arena, info->plugin);
     v->info.format = ot_arena_strdup(&v->sig.arena, info->format);
     v->info.runtime_version = ot_arena_strdup(&v->sig.arena, info->runtime_version);
+    v->info.signature = ot_arena_strdup(&v->sig.arena, info->signature);
+    v->info.method = ot_arena_strdup(&v->sig.arena, info->method);
     v->info.capabilities = info->capabilities;
     v->info.quick = info->quick;
     v->info.isolated = info->isolated;
-    return v->info.plugin != NULL && v->info.format != NULL && v->info.runtime_version != NULL
+    return v->info.plugin != NULL && v->info.format != NULL && v->info.runtime_version != NULL &&
+                   v->info.signature != NULL && v->info.method != NULL
                ? OT_OK
                : ot_fail(err, OT_EXHAUSTED, "model: out of memory");
 }
@@ -200,15 +205,71 @@ static ot_rc load_bundle(ot_serve *s, ot_variant *v, const ot_load *load, const 
     return OT_OK;
 }
 
+/* A session without a manifest says what it is itself, and nothing proves that it is right. */
+static ot_rc take_unproved(ot_serve *s, ot_variant *v, const ot_model_config *c, ot_error *err)
+{
+    OT_TRY(signature_of_model(v, err));
+    if (c != NULL) {
+        OT_TRY(ot_variant_configure(v, c, err));
+    }
+    OT_TRY(check_signature(v, err));
+    OT_TRY(prepare_counts(s, v, NULL, err));
+    return ot_variant_prove(s, v, NULL, err);
+}
+
+/* Takes the view over. */
+static ot_rc take_signature(ot_serve *s, ot_variant *of, ot_model *view, ot_variant **out,
+                            ot_error *err)
+{
+    ot_variant *v;
+    ot_rc rc = ot_variant_create(of->n_workers, of->n_slots, &v, err);
+    if (rc != OT_OK) {
+        ot_model_unref(view);
+        return rc;
+    }
+    v->loaded = view;
+    memcpy(v->deployment, of->deployment, sizeof v->deployment);
+    memcpy(v->model, of->model, sizeof v->model);
+    v->version = of->version;
+    memcpy(v->version_text, of->version_text, sizeof v->version_text);
+    rc = take_unproved(s, v, NULL, err);
+    if (rc != OT_OK) {
+        ot_variant_destroy(v);
+        return rc;
+    }
+    *out = v;
+    return OT_OK;
+}
+
+/* The model's signatures beside the default one; those that can't be served are left out. */
+static void take_signatures(ot_serve *s, ot_variant *v)
+{
+    ot_variant **tail = &v->other;
+    for (unsigned i = 0; i < SIGNATURES_MAX; i++) {
+        ot_model *view;
+        ot_error err;
+        ot_rc rc = ot_model_view(v->loaded, i, &view, &err);
+        if (rc == OT_NOT_FOUND) {
+            return;
+        }
+        if (rc == OT_OK) {
+            rc = take_signature(s, v, view, tail, &err);
+        }
+        if (rc == OT_OK) {
+            tail = &(*tail)->other;
+        } else {
+            ot_info("serve", "%s: a signature is left out: %s", v->deployment, err.msg);
+        }
+    }
+}
+
 static ot_rc load_raw(ot_serve *s, ot_variant *v, const ot_load *load, const ot_detected *d,
                       const ot_model_config *c, ot_error *err)
 {
     OT_TRY(load_model(s, v, load, d->format, d->path, false, err));
-    OT_TRY(signature_of_model(v, err));
-    OT_TRY(ot_variant_configure(v, c, err));
-    OT_TRY(check_signature(v, err));
-    OT_TRY(prepare_counts(s, v, NULL, err));
-    return ot_variant_prove(s, v, NULL, err);
+    OT_TRY(take_unproved(s, v, c, err));
+    take_signatures(s, v);
+    return OT_OK;
 }
 
 static ot_rc load_from(ot_loader *l, const ot_load *load, ot_variant *v, ot_load **refine,

@@ -60,20 +60,48 @@ ot_rc ot_tfs_target_of(const ot_tfs_spec *spec, ot_tfs_target *out, ot_error *er
                                         (unsigned long long)spec->version, spec->label);
 }
 
-ot_rc ot_tfs_signature(const ot_variant *v, const char *name, const ot_manifest **sig_out,
-                       ot_error *err)
+const char *ot_tfs_signature_name(const ot_variant *v)
 {
-    if (name != NULL && name[0] != '\0' && strcmp(name, OT_TFS_DEFAULT_SIGNATURE) != 0) {
-        return ot_fail(err, OT_INVALID, "there is no signature '%.80s'; the model has: %s", name,
-                       OT_TFS_DEFAULT_SIGNATURE);
-    }
-    *sig_out = &v->sig;
-    return OT_OK;
+    return v->info.signature[0] != '\0' ? v->info.signature : OT_TFS_DEFAULT_SIGNATURE;
 }
 
-ot_rc ot_tfs_take_examples(ot_call *call, const ot_manifest *sig, const ot_tfs_examples *e,
-                           ot_error *err)
+const char *ot_tfs_method_name(const ot_variant *v)
 {
+    return v->info.method[0] != '\0' ? v->info.method : "tensorflow/serving/predict";
+}
+
+static ot_rc no_signature(const ot_variant *v, const char *name, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str known = OT_STR_INIT;
+    for (const ot_variant *o = v; o != NULL && known.len < 300; o = o->other) {
+        ot_str_addf(&known, "%s%s", o != v ? ", " : "", ot_tfs_signature_name(o));
+    }
+    return ot_fail(err, OT_INVALID, "there is no signature '%.80s'; the model has: %s", name,
+                   known.data);
+}
+
+ot_rc ot_tfs_signature(ot_variant *v, const char *name, ot_variant **v_out, ot_error *err)
+{
+    if (name == NULL || name[0] == '\0') {
+        *v_out = v;
+        return OT_OK;
+    }
+    for (ot_variant *o = v; o != NULL; o = o->other) {
+        if (strcmp(ot_tfs_signature_name(o), name) == 0) {
+            *v_out = o;
+            return OT_OK;
+        }
+    }
+    if (strcmp(name, OT_TFS_DEFAULT_SIGNATURE) == 0) {
+        *v_out = v; /* the one that serves where none has that name */
+        return OT_OK;
+    }
+    return no_signature(v, name, err);
+}
+
+ot_rc ot_tfs_take_examples(ot_call *call, const ot_tfs_examples *e, ot_error *err)
+{
+    const ot_manifest *sig = &call->variant->sig;
     const ot_tensor_spec *in = sig->inputs;
     call->in.n_inputs = (int)sig->n_inputs;
     if (sig->n_inputs == 1 && in->dtype == OT_DT_BYTES && in->rank == 1 &&

@@ -8,7 +8,6 @@
 #include "serve/worker.h"
 
 #define OT_TFS_DEFAULT_SIGNATURE "serving_default"
-#define OT_TFS_PREDICT_METHOD "tensorflow/serving/predict"
 
 /* Which of a deployment's versions is meant: a number, a label, or none of both. */
 typedef struct ot_tfs_target {
@@ -28,10 +27,12 @@ ot_rc ot_tfs_find_variant(const ot_worker *w, const ot_tfs_target *t, const ot_d
 /* A ModelSpec as a target. Refused: a version and a label. */
 ot_rc ot_tfs_target_of(const ot_tfs_spec *spec, ot_tfs_target *out, ot_error *err) OT_CHECKED;
 
-/* The signature of a variant by its name (NULL or "": the default). OT_INVALID names those that
+/* The variant of a signature by its name (NULL or "": the default). OT_INVALID names those that
  * there are. */
-ot_rc ot_tfs_signature(const ot_variant *v, const char *name, const ot_manifest **sig_out,
+ot_rc ot_tfs_signature(ot_variant *v, const char *name, ot_variant **v_out,
                        ot_error *err) OT_CHECKED;
+const char *ot_tfs_signature_name(const ot_variant *v);
+const char *ot_tfs_method_name(const ot_variant *v); /* "tensorflow/serving/predict" */
 
 typedef enum ot_tfs_method {
     OT_TFS_PREDICT,
@@ -41,8 +42,7 @@ typedef enum ot_tfs_method {
 
 /* Examples as the call's inputs: as they are for a model whose only input takes serialised ones
  * (strings, and no feature has that input's name), else by the features' names. */
-ot_rc ot_tfs_take_examples(ot_call *call, const ot_manifest *sig, const ot_tfs_examples *e,
-                           ot_error *err) OT_CHECKED;
+ot_rc ot_tfs_take_examples(ot_call *call, const ot_tfs_examples *e, ot_error *err) OT_CHECKED;
 /* The output that the manifest calls the prediction; -1: none. */
 int ot_tfs_prediction(const ot_call *call);
 

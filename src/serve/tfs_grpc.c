@@ -28,12 +28,9 @@ static ot_rc encode_predict(const ot_call *call, const ot_tfs_spec *spec, ot_str
 static ot_rc encode(const tfs_call *t, ot_str *out, ot_error *err)
 {
     const ot_call *call = &t->call;
-    const char *signature = t->spec.signature;
     ot_tfs_spec spec = {.name = call->dep->name,
                         .version = call->variant->version,
-                        .signature = signature != NULL && signature[0] != '\0'
-                                         ? signature
-                                         : OT_TFS_DEFAULT_SIGNATURE};
+                        .signature = ot_tfs_signature_name(call->variant)};
     if (t->method == OT_TFS_PREDICT) {
         return encode_predict(call, &spec, out, err);
     }
@@ -106,10 +103,9 @@ static ot_rc decode(tfs_call *t, ot_slice message, ot_tfs_examples *e, ot_error 
 static ot_rc check(tfs_call *t, const ot_tfs_examples *e, ot_error *err)
 {
     ot_call *call = &t->call;
-    const ot_manifest *sig;
-    OT_TRY(ot_tfs_signature(call->variant, t->spec.signature, &sig, err));
+    OT_TRY(ot_tfs_signature(call->asked, t->spec.signature, &call->variant, err));
     if (t->method != OT_TFS_PREDICT) {
-        OT_TRY(ot_tfs_take_examples(call, sig, e, err));
+        OT_TRY(ot_tfs_take_examples(call, e, err));
     }
     return ot_call_check(call, call->variant, err);
 }
@@ -184,14 +180,14 @@ static void put_tensors(ot_str *s, uint32_t number, const ot_tensor_spec *specs,
 }
 
 /* An entry of SignatureDefMap. */
-static void put_signature(ot_str *s, const char *name, const ot_manifest *sig)
+static void put_signature(ot_str *s, const ot_variant *v)
 {
     size_t entry = ot_pb_begin(s, 1);
-    ot_pb_put_string(s, 1, name);
+    ot_pb_put_string(s, 1, ot_tfs_signature_name(v));
     size_t def = ot_pb_begin(s, 2);
-    put_tensors(s, 1, sig->inputs, sig->n_inputs);
-    put_tensors(s, 2, sig->outputs, sig->n_outputs);
-    ot_pb_put_string(s, 3, OT_TFS_PREDICT_METHOD);
+    put_tensors(s, 1, v->sig.inputs, v->sig.n_inputs);
+    put_tensors(s, 2, v->sig.outputs, v->sig.n_outputs);
+    ot_pb_put_string(s, 3, ot_tfs_method_name(v));
     ot_pb_end(s, def, 0);
     ot_pb_end(s, entry, 0);
 }
@@ -249,7 +245,9 @@ static void get_model_metadata(ot_worker *w, ot_http_req *req, ot_slice message)
     size_t any = ot_pb_begin(s, 2);
     ot_pb_put_string(s, 1, "type.googleapis.com/tensorflow.serving.SignatureDefMap");
     size_t map = ot_pb_begin(s, 2);
-    put_signature(s, OT_TFS_DEFAULT_SIGNATURE, &v->sig);
+    for (const ot_variant *o = v; o != NULL; o = o->other) {
+        put_signature(s, o);
+    }
     ot_pb_end(s, map, 0);
     ot_pb_end(s, any, 0);
     ot_pb_end(s, entry, 0);

@@ -61,13 +61,14 @@ static void answer(ot_worker *w, ot_call *call)
 static const ot_wire wire = {
     .name = "tensorflow-serving", .answer = answer, .fail = ot_wire_rest_fail};
 
+/* Chooses the signature: its variant answers. */
 static ot_rc inputs_of(void *arg, const char *name, const ot_tensor_spec **specs_out, size_t *n_out,
                        ot_error *err)
 {
-    const ot_manifest *sig;
-    OT_TRY(ot_tfs_signature(arg, name, &sig, err));
-    *specs_out = sig->inputs;
-    *n_out = sig->n_inputs;
+    ot_call *call = arg;
+    OT_TRY(ot_tfs_signature(call->asked, name, &call->variant, err));
+    *specs_out = call->variant->sig.inputs;
+    *n_out = call->variant->sig.n_inputs;
     return OT_OK;
 }
 
@@ -77,17 +78,15 @@ static ot_rc decode(tfs_call *t, ot_error *err)
     ot_slice body = call->req->body;
     if (t->method == OT_TFS_PREDICT) {
         ot_tfs_predict p;
-        OT_TRY(
-            ot_tfs_predict_decode(body.p, body.n, inputs_of, call->variant, call->arena, &p, err));
+        OT_TRY(ot_tfs_predict_decode(body.p, body.n, inputs_of, call, call->arena, &p, err));
         t->rows = p.rows;
         call->in.inputs = p.inputs;
         call->in.n_inputs = p.n_inputs;
     } else {
         ot_tfs_examples e;
-        const ot_manifest *sig;
         OT_TRY(ot_tfs_examples_json(body.p, body.n, call->arena, &e, err));
-        OT_TRY(ot_tfs_signature(call->variant, e.signature, &sig, err));
-        OT_TRY(ot_tfs_take_examples(call, sig, &e, err));
+        OT_TRY(ot_tfs_signature(call->asked, e.signature, &call->variant, err));
+        OT_TRY(ot_tfs_take_examples(call, &e, err));
     }
     return ot_call_check(call, call->variant, err);
 }
@@ -187,14 +186,16 @@ static void put_specs(ot_str *out, const ot_tensor_spec *specs, size_t n)
     }
 }
 
-static void put_signature(ot_str *out, const char *name, const ot_manifest *sig)
+static void put_signature(ot_str *out, const ot_variant *v)
 {
-    put_text(out, name);
+    put_text(out, ot_tfs_signature_name(v));
     ot_str_adds(out, ":{\"inputs\":{");
-    put_specs(out, sig->inputs, sig->n_inputs);
+    put_specs(out, v->sig.inputs, v->sig.n_inputs);
     ot_str_adds(out, "},\"outputs\":{");
-    put_specs(out, sig->outputs, sig->n_outputs);
-    ot_str_adds(out, "},\"method_name\":\"" OT_TFS_PREDICT_METHOD "\",\"defaults\":{}}");
+    put_specs(out, v->sig.outputs, v->sig.n_outputs);
+    ot_str_adds(out, "},\"method_name\":");
+    put_text(out, ot_tfs_method_name(v));
+    ot_str_adds(out, ",\"defaults\":{}}");
 }
 
 static void metadata(ot_worker *w, ot_http_req *req, const ot_tfs_target *t)
@@ -212,7 +213,10 @@ static void metadata(ot_worker *w, ot_http_req *req, const ot_tfs_target *t)
                 "{\"model_spec\":{\"name\":\"%s\",\"signature_name\":\"\",\"version\":\"%" PRIu64
                 "\"},\"metadata\":{\"signature_def\":{\"signature_def\":{",
                 d->name, v->version);
-    put_signature(&out, OT_TFS_DEFAULT_SIGNATURE, &v->sig);
+    for (const ot_variant *o = v; o != NULL; o = o->other) {
+        ot_str_adds(&out, o != v ? "," : "");
+        put_signature(&out, o);
+    }
     ot_str_adds(&out, "}}}}");
     ot_worker_json(w, req, 200, &out);
 }

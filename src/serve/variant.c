@@ -61,6 +61,12 @@ void ot_variant_destroy(ot_variant *v)
         ot_cell_destroy(v->shares[i].active);
         ot_cell_destroy(v->shares[i].closed);
     }
+    while (v->other != NULL) {
+        ot_variant *other = v->other;
+        v->other = other->other;
+        other->other = NULL;
+        ot_variant_destroy(other);
+    }
     ot_model_unref(v->loaded);
     ot_queue_destroy(v->queue);
     ot_count_schema_done(&v->schema);
@@ -121,28 +127,34 @@ static uint64_t get(const _Atomic uint64_t *x)
     return atomic_load_explicit(x, memory_order_relaxed);
 }
 
+static void add_totals(const ot_totals *t, ot_totals_sum *out)
+{
+    out->requests += get(&t->requests);
+    out->rows += get(&t->rows);
+    out->failed += get(&t->failed);
+    out->batches += get(&t->batches);
+    out->latency_ns += get(&t->latency_ns);
+    out->run_ns += get(&t->run_ns);
+    for (unsigned i = 0; i < OT_COST_BUCKETS; i++) {
+        out->batch_rows[i] += get(&t->batch_rows[i]);
+    }
+    for (unsigned i = 0; i < OT_LATENCY_STEPS; i++) {
+        out->latency[i] += get(&t->latency[i]);
+    }
+    for (unsigned k = 0; k < OT_SERVE_STAGES; k++) {
+        out->stage_ns[k] += get(&t->stages.ns[k]);
+        for (unsigned i = 0; i < OT_LATENCY_STEPS; i++) {
+            out->stage[k][i] += get(&t->stages.requests[k][i]);
+        }
+    }
+}
+
 void ot_variant_totals(const ot_variant *v, ot_totals_sum *out)
 {
     *out = (ot_totals_sum){0};
-    for (unsigned w = 0; w < v->n_workers; w++) {
-        const ot_totals *t = &v->shares[w].totals;
-        out->requests += get(&t->requests);
-        out->rows += get(&t->rows);
-        out->failed += get(&t->failed);
-        out->batches += get(&t->batches);
-        out->latency_ns += get(&t->latency_ns);
-        out->run_ns += get(&t->run_ns);
-        for (unsigned i = 0; i < OT_COST_BUCKETS; i++) {
-            out->batch_rows[i] += get(&t->batch_rows[i]);
-        }
-        for (unsigned i = 0; i < OT_LATENCY_STEPS; i++) {
-            out->latency[i] += get(&t->latency[i]);
-        }
-        for (unsigned k = 0; k < OT_SERVE_STAGES; k++) {
-            out->stage_ns[k] += get(&t->stages.ns[k]);
-            for (unsigned i = 0; i < OT_LATENCY_STEPS; i++) {
-                out->stage[k][i] += get(&t->stages.requests[k][i]);
-            }
+    for (; v != NULL; v = v->other) {
+        for (unsigned w = 0; w < v->n_workers; w++) {
+            add_totals(&v->shares[w].totals, out);
         }
     }
 }

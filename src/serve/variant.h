@@ -77,11 +77,14 @@ struct ot_variant {
 
     /* What the model says of itself; strings live as long as the variant. */
     struct {
-        const char *plugin, *format, *runtime_version;
+        const char *plugin, *format, *runtime_version, *signature, *method;
         uint64_t capabilities;
         bool quick;    /* a better session may take over: ot_variant_replace */
         bool isolated; /* in a worker process: it may hang, and never runs on a worker's loop */
     } info;
+    /* Other signatures of the same session, each a variant of its own that goes with this one, and
+     * whose requests are in its totals. */
+    ot_variant *other;
     /* Synchronization: under model_lock; `generation` also acquire. Counts the replacements. */
     pthread_mutex_t model_lock;
     ot_model *loaded;
@@ -120,7 +123,7 @@ ot_rc ot_variant_instance(ot_variant *v, unsigned slot, ot_instance **inst_out,
 /* Rows of several requests that may run together now. */
 int64_t ot_variant_merge_max(const ot_variant *v);
 
-/* Sums over the workers. */
+/* Sums over the workers and signatures. */
 typedef struct ot_totals_sum {
     uint64_t requests, rows, failed, batches, latency_ns, run_ns;
     uint64_t batch_rows[OT_COST_BUCKETS], latency[OT_LATENCY_STEPS];

@@ -425,6 +425,42 @@ static void check_reload(env *e)
     is_int(good, 10, "ten times loaded, run and unloaded");
 }
 
+/* Other signatures are models of their own, also when the one that they came from has gone. */
+static void check_views(env *e)
+{
+    ot_model *m = NULL, *views[64];
+    ot_instance *inst = NULL;
+    ot_error err;
+    ot_model_options o = {.isolation = e->isolation};
+    unsigned n = 0, asked = 0;
+    ot_rc rc = ot_model_load(e->rt, NULL, e->path, &o, &m, &err);
+    while (rc == OT_OK && asked < OT_COUNT(views)) {
+        ot_rc got = ot_model_view(m, asked++, &views[n], &err);
+        if (got == OT_NOT_FOUND) {
+            break;
+        }
+        n += got == OT_OK;
+    }
+    ot_model_unref(m);
+    ok(rc == OT_OK && asked < OT_COUNT(views), "%u other signatures", n);
+    for (unsigned i = 0; i < n; i++) {
+        const ot_model_info *info = ot_model_info_of(views[i]);
+        ok(info->signature[0] != '\0' && strcmp(info->signature, e->info->signature) != 0,
+           "signature '%s'", info->signature);
+        ok(ot_instance_create(views[i], &inst, &err) == OT_OK, "it has instances");
+        if (info->n_inputs == 1 && e->info->n_inputs == 1 &&
+            info->inputs[0].dtype == e->info->inputs[0].dtype &&
+            strcmp(info->inputs[0].name, e->info->inputs[0].name) == 0) {
+            ot_run_result r;
+            ot_tensor t = first_input(e, 1);
+            ok(run_tensor(inst, &t, &r, &err) == OT_OK, "and runs");
+            ot_run_result_release(&r);
+        }
+        ot_instance_destroy(inst);
+        ot_model_unref(views[i]);
+    }
+}
+
 static void check_golden(env *e)
 {
     ot_golden_row cases[8];
@@ -534,6 +570,7 @@ static void check_numbers(env *e, const char *golden)
         check_options(e);
         check_threads(e);
         check_reload(e);
+        check_views(e);
         check_golden(e);
     }
     ot_instance_destroy(inst);

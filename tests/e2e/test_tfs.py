@@ -30,6 +30,15 @@ def saved(tmp_path_factory):
             y = tf.matmul(x, self.w)
             return {"y": y, "best": tf.argmax(y, axis=1) + k}
 
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], f32, "x")])
+        def swapped(self, x):
+            return {"z": tf.reverse(x, [1])}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], string, "examples")])
+        def regress(self, examples):
+            f = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([4], f32)})
+            return {"outputs": tf.reduce_sum(tf.matmul(f["x"], self.w), axis=1)}
+
     class Words(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], string, "s")])
         def serve(self, s):
@@ -65,8 +74,11 @@ def saved(tmp_path_factory):
         tf.saved_model.save(examples, str(folder / name), signatures={"serving_default": getattr(examples, name)})
         live[name] = tf.saved_model.load(str(folder / name)).signatures["serving_default"]
     for name, m in {"two": Two(), "words": Words(), "image": Image()}.items():
-        tf.saved_model.save(m, str(folder / name), signatures={"serving_default": m.serve})
-        live[name] = tf.saved_model.load(str(folder / name)).signatures["serving_default"]
+        more = {"swapped": m.swapped, "regress_x": m.regress} if name == "two" else {}
+        tf.saved_model.save(m, str(folder / name), signatures={"serving_default": m.serve, **more})
+        signatures = tf.saved_model.load(str(folder / name)).signatures
+        live[name] = signatures["serving_default"]
+        live.update({s: signatures[s] for s in more})
     return folder, live, tf
 
 
@@ -110,6 +122,28 @@ def test_one_tensor_has_no_name(server, saved):
         == (200, {"predictions": want})
     assert post(server, "image:predict", {"inputs": image.tolist()}) == (200, {"outputs": want})
     assert post(server, "image:predict", {"inputs": {"image": image.tolist()}}) == (200, {"outputs": want})
+
+
+def test_signatures(server, saved):
+    _, live, tf = saved
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    want = live["swapped"](x=tf.constant(x))["z"].numpy().tolist()
+    for body in ({"signature_name": "swapped", "instances": x.tolist()},
+                 {"instances": x.tolist(), "signature_name": "swapped"},
+                 {"instances": [{"x": row} for row in x.tolist()], "signature_name": "swapped"}):
+        assert post(server, "two:predict", body) == (200, {"predictions": want})
+    status, got = post(server, "two:regress", {"signature_name": "regress_x", "examples": [{"x": row} for row in x.tolist()]})
+    np.testing.assert_allclose(got["results"], live["regress_x"](
+        tf.constant([example(tf, x=row) for row in x.tolist()]))["outputs"].numpy(), rtol=1e-5)
+    status, got = post(server, "two:predict", {"signature_name": "third", "instances": x.tolist()})
+    assert status == 400
+    assert "no signature 'third'; the model has: serving_default, regress_x, swapped" in got["error"], got
+    known = server.get("/v1/models/two/metadata")["metadata"]["signature_def"]["signature_def"]
+    assert set(known) == {"serving_default", "regress_x", "swapped"}
+    assert list(known["swapped"]["outputs"]) == ["z"] and known["regress_x"]["inputs"]["examples"]["dtype"] == "DT_STRING"
+    before = server.get("/v2/models/two/stats")["model_stats"][0]["inference_count"]
+    assert before >= 8 and post(server, "two:predict", {"signature_name": "swapped", "inputs": x.tolist()})[0] == 200
+    assert server.get("/v2/models/two/stats")["model_stats"][0]["inference_count"] == before + 2
 
 
 def test_strings(server, saved):
@@ -310,6 +344,11 @@ def test_grpc_predict(client, saved):
     q.model_spec.version_label = "stable"
     q.model_spec.signature_name = "serving_default"
     assert set(client.predictions.Predict(q).outputs) == {"best"}
+    other = predict_request(tf, "two", x=x)
+    other.model_spec.signature_name = "swapped"
+    a = client.predictions.Predict(other)
+    assert a.model_spec.signature_name == "swapped"
+    np.testing.assert_array_equal(tf.make_ndarray(a.outputs["z"]), x[:, ::-1])
     q.model_spec.ClearField("version_label")
     q.model_spec.version.value = 1
     call = client.predictions.Predict.with_call(q)[1]
@@ -392,6 +431,7 @@ def test_grpc_metadata_and_status(client, saved):
     assert a.model_spec.version.value == 1
     known = get_model_metadata_pb2.SignatureDefMap()
     assert a.metadata["signature_def"].Unpack(known)
+    assert set(known.signature_def) == {"serving_default", "regress_x", "swapped"}
     s = known.signature_def["serving_default"]
     assert s.inputs["x"].dtype == 1 and [d.size for d in s.inputs["x"].tensor_shape.dim] == [-1, 4]
     assert set(s.outputs) == {"y", "best"} and s.method_name == "tensorflow/serving/predict"
