@@ -1,7 +1,7 @@
 /* In-process cost of a run through the plug-in host, per model and batch: the figure that served
  * rates are compared with.
  *
- *     runtime_bench [--plugins DIR] [--options JSON] [--seconds S] MODEL...
+ *     runtime_bench [--plugins DIR] [--options JSON] [--seconds S] [--few] MODEL...
  *
  * Prints JSON lines: one for each model and batch size (1, 8, 32 rows; medians and spread over
  * rounds, batch sizes interleaved in each round, so that a busy moment hits all of them), then one
@@ -19,9 +19,12 @@
 #include <time.h>
 
 #define ROUNDS 15
+#define SLOW_US 1000 /* runs from here on have the clock read after each */
 #define INPUTS_MAX 8
 
 static const int64_t batches[] = {1, 8, 32};
+static size_t n_batches = OT_COUNT(batches);
+static int rounds = ROUNDS;
 
 typedef struct feed {
     ot_run_input inputs[INPUTS_MAX];
@@ -90,15 +93,17 @@ static double time_runs(ot_instance *inst, const feed *f, uint64_t us, double *c
     static _Thread_local ot_run_result r;
     ot_error err;
     double cpu = process_cpu_us();
-    uint64_t start = ot_clock_mono_ns(), now, n = 0;
+    uint64_t start = ot_clock_mono_ns(), now = start, n = 0, step = 1;
     do {
-        for (int k = 0; k < 16; k++, n++) {
-            if (ot_instance_run(inst, &run, &r, &err) != OT_OK) {
-                die("run", &err);
-            }
-            ot_run_result_release(&r);
+        if (ot_instance_run(inst, &run, &r, &err) != OT_OK) {
+            die("run", &err);
         }
-        now = ot_clock_mono_ns();
+        ot_run_result_release(&r);
+        n++;
+        if (n % step == 0) {
+            now = ot_clock_mono_ns();
+            step = n == 1 && now - start < SLOW_US * UINT64_C(1000) ? 16 : step;
+        }
     } while (now - start < us * 1000);
     if (cpu_us != NULL) {
         *cpu_us = (process_cpu_us() - cpu) / (double)n;
@@ -134,14 +139,14 @@ static void bench_threads(ot_model *m, const char *path, const feed *f, uint64_t
     ot_error err;
     double speedup[ROUNDS];
     for (int i = 0; i < 2; i++) {
-        w[i] = (worker){.f = f, .us = us / ROUNDS};
+        w[i] = (worker){.f = f, .us = us / (uint64_t)rounds};
         if (ot_instance_create(m, &w[i].inst, &err) != OT_OK) {
             die(path, &err);
         }
-        time_runs(w[i].inst, f, us / ROUNDS, NULL);
+        time_runs(w[i].inst, f, us / (uint64_t)rounds, NULL);
     }
-    for (int r = 0; r < ROUNDS; r++) {
-        double alone = time_runs(w[0].inst, f, us / ROUNDS, NULL);
+    for (int r = 0; r < rounds; r++) {
+        double alone = time_runs(w[0].inst, f, us / (uint64_t)rounds, NULL);
         for (int i = 0; i < 2; i++) {
             pthread_create(&t[i], NULL, work, &w[i]);
         }
@@ -150,10 +155,10 @@ static void bench_threads(ot_model *m, const char *path, const feed *f, uint64_t
         }
         speedup[r] = alone / w[0].result + alone / w[1].result;
     }
-    qsort(speedup, ROUNDS, sizeof speedup[0], by_value);
+    qsort(speedup, (size_t)rounds, sizeof speedup[0], by_value);
     printf("{\"bench\": \"runtime_threads\", \"model\": \"%s\", \"threads\": 2, \"batch\": 1, "
            "\"speedup\": %.2f, \"speedup_min\": %.2f, \"speedup_max\": %.2f}\n",
-           path, speedup[ROUNDS / 2], speedup[0], speedup[ROUNDS - 1]);
+           path, speedup[rounds / 2], speedup[0], speedup[rounds - 1]);
     ot_instance_destroy(w[0].inst);
     ot_instance_destroy(w[1].inst);
 }
@@ -173,21 +178,21 @@ static void bench(ot_runtime *rt, const char *path, const char *options, uint64_
     const ot_model_info *info = ot_model_info_of(m);
     static feed feeds[OT_COUNT(batches)];
     double took[OT_COUNT(batches)][ROUNDS], cpu[OT_COUNT(batches)][ROUNDS];
-    size_t n = info->batch_axis == 0 ? OT_COUNT(batches) : 1, best = 0;
+    size_t n = info->batch_axis == 0 ? n_batches : 1, best = 0;
     for (size_t b = 0; b < n; b++) {
         feed_make(info, batches[b], &feeds[b]);
-        time_runs(inst, &feeds[b], us / ROUNDS, NULL);
+        time_runs(inst, &feeds[b], us / (uint64_t)rounds, NULL);
     }
-    for (int r = 0; r < ROUNDS; r++) {
+    for (int r = 0; r < rounds; r++) {
         for (size_t b = 0; b < n; b++) {
-            took[b][r] = time_runs(inst, &feeds[b], us / ROUNDS, &cpu[b][r]);
+            took[b][r] = time_runs(inst, &feeds[b], us / (uint64_t)rounds, &cpu[b][r]);
         }
     }
     for (size_t b = 0; b < n; b++) {
-        qsort(took[b], ROUNDS, sizeof took[b][0], by_value);
-        qsort(cpu[b], ROUNDS, sizeof cpu[b][0], by_value);
-        best = took[b][ROUNDS / 2] / (double)batches[b] <
-                       took[best][ROUNDS / 2] / (double)batches[best]
+        qsort(took[b], (size_t)rounds, sizeof took[b][0], by_value);
+        qsort(cpu[b], (size_t)rounds, sizeof cpu[b][0], by_value);
+        best = took[b][rounds / 2] / (double)batches[b] <
+                       took[best][rounds / 2] / (double)batches[best]
                    ? b
                    : best;
         printf(
@@ -195,15 +200,15 @@ static void bench(ot_runtime *rt, const char *path, const char *options, uint64_
             "\"load_ms\": %.1f, \"batch\": %lld, \"us_run\": %.2f, \"us_run_min\": %.2f, "
             "\"us_run_max\": %.2f, \"us_row\": %.3f}\n",
             path, info->plugin, info->runtime_version, load_ms, (long long)batches[b],
-            took[b][ROUNDS / 2], took[b][0], took[b][ROUNDS - 1],
-            took[b][ROUNDS / 2] / (double)batches[b]);
+            took[b][rounds / 2], took[b][0], took[b][rounds - 1],
+            took[b][rounds / 2] / (double)batches[b]);
     }
     printf("{\"bench\": \"runtime_rate\", \"model\": \"%s\", \"rows_per_s_batch1\": %.0f, "
            "\"best_batch\": %lld, \"rows_per_s_best\": %.0f, \"cpu_us_row_batch1\": %.3f, "
            "\"cpu_us_row_best\": %.3f}\n",
-           path, 1e6 / took[0][ROUNDS / 2], (long long)batches[best],
-           1e6 * (double)batches[best] / took[best][ROUNDS / 2], cpu[0][ROUNDS / 2],
-           cpu[best][ROUNDS / 2] / (double)batches[best]);
+           path, 1e6 / took[0][rounds / 2], (long long)batches[best],
+           1e6 * (double)batches[best] / took[best][rounds / 2], cpu[0][rounds / 2],
+           cpu[best][rounds / 2] / (double)batches[best]);
     bench_threads(m, path, &feeds[0], us);
     ot_instance_destroy(inst);
     ot_model_unref(m);
@@ -220,6 +225,9 @@ int main(int argc, char **argv)
             plugins = argv[++i];
         } else if (strcmp(argv[i], "--options") == 0 && i + 1 < argc) {
             options = argv[++i];
+        } else if (strcmp(argv[i], "--few") == 0) { /* for slow models */
+            n_batches = 2;
+            rounds = 3;
         } else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) {
             us = (uint64_t)(atof(argv[++i]) * 1e6);
         } else {

@@ -15,6 +15,8 @@ echo "# runtime"
     build/models/onnx/cnn.onnx build/models/saved_model/mlp
 echo "# serve"
 BUILD=$build "$python" bench/serve_bench.py
+echo "# models, protocols, other servers (make deps-bench)"
+BUILD=$build "$python" bench/models_bench.py
 echo "# retrain"
 BUILD=$build "$python" bench/retrain_bench.py
 echo "# page"

@@ -188,7 +188,6 @@ static const ot_pos bench_pos[] = {
     {.name = "URL", .help = "http://HOST:PORT[/v2/models/NAME[/versions/V]]"}};
 
 const ot_command ot_cli_bench_command = {
-    .group = "Measure",
     .name = "bench",
     .summary = "send load to a model, check each answer, tell latencies",
     .detail = "With --rate requests go out at their own times and a latency counts from when its "

@@ -60,6 +60,7 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_servers_list_command,
     &ot_cli_servers_remove_command,
     /* Measure */
+    &ot_cli_top_command,
     &ot_cli_bench_command,
     /* Parts alone */
     &ot_cli_serve_command,

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define LABELS_MAX 256
 
@@ -72,6 +73,20 @@ static void verified(const ot_variant *v, const ot_totals_sum *t, const char *la
 {
     (void)t;
     ot_str_addf(out, "overtake_model_verified{%s} %d\n", labels, v->verified);
+}
+
+static void drift(const ot_variant *v, const ot_totals_sum *t, const char *labels, ot_str *out)
+{
+    (void)t;
+    /* The lock is held for a copy by whoever closes a window. */
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&v->drift_lock;
+    pthread_mutex_lock(lock);
+    bool known = v->drift.n > 0;
+    double psi = v->drift.top[0].psi;
+    pthread_mutex_unlock(lock);
+    if (known) {
+        ot_str_addf(out, "overtake_drift_psi{%s} %.6g\n", labels, psi);
+    }
 }
 
 static void batches(const ot_variant *v, const ot_totals_sum *t, const char *labels, ot_str *out)
@@ -200,6 +215,21 @@ static void add_clients(const ot_access *a, ot_str *out)
     }
 }
 
+static void add_memory(ot_str *out)
+{
+    OT_AUTO(ot_str_done) ot_str statm = OT_STR_INIT;
+    ot_error err;
+    unsigned long long pages;
+    if (ot_disk_read_all(ot_disk_posix(), "/proc/self/statm", 4096, &statm, &err) == OT_OK &&
+        sscanf(statm.data, "%*u %llu", &pages) == 1) {
+        ot_str_addf(out,
+                    "# HELP process_resident_memory_bytes Resident memory of this process.\n"
+                    "# TYPE process_resident_memory_bytes gauge\n"
+                    "process_resident_memory_bytes %llu\n",
+                    pages * (unsigned long long)sysconf(_SC_PAGESIZE));
+    }
+}
+
 static void add_workers(const ot_serve *s, ot_str *out)
 {
     uint64_t by_class[6] = {0}, count_ns = 0;
@@ -244,7 +274,11 @@ void ot_metrics_text(const ot_serve *s, const ot_route *r, ot_str *out)
                  "The same by what it went to: queue (read and waiting), batch (put together), run "
                  "(the runtime), encode (counted, written).",
                  stages, out);
+    each_variant(r, "overtake_drift_psi", "gauge",
+                 "Population stability index of the input that moved most in the last window.",
+                 drift, out);
     add_workers(s, out);
+    add_memory(out);
     add_clients(r->access, out);
     if (s->access_log != NULL) {
         add_access_log(s->access_log, out);
