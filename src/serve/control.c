@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "serve/sleep.h"
 #include "serve/watchdog.h"
 
 #include <inttypes.h>
@@ -32,6 +33,9 @@ static ot_entry *find_entry(const ot_control *c, const char *deployment, const o
 
 static void free_entry(ot_entry *e)
 {
+    if (e->variant != NULL) {
+        ot_sleep_forget(e->variant, "it was replaced while it was unloaded: try again");
+    }
     ot_variant_unref(e->variant);
     ot_free(e->path);
     ot_free(e);
@@ -302,6 +306,8 @@ void ot_control_rebuild(ot_control *c)
 
 /* ---- loads */
 
+static bool start_load(ot_control *c, ot_entry *e);
+
 static void on_loaded(void *arg)
 {
     ot_load *load = arg;
@@ -313,6 +319,11 @@ static void on_loaded(void *arg)
     ot_entry *e = find_entry(c, load->deployment, &key);
     if (e == NULL || c->draining) { /* nobody wants it any more */
         ot_variant_unref(load->variant);
+        ot_load_free(load);
+        return;
+    }
+    /* Idle models may make room for it. */
+    if (load->needs != 0 && ot_sleep_make_room(c, load->needs) && start_load(c, e)) {
         ot_load_free(load);
         return;
     }
@@ -356,6 +367,8 @@ static bool start_load(ot_control *c, ot_entry *e)
     load->isolate = e->isolate;
     load->path = e->path != NULL ? ot_strdup(e->path) : NULL;
     load->blobs = c->target->blobs != NULL ? ot_strdup(c->target->blobs) : NULL;
+    const ot_target_deployment *d = ot_target_find(c->target, e->deployment);
+    load->memory_max = d != NULL ? d->limits.memory : 0;
     load->then = on_loaded;
     load->arg = c;
     if ((e->path != NULL && load->path == NULL) ||
@@ -536,6 +549,7 @@ void ot_control_drain(ot_control *c)
     c->draining = true;
     atomic_store_explicit(&c->serve->draining, true, memory_order_relaxed);
     ot_info("serve", "draining");
+    ot_sleep_stop(c);
     ot_repo_give_up(c);
     c->drain_end_ns = ot_clock_mono_ns() + (uint64_t)c->serve->o.drain_ms * 1000000;
     c->drain_left = c->serve->n_workers;
@@ -586,6 +600,7 @@ ot_rc ot_control_start(ot_control *c, ot_error *err)
     ot_open_start(c);
     ot_windows_start(c);
     ot_watchdog_start(c);
+    ot_sleep_start(c);
     return OT_OK;
 }
 

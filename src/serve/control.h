@@ -47,7 +47,7 @@ struct ot_control {
     ot_repo *waiting;        /* repository requests that wait for their load */
     bool ready;
 
-    ot_timer watchdog;
+    ot_timer watchdog, sleep_timer;
 
     /* windows.c */
     ot_timer window_timer;

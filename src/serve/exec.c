@@ -26,7 +26,7 @@ void ot_exec_done(ot_exec *x)
     ot_free(x->gather);
 }
 
-void ot_exec_release(ot_exec *x)
+static void release_result(ot_exec *x)
 {
     if (x->holding) {
         ot_run_result_release(&x->result);
@@ -34,9 +34,31 @@ void ot_exec_release(ot_exec *x)
     }
 }
 
+void ot_exec_release(ot_exec *x)
+{
+    release_result(x);
+    if (x->held != NULL) {
+        ot_variant_let(x->held);
+        x->held = NULL;
+    }
+}
+
+static bool hold(ot_exec *x, ot_variant *v)
+{
+    if (x->held == &v->slots[x->slot]) {
+        return true;
+    }
+    ot_exec_release(x);
+    x->held = ot_variant_hold(v, x->slot) ? &v->slots[x->slot] : NULL;
+    return x->held != NULL;
+}
+
 static ot_rc run(ot_exec *x, ot_variant *v, int n_parts, ot_error *err)
 {
-    ot_exec_release(x);
+    release_result(x);
+    if (!hold(x, v)) {
+        return ot_fail(err, OT_UNAVAILABLE, "it was unloaded while idle");
+    }
     ot_instance *inst;
     OT_TRY(ot_variant_instance(v, x->slot, &inst, err));
     for (size_t i = 0; i < v->sig.n_outputs; i++) {
@@ -434,8 +456,11 @@ static void set_times(const ot_exec *x, ot_call *const *calls, size_t n, uint64_
     }
 }
 
-void ot_exec_run(ot_exec *x, ot_variant *v, ot_call *const *calls, size_t n)
+bool ot_exec_run(ot_exec *x, ot_variant *v, ot_call *const *calls, size_t n)
 {
+    if (!hold(x, v)) {
+        return false;
+    }
     ot_error err;
     uint64_t taken = ot_clock_mono_ns();
     x->run_ns = x->run_from_ns = 0;
@@ -473,4 +498,5 @@ void ot_exec_run(ot_exec *x, ot_variant *v, ot_call *const *calls, size_t n)
         }
     }
     set_times(x, calls, n, taken);
+    return true;
 }

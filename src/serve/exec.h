@@ -11,6 +11,7 @@
 
 typedef struct ot_exec {
     unsigned slot; /* of each variant */
+    ot_slot *held; /* of the variant that is being run, see ot_variant_hold; or NULL */
     bool holding;  /* `result` has outputs of the last run */
     ot_run_result result;
     uint64_t run_ns; /* what the runs of the last batch took */
@@ -30,8 +31,8 @@ void ot_exec_done(ot_exec *x);
 
 /* Runs n calls of one variant (they fit each other, see ot_call_fits; their rows together are at
  * most what the variant may merge, or n is 1) and sets the result of each and its times. Outputs
- * without a block are valid until ot_exec_release. */
-void ot_exec_run(ot_exec *x, ot_variant *v, ot_call *const *calls, size_t n);
+ * without a block are valid until ot_exec_release. False: the variant sleeps, nothing was done. */
+bool ot_exec_run(ot_exec *x, ot_variant *v, ot_call *const *calls, size_t n);
 void ot_exec_release(ot_exec *x);
 /* Copies the outputs, so that they outlive the executor's next run. */
 void ot_exec_own(ot_call *call);

@@ -5,6 +5,7 @@
 #include "model/folder.h"
 #include "model/prediction.h"
 #include "serve/isolation.h"
+#include "serve/sleep.h"
 #include "serve/thread.h"
 
 #include <inttypes.h>
@@ -155,24 +156,65 @@ static ot_rc prepare_counts(ot_serve *s, ot_variant *v, const ot_bundle *b, ot_e
 
 /* ---- loading */
 
-static ot_rc load_model(ot_serve *s, ot_variant *v, const ot_load *load, const char *format,
-                        const char *path, bool quick, ot_error *err)
+/* Takes the memory that the model will need into account, where there is a limit before it is
+ * loaded: `load->needs` then says what there is no room for. */
+static ot_rc reserve(ot_serve *s, ot_load *load, ot_variant *v, const char *format,
+                     const char *path, ot_error *err)
+{
+    char needs[32], limit[32], used[32];
+    if (ot_model_estimate(s->runtime, format, path, &v->memory, err) != OT_OK) {
+        v->memory = 0; /* the plug-in cannot tell; a broken model is told of when it is loaded */
+    }
+    if (load->memory_max != 0 && v->memory > load->memory_max) {
+        return ot_fail(err, OT_EXHAUSTED,
+                       "the model needs about %s of memory; serve.memory allows %s",
+                       ot_format_size(v->memory, needs), ot_format_size(load->memory_max, limit));
+    }
+    uint64_t before = atomic_load_explicit(&s->memory_used, memory_order_relaxed);
+    if (s->o.memory_max != 0 && before + v->memory > s->o.memory_max) {
+        load->needs = v->memory;
+        return ot_fail(err, OT_EXHAUSTED,
+                       "the model needs about %s of memory; of %s (--memory-max) %s are taken and "
+                       "cannot be freed now",
+                       ot_format_size(v->memory, needs), ot_format_size(s->o.memory_max, limit),
+                       ot_format_size(before, used));
+    }
+    v->accounts = &s->memory_used;
+    atomic_fetch_add_explicit(&s->memory_used, v->memory, memory_order_relaxed);
+    return OT_OK;
+}
+
+ot_rc ot_load_session(ot_serve *s, const ot_load *load, const char *format, const char *path,
+                      bool quick, ot_model **model_out, ot_error *err)
 {
     ot_isolation_choice isolation;
     OT_TRY(ot_isolation_choose(s, load, &isolation, err));
     ot_model_options options = {.threads = 1,
                                 .quick = quick && !isolation.on,
                                 .isolation = isolation.on ? &isolation.how : NULL};
+    return ot_model_load(s->runtime, format, path, &options, model_out, err);
+}
+
+static ot_rc load_model(ot_serve *s, ot_variant *v, ot_load *load, const char *format,
+                        const char *path, bool quick, ot_error *err)
+{
+    v->path = ot_strdup(path);
+    if (v->path == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "model: out of memory");
+    }
+    v->isolate = load->isolate;
+    OT_TRY(reserve(s, load, v, format, path, err));
     uint64_t start = ot_clock_mono_ns();
-    OT_TRY(ot_model_load(s->runtime, format, path, &options, &v->loaded, err));
+    OT_TRY(ot_load_session(s, load, format, path, quick, &v->loaded, err));
     v->load_us.session = (ot_clock_mono_ns() - start) / 1000;
+    atomic_store_explicit(&v->back_us, v->load_us.session, memory_order_relaxed);
     ot_isolation_note(v);
     return OT_OK;
 }
 
 /* The model is asked for quickly where golden answers can tell that the better session that follows
  * is right too; `refine` is then what has to be done for it. */
-static ot_rc load_bundle(ot_serve *s, ot_variant *v, const ot_load *load, const ot_bundle *b,
+static ot_rc load_bundle(ot_serve *s, ot_variant *v, ot_load *load, const ot_bundle *b,
                          bool must_verify, ot_load **refine, ot_error *err)
 {
     char path[OT_PATH_MAX];
@@ -263,7 +305,7 @@ static void take_signatures(ot_serve *s, ot_variant *v)
     }
 }
 
-static ot_rc load_raw(ot_serve *s, ot_variant *v, const ot_load *load, const ot_detected *d,
+static ot_rc load_raw(ot_serve *s, ot_variant *v, ot_load *load, const ot_detected *d,
                       const ot_model_config *c, ot_error *err)
 {
     OT_TRY(load_model(s, v, load, d->format, d->path, false, err));
@@ -272,8 +314,7 @@ static ot_rc load_raw(ot_serve *s, ot_variant *v, const ot_load *load, const ot_
     return OT_OK;
 }
 
-static ot_rc load_from(ot_loader *l, const ot_load *load, ot_variant *v, ot_load **refine,
-                       ot_error *err)
+static ot_rc load_from(ot_loader *l, ot_load *load, ot_variant *v, ot_load **refine, ot_error *err)
 {
     ot_serve *s = l->serve;
     OT_AUTO(ot_bundle_done) ot_bundle b = {0};
@@ -323,7 +364,8 @@ static void run_refine(ot_loader *l, ot_load *load)
     ot_error err;
     uint64_t start = ot_clock_mono_ns();
     /* With the last other reference its use is over. */
-    if (load->path != NULL && atomic_load_explicit(&v->refs, memory_order_relaxed) > 1) {
+    if (load->path != NULL && !v->asleep &&
+        atomic_load_explicit(&v->refs, memory_order_relaxed) > 1) {
         if (ot_variant_refine(l->serve, v, load->path, &load->golden, &err) == OT_OK) {
             ot_info("serve", "%s: %s@%s: the better session took over after %.1f ms", v->deployment,
                     v->model, v->version_text, (double)(ot_clock_mono_ns() - start) / 1e6);
@@ -382,8 +424,16 @@ static void *loader_main(void *arg)
                 run_refine(l, load);
             }
             ot_load_free(load);
-        } else if (stopping) {
+        } else if (load->sleep != NULL) {
+            ot_sleep_unload(load->sleep);
+            ot_variant_unref(load->sleep);
             ot_load_free(load);
+        } else if (stopping) {
+            ot_variant_unref(load->wake);
+            ot_load_free(load);
+        } else if (load->wake != NULL) {
+            ot_sleep_wake(l->serve, load);
+            answer(l, load);
         } else {
             ot_load *refine = run_load(l, load);
             answer(l, load);

@@ -25,17 +25,20 @@ typedef struct ot_load {
     char *path;      /* load what lies there */
     char *blobs;
     ot_isolate isolate;
+    uint64_t memory_max; /* bytes that it may take; 0: any */
     /* The answer. */
     ot_rc rc;
     ot_error err;
+    uint64_t needs; /* bytes for which there is no room; else 0 */
     ot_variant *variant;
     /* On the control loop, when it is done. Frees the load: ot_load_free. */
     ot_loop_fn *then;
     void *arg;
     struct ot_load *next;
-    ot_variant *unload; /* instead of all that: unload this one, or */
-    ot_variant *refine; /* load this one better, from `path`; a reference */
-    ot_golden golden;   /* what it must answer */
+    ot_variant *unload;       /* instead of all that: unload this one, or */
+    ot_variant *refine;       /* load this one better, from `path`; a reference */
+    ot_golden golden;         /* what it must answer; or */
+    ot_variant *sleep, *wake; /* these (sleep.h); a reference */
 } ot_load;
 
 ot_rc ot_loader_create(ot_serve *s, ot_loader **loader_out, ot_error *err) OT_CHECKED;
@@ -46,6 +49,10 @@ void ot_loader_destroy(ot_loader *l); /* NULL is fine */
 void ot_loader_add(ot_loader *l, ot_load *load); /* takes it over */
 void ot_loader_unload(ot_loader *l, ot_variant *v);
 void ot_load_free(ot_load *load);
+
+/* A session of what the load asks for (its names and isolation count), for the loader's thread. */
+ot_rc ot_load_session(ot_serve *s, const ot_load *load, const char *format, const char *path,
+                      bool quick, ot_model **model_out, ot_error *err) OT_CHECKED;
 
 /* fetch.c: the bundle in the cache, verified; done by the caller. */
 ot_rc ot_fetch_bundle(ot_disk *disk, const char *blobs, const char *cache, const char *hex,

@@ -69,6 +69,13 @@ static void oldest_run(const ot_variant *v, const ot_totals_sum *t, const char *
     }
     ot_str_addf(out, "overtake_oldest_run_seconds{%s} %.3f\n", labels, (double)age / 1e9);
 }
+static void memory(const ot_variant *v, const ot_totals_sum *t, const char *labels, ot_str *out)
+{
+    (void)t;
+    bool asleep = atomic_load_explicit(&v->asleep, memory_order_relaxed);
+    ot_str_addf(out, "overtake_model_memory_bytes{%s} %" PRIu64 "\n", labels,
+                asleep ? 0 : v->memory);
+}
 static void verified(const ot_variant *v, const ot_totals_sum *t, const char *labels, ot_str *out)
 {
     (void)t;
@@ -265,6 +272,8 @@ void ot_metrics_text(const ot_serve *s, const ot_route *r, ot_str *out)
     each_variant(r, "overtake_oldest_run_seconds", "gauge",
                  "Age of the oldest run that is on: a model that hangs shows here.", oldest_run,
                  out);
+    each_variant(r, "overtake_model_memory_bytes", "gauge",
+                 "Estimated memory of the loaded model; 0 while it is unloaded.", memory, out);
     each_variant(r, "overtake_model_verified", "gauge", "1 if the golden answers agreed.", verified,
                  out);
     each_variant(r, "overtake_batch_rows", "histogram", "Rows a run.", batches, out);

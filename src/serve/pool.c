@@ -141,18 +141,20 @@ static size_t put_useless_last(ot_call **calls, size_t n, uint64_t run_ns, bool 
     return kept;
 }
 
-static void run_batch(pool_thread *t, const ot_lane_batch *b, ot_call **calls)
+/* How many of the calls, the first ones, could not be run because their variant sleeps. */
+static size_t run_batch(pool_thread *t, const ot_lane_batch *b, ot_call **calls)
 {
     size_t n = put_useless_last(calls, b->n, b->predicted_ns, ot_queue_waiting(b->queue) > 0);
     if (n == 0) {
-        return;
+        return 0;
     }
     t->exec.slot = t->pool->o.first_slot + b->seat;
-    ot_exec_run(&t->exec, calls[0]->variant, calls, n);
-    for (size_t i = 0; i < n; i++) {
+    bool ran = ot_exec_run(&t->exec, calls[0]->variant, calls, n);
+    for (size_t i = 0; i < n && ran; i++) {
         ot_exec_own(calls[i]);
     }
     ot_exec_release(&t->exec);
+    return ran ? 0 : n;
 }
 
 /* A queue whose runs have become longer or shorter changes lanes. */
@@ -202,13 +204,13 @@ static void *pool_main(void *arg)
             continue;
         }
         pthread_mutex_unlock(&p->lock);
-        run_batch(t, &b, calls);
+        size_t asleep = run_batch(t, &b, calls);
         pthread_mutex_lock(&p->lock);
         ended_locked(t, &b);
         pthread_mutex_unlock(&p->lock);
         /* Only now: the variant may go with the last of its calls. */
         for (size_t i = 0; i < b.n; i++) {
-            p->o.done(p->o.arg, calls[i]);
+            (i < asleep ? p->o.asleep : p->o.done)(p->o.arg, calls[i]);
         }
         pthread_mutex_lock(&p->lock);
     }

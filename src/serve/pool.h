@@ -33,6 +33,7 @@ typedef struct ot_pool_options {
     uint32_t queue_max;  /* requests that may wait, for a deployment that does not say */
     int64_t wait_us_max; /* how long one may be predicted to wait; 0: any time */
     ot_pool_done_fn *done;
+    ot_pool_done_fn *asleep; /* not run: its variant sleeps */
     void *arg;
 } ot_pool_options;
 

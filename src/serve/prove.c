@@ -236,7 +236,9 @@ ot_rc ot_variant_refine(ot_serve *s, ot_variant *v, const char *path, const ot_g
     ot_model_options options = {.threads = 1};
     ot_model *model;
     ot_golden_result r = {0};
+    uint64_t start = ot_clock_mono_ns();
     OT_TRY(ot_model_load(s->runtime, v->info.format, path, &options, &model, err));
+    atomic_store_explicit(&v->back_us, (ot_clock_mono_ns() - start) / 1000, memory_order_relaxed);
     ot_rc rc = golden_of(v, model, golden, &r, err);
     if (rc == OT_OK && v->merge_max > 1 && !r.batching) {
         rc = ot_fail(err, OT_DATA_LOSS, "rows answered together differ: %s", r.reason);

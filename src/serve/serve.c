@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/sock.h"
-#include "serve/control.h"
+#include "serve/sleep.h"
 #include "serve/trace.h"
 
 #include <string.h>
@@ -204,6 +204,11 @@ static void wrote_segment(void *arg)
     (void)ignored;
 }
 
+static void on_asleep(void *arg, ot_call *call)
+{
+    ot_sleep_wait(arg, call);
+}
+
 static ot_rc start_threads(ot_serve *s, ot_error *err)
 {
     ot_pool_options pool = {
@@ -212,6 +217,8 @@ static ot_rc start_threads(ot_serve *s, ot_error *err)
         .queue_max = s->o.queue_max,
         .wait_us_max = s->o.wait_us_max,
         .done = ot_worker_done,
+        .asleep = on_asleep,
+        .arg = s,
     };
     OT_TRY(ot_pool_create(&pool, &s->pool, err));
     for (unsigned i = 0; i < s->n_workers; i++) {

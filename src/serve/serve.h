@@ -58,6 +58,7 @@ typedef struct ot_serve_options {
     int64_t hang_kill_us;    /* an isolated one that takes longer costs its process its life */
     uint32_t queue_max;      /* requests that may wait for the pool, per model */
     int64_t wait_us_max;     /* how long one may be predicted to wait; 0: any time */
+    uint64_t memory_max;     /* estimated bytes of what is loaded; 0: any */
     uint32_t drain_ms;       /* how long requests in flight may take at the end */
     uint64_t body_max;       /* bytes of a request's body, of a message of gRPC */
     const char *otlp;        /* URL of a collector of traces, or NULL */

@@ -30,6 +30,8 @@ struct ot_serve {
     /* Synchronization: release by the control thread, acquire by workers; see route.h. */
     _Atomic(ot_route *) route;
     atomic_bool draining;
+    /* Synchronization: relaxed. Estimated bytes of what is loaded or being loaded. */
+    _Atomic uint64_t memory_used;
     ot_tls *tls; /* NULL: no listener wants it */
     ot_timer tls_timer;
 };

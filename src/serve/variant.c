@@ -68,6 +68,9 @@ void ot_variant_destroy(ot_variant *v)
         ot_variant_destroy(other);
     }
     ot_model_unref(v->loaded);
+    if (v->accounts != NULL && !v->asleep) {
+        atomic_fetch_sub_explicit(v->accounts, v->memory, memory_order_relaxed);
+    }
     ot_queue_destroy(v->queue);
     ot_count_schema_done(&v->schema);
     ot_manifest_done(&v->sig);
@@ -77,6 +80,22 @@ void ot_variant_destroy(ot_variant *v)
     ot_free(v->shares);
     ot_free(v->path);
     ot_free(v);
+}
+
+bool ot_variant_hold(ot_variant *v, unsigned slot)
+{
+    /* Either we see the flag, or who sets it sees us: both in one order for all. */
+    atomic_store(&v->slots[slot].held, true);
+    if (!atomic_load(&v->asleep)) {
+        return true;
+    }
+    atomic_store(&v->slots[slot].held, false);
+    return false;
+}
+
+void ot_variant_let(ot_slot *s)
+{
+    atomic_store_explicit(&s->held, false, memory_order_release);
 }
 
 void ot_variant_replace(ot_variant *v, ot_model *model)

@@ -13,6 +13,7 @@
 #include "serve/count.h"
 #include "serve/drift.h"
 #include "serve/stage.h"
+#include "serve/target.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -33,6 +34,7 @@ typedef struct ot_slot {
      * that is on began; 0: none is on. */
     _Atomic uint64_t since_ns;
     uint64_t told_ns; /* the watchdog's: the run that it has named */
+    atomic_bool held; /* the slot's thread runs the variant, or reads what a run gave */
 } ot_slot;
 
 /* Counters that any thread may read. Synchronization: relaxed, one writer. */
@@ -62,8 +64,9 @@ struct ot_variant {
     char deployment[OT_SERVE_NAME], model[OT_SERVE_NAME];
     uint64_t version;
     char version_text[24];
-    char bundle[65]; /* digest in hex; "" for a model that is no bundle */
-    char *path;      /* where it was loaded from */
+    char bundle[65];    /* digest in hex; "" for a model that is no bundle */
+    char *path;         /* where it was loaded from */
+    ot_isolate isolate; /* as the target has it */
 
     ot_manifest sig;
     bool rows_known;   /* axis 0 of inputs and outputs is the row */
@@ -89,6 +92,17 @@ struct ot_variant {
     pthread_mutex_t model_lock;
     ot_model *loaded;
     atomic_uint generation;
+
+    /* Sleep (sleep.h). Synchronization: `asleep` atomic, cleared under model_lock, as are the calls
+     * that wait; the rest is the control thread's. */
+    atomic_bool asleep;
+    struct ot_call *sleepers;
+    uint32_t n_sleepers;
+    bool waking;
+    uint64_t used_ns, seen;     /* when it was last used; requests at the last look */
+    _Atomic uint64_t back_us;   /* relaxed: what loading the session took last */
+    uint64_t memory;            /* estimated bytes while it is awake */
+    _Atomic uint64_t *accounts; /* where they are counted, or NULL */
     unsigned n_slots, n_workers;
     ot_slot *slots;
     ot_share *shares; /* one a worker */
@@ -117,6 +131,10 @@ void ot_variant_destroy(ot_variant *v);
 /* `model`, which answers as the one before, takes over: each slot uses it from its next run on.
  * Takes the reference over. */
 void ot_variant_replace(ot_variant *v, ot_model *model);
+/* Says that the slot's thread begins to run the variant, so that it stays awake; false: it sleeps.
+ * Until ot_variant_let. */
+bool ot_variant_hold(ot_variant *v, unsigned slot);
+void ot_variant_let(ot_slot *s);
 /* The instance of a slot, made if it is not there yet. Only its own thread. */
 ot_rc ot_variant_instance(ot_variant *v, unsigned slot, ot_instance **inst_out,
                           ot_error *err) OT_CHECKED;

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "serve/grpc.h"
+#include "serve/sleep.h"
 #include "serve/thread.h"
 #include "serve/trace.h"
 
@@ -185,10 +186,22 @@ static void finish(ot_worker *w, ot_call *const *calls, size_t n)
 
 /* ---- batches */
 
+static void leave_turn(ot_call *call)
+{
+    call->left_turn = true;
+    ot_dep_ref(call->dep);
+}
+
 /* Runs n calls that fit each other on this worker and answers them. */
 static void run_inline(ot_worker *w, ot_variant *v, ot_call **calls, size_t n, int64_t rows)
 {
-    ot_exec_run(&w->exec, v, calls, n);
+    if (!ot_exec_run(&w->exec, v, calls, n)) {
+        for (size_t i = 0; i < n; i++) {
+            leave_turn(calls[i]);
+            ot_sleep_wait(w->serve, calls[i]);
+        }
+        return;
+    }
     ot_totals *t = &v->shares[w->index].totals;
     bump(&t->batches, 1);
     bump(&t->run_ns, w->exec.run_ns);
@@ -199,8 +212,7 @@ static void run_inline(ot_worker *w, ot_variant *v, ot_call **calls, size_t n, i
 
 static void to_pool(ot_worker *w, ot_call *call)
 {
-    call->left_turn = true;
-    ot_dep_ref(call->dep);
+    leave_turn(call);
     ot_error err;
     ot_rc rc = ot_pool_add(w->serve->pool, call, &err);
     if (rc != OT_OK) {
