@@ -483,11 +483,11 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-/* The limit is on messages where a body is one with a prefix. */
+/* The limit is on messages; where a body may be one with a prefix, there is room for that. */
 static uint64_t body_max(void *arg, const ot_http_req *req)
 {
     const ot_worker *w = arg;
-    return w->serve->o.body_max + (ot_grpc_takes(req) ? OT_GRPC_PREFIX : 0);
+    return w->serve->o.body_max + (req->version == 20 ? OT_GRPC_PREFIX : 0);
 }
 
 static ot_rc make_http(ot_worker *w, ot_error *err)
