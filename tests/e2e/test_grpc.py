@@ -1,7 +1,11 @@
 """gRPC through clients as they are: tritonclient, grpcio, its health and reflection; raw HTTP/2 where a
 client of theirs would not send what is sent."""
 
+import json
 import queue
+import re
+import shutil
+import subprocess
 
 import grpc
 import numpy as np
@@ -12,6 +16,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 import replica as r
 from linear_model import ROWS, expected
+from test_listeners import Authority
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -428,3 +433,40 @@ def test_reflection(channel):
     with pytest.raises(grpc.RpcError) as e:
         list(ask_v1(iter([R()])))
     assert e.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+# ---- listeners and load
+
+
+def test_over_tls(tmp_path, serve):
+    """The same over TLS, by ALPN; a client that has no certificate where one is asked for is not let in."""
+    authority = Authority("tests")
+    cert, key = authority.issue(tmp_path, "server")
+    mine, my_key = (p.read_bytes() for p in authority.issue(tmp_path, "client"))
+    (tmp_path / "ca.pem").write_bytes(authority.pem())
+    r.write_raw(tmp_path / "models" / "m", r.linear(np.ones((4, 2))))
+    s = serve(tmp_path / "models", "--listen-tls", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key,
+              "--tls-client-ca", tmp_path / "ca.pem")
+    address = json.loads(s.process.stdout.readline())["listening"]
+    port = address.rsplit(":", 1)[1]
+    good = grpc.ssl_channel_credentials(authority.pem(), my_key, mine)
+    with grpc.secure_channel(f"localhost:{port}", good) as channel:
+        got, _ = infer(channel, ask())
+        assert list(got.outputs[0].shape) == [3, 2]
+    with grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(authority.pem())) as channel:
+        assert refused(channel, body=ask().SerializeToString()).code() == grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.skipif(shutil.which("h2load") is None, reason="h2load is not installed")
+def test_h2load(tmp_path, linear):
+    """Many calls of many connections share runs; each is answered and counted once."""
+    message = ask().SerializeToString()
+    (tmp_path / "framed").write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
+    done = subprocess.run(["h2load", "-n", "4000", "-c", "16", "-m", "8", "-d", tmp_path / "framed",
+                           "-H", "content-type: application/grpc", "-H", "te: trailers",
+                           f"http://{linear.address}{METHOD}"], capture_output=True, text=True, check=True)
+    assert "4000 succeeded, 0 failed, 0 errored, 0 timeout" in done.stdout, done.stdout
+    assert int(re.search(r"status codes: (\d+) 2xx", done.stdout)[1]) == 4000
+    stats = linear.get("/v2/models/m/stats")["model_stats"][0]
+    assert stats["inference_count"] == 3 * 4000 and stats["execution_count"] < 4000
+    assert stats["inference_stats"]["fail"]["count"] == 0

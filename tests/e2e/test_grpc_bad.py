@@ -3,6 +3,7 @@ and the server goes on."""
 
 import gzip
 import random
+import shutil
 import subprocess
 import threading
 import zlib
@@ -16,6 +17,7 @@ from tritonclient.grpc import service_pb2_grpc
 import replica as r
 from linear_model import ROWS, expected
 
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
@@ -63,6 +65,7 @@ FRAMES = {
 }
 
 
+@needs_curl
 @pytest.mark.parametrize("name", FRAMES)
 def test_broken_frames(linear, name):
     body, headers, status, text = FRAMES[name]
@@ -73,6 +76,7 @@ def test_broken_frames(linear, name):
         assert fields["grpc-accept-encoding"] == "identity,gzip,deflate"
 
 
+@needs_curl
 def test_whole_frames(linear):
     for body, headers in ((frame(GOOD), {}), (frame(gzip.compress(GOOD), 1), {"grpc_encoding": "gzip"}),
                           (frame(zlib.compress(GOOD), 1), {"grpc_encoding": "deflate"}),
@@ -86,6 +90,7 @@ def test_whole_frames(linear):
                                    expected(ROWS), rtol=1e-6)
 
 
+@needs_curl
 def test_what_is_no_call(linear):
     """Answered in HTTP's words, since there is nobody who reads gRPC's."""
     for code, text, how in (
@@ -129,6 +134,7 @@ def test_stream_with_bad_messages(linear):
         assert not got and call.code() == grpc.StatusCode.OK
 
 
+@needs_curl
 def test_stream_with_broken_frames(linear):
     """What came before a broken frame is answered; then the stream ends and says why."""
     path = "/inference.GRPCInferenceService/ModelStreamInfer"
