@@ -114,6 +114,8 @@ $(BUILD)/plugins/overtake_$(1).so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugin
 endef
 $(foreach p,$(PLUGINS),$(eval $(call plugin_rule,$(p))))
 
+$(BUILD)/plugins/python/script.o: plugins/python/worker.py
+
 CONFORMANCE := $(BUILD)/tests/conformance/conformance
 $(CONFORMANCE): $(wildcard tests/conformance/*.c) $(foreach m,runtime launch $(LOW),$(BUILD)/lib/$(m).a)
 	@mkdir -p $(@D)

@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define OVERTAKE_ABI_MAJOR 1u
-#define OVERTAKE_ABI_MINOR 2u
+#define OVERTAKE_ABI_MINOR 3u
 
 #define OVERTAKE_RANK_MAX 8
 #define OVERTAKE_ERROR_MAX 512 /* bytes of a message with its NUL */
@@ -285,6 +285,17 @@ typedef struct overtake_runtime_info {
     const char *library; /* the file; "" when the plug-in needs none */
 } overtake_runtime_info;
 
+/* The program that runs models of a plug-in that has none of its own code for it (see
+ * overtake_plugin.worker). Filled in by the plug-in; paths are absolute. */
+#define OVERTAKE_WORKER_READS 8
+typedef struct overtake_worker {
+    size_t struct_size;
+    char program[4096];
+    char read[OVERTAKE_WORKER_READS][4096]; /* what it reads beside the system's; "" ends them */
+    const char *script; /* static: becomes the file /proc/self/fd/4, its one argument */
+    uint64_t script_size;
+} overtake_worker;
+
 typedef struct overtake_model overtake_model;       /* the plug-in's own */
 typedef struct overtake_instance overtake_instance; /* the plug-in's own */
 
@@ -337,6 +348,11 @@ typedef struct overtake_plugin {
      * last one; another error: this one can't be served, the next may. May be NULL. Any thread. */
     int32_t (*model_view)(overtake_model *model, uint32_t index, overtake_model **view_out,
                           overtake_error *err);
+
+    /* Since minor 3. NULL, or: models of this plug-in never run in the host's process but in a
+     * program that speaks the worker protocol (docs/isolation.md). Says which program runs this
+     * model; model_load and the functions of instances are not called. Any thread. */
+    int32_t (*worker)(const overtake_load *load, overtake_worker *worker_out, overtake_error *err);
 } overtake_plugin;
 
 /* The one exported symbol. `host` outlives the plug-in. NULL when abi_major is not one that the

@@ -105,16 +105,20 @@ static ot_rc allow_all(int ruleset, uint64_t handled, const ot_sandbox *s, ot_er
     return allow(ruleset, handled, s->cache, FS_CACHE, err);
 }
 
+bool ot_sandbox_has_files(void)
+{
+    return syscall(CREATE_RULESET, NULL, 0, VERSION_FLAG) >= 1;
+}
+
 ot_rc ot_sandbox_files(ot_sandbox *s, ot_str *lacks, ot_error *err)
 {
     long version = syscall(CREATE_RULESET, NULL, 0, VERSION_FLAG);
     if (version < 1) {
-        ot_str_adds(lacks, "The kernel has no Landlock: it can read what this account can, and "
-                           "write nothing, its cache neither. ");
+        ot_str_adds(lacks, OT_SANDBOX_NO_FILES);
         return OT_OK;
     }
     ruleset_attr attr = {.fs = FS_VERSION_1};
-    /* Executing is handled, and allowed nowhere, beside the filter's own refusal. */
+    attr.fs &= s->program ? ~(uint64_t)FS_EXECUTE : UINT64_MAX;
     attr.fs |= version >= 2 ? (uint64_t)FS_REFER : 0;
     attr.fs |= version >= 3 ? (uint64_t)FS_TRUNCATE : 0;
     attr.fs |= version >= 5 ? (uint64_t)FS_IOCTL_DEV : 0;

@@ -16,13 +16,19 @@
 #include <sys/types.h>
 
 #define OT_SANDBOX_FILTER_MAX 1024
+#define OT_SANDBOX_NO_FILES                                                                        \
+    "The kernel has no Landlock: it can read what this account can, and write nothing, its cache " \
+    "neither. "
 
 typedef struct ot_sandbox {
     const char *cache;       /* the one folder that may be written to */
     const char *const *read; /* folders and files, beside the system's own; NULL ends them */
+    bool program;            /* another is executed afterwards: that is left to the filter */
     bool files;              /* out: Landlock holds */
 } ot_sandbox;
 
+/* Whether the kernel has the first half. */
+bool ot_sandbox_has_files(void);
 ot_rc ot_sandbox_files(ot_sandbox *s, ot_str *lacks, ot_error *err) OT_CHECKED;
 
 /* Nothing is executed after this. With `files` false nothing is opened for writing either, in the

@@ -197,6 +197,10 @@ static ot_rc detect_dir(ot_disk *disk, const char *path, ot_detected *out, ot_er
         return yes ? found(out, "saved_model", path, err)
                    : ot_fail(err, OT_INVALID, "%s: not a SavedModel, or cut short", file);
     }
+    OT_TRY(ot_path_join(file, path, "model.py", err));
+    if (ot_disk_exists(disk, file)) {
+        return found(out, "python", path, err);
+    }
     OT_TRY(ot_path_join(file, path, "null.json", err));
     if (ot_disk_exists(disk, file)) {
         OT_TRY(is_null(disk, file, &yes, err));

@@ -4,6 +4,7 @@
  *   saved_model  a directory with saved_model.pb that is a TensorFlow SavedModel
  *   onnx         a file that is an ONNX ModelProto, or a directory with exactly one such .onnx file
  *                (external data may lie beside it)
+ *   python       a directory with model.py
  *   null         a file null.json with a JSON object, or a directory with it (the tutorial plug-in)
  * Threads: any. */
 #ifndef OT_MODEL_DETECT_H

@@ -59,6 +59,12 @@ size_t ot_runtime_library_candidates(const overtake_library_query *query, ot_str
  * what a worker process may read beside the system's own. */
 void ot_runtime_read_paths(void (*fn)(void *arg, const char *path), void *arg);
 
+/* Its models run in a program of its own only. */
+static inline bool ot_plugin_has_worker(const overtake_plugin *t)
+{
+    return OVERTAKE_HAS(t, overtake_plugin, worker) && t->worker != NULL;
+}
+
 /* Opens the plug-in if that hasn't been tried; NULL when it is refused (see reason). */
 const overtake_plugin *ot_plugin_open(ot_runtime *rt, ot_plugin *p);
 

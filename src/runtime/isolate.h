@@ -34,11 +34,13 @@ typedef struct ot_minder_spec {
     const char *const *argv;        /* ends with NULL */
     int extra_fd;                   /* descriptor 4 of the worker, or -1 */
     json_t *load;                   /* the message; `cache` and the filter are added */
+    json_t *program;                /* NULL, or a message before it: what the worker becomes */
     void (*down)(void *arg);        /* on the minder's thread, when the process has ended */
     void *arg;
 } ot_minder_spec;
 
-/* Starts the process and loads; takes spec->load over. *loaded_out is what the worker answered. */
+/* Starts the process and loads; takes the messages of `spec` over. *loaded_out is what the worker
+ * answered. */
 ot_rc ot_minder_create(const ot_minder_spec *spec, ot_minder **m_out, json_t **loaded_out,
                        ot_error *err) OT_CHECKED;
 void ot_minder_destroy(ot_minder *m); /* NULL is fine */

@@ -4,11 +4,13 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "launch/sandbox.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #define STRINGS_MAX (8u << 20)
 #define HANG_US INT64_C(30000000)
@@ -203,17 +205,72 @@ static json_t *folder_of(const char *path)
     return json_stringn(path, slash != NULL && slash > path ? (size_t)(slash - path) : 1);
 }
 
+static const char *options_of(const ot_model_options *opts)
+{
+    return opts != NULL && opts->options_json != NULL ? opts->options_json : "{}";
+}
+
 static json_t *load_message(const ot_model_place *place, const ot_model_options *opts,
                             const char *path, uint64_t file_max)
 {
-    const char *options = opts != NULL && opts->options_json != NULL ? opts->options_json : "{}";
     unsigned threads = opts != NULL ? opts->threads : 1;
     /* A file may come with others beside it: weights of an .onnx. */
     return json_pack("{s:s,s:o,s:s,s:s,s:s,s:s,s:i,s:I,s:[o,o,s]}", "op", "load", "plugins",
                      folder_of(place->plugin->file), "plugin", place->plugin->name, "format",
-                     place->format->name, "path", path, "options", options, "threads",
+                     place->format->name, "path", path, "options", options_of(opts), "threads",
                      (int)OT_MAX(threads, 1u), "file_max", (json_int_t)file_max, "read",
                      folder_of(place->plugin->file), folder_of(path), path);
+}
+
+/* ---- a plug-in whose worker is a program of its own */
+
+static ot_rc keep_script(overtake_model *m, const overtake_worker *w, ot_error *err)
+{
+    void *at;
+    OT_TRY(ot_ring_memory("overtake-script", w->script_size, false, &m->script_fd, &at, err));
+    memcpy(at, w->script, w->script_size);
+    munmap(at, w->script_size);
+    return OT_OK;
+}
+
+static json_t *reads_of(const overtake_worker *w, const char *path)
+{
+    json_t *list = json_pack("[s]", path);
+    for (int i = 0; i < OVERTAKE_WORKER_READS && w->read[i][0] != '\0'; i++) {
+        json_array_append_new(list, json_string(w->read[i]));
+    }
+    /* A model in a bundle may have its signature there. */
+    const char *slash = strrchr(path, '/');
+    json_array_append_new(list, json_sprintf("%.*s/manifest.json", (int)(slash - path), path));
+    return list;
+}
+
+/* What the worker becomes, and what that needs to know of this machine. */
+static ot_rc add_program(overtake_model *m, const ot_model_place *place, const overtake_load *what,
+                         ot_minder_spec *spec, ot_error *err)
+{
+    overtake_error why = {""};
+    overtake_worker *w = ot_calloc(1, sizeof *w);
+    if (w == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "model: out of memory");
+    }
+    w->struct_size = sizeof *w;
+    int32_t code = place->plugin->table->worker(what, w, &why);
+    why.message[sizeof why.message - 1] = '\0';
+    ot_rc rc =
+        code == OVERTAKE_OK ? keep_script(m, w, err) : ot_fail(err, (ot_rc)code, "%s", why.message);
+    if (rc == OT_OK) {
+        spec->extra_fd = m->script_fd;
+        spec->program = json_pack("{s:s,s:[s,s,s],s:o}", "op", "program", "argv", w->program, "-B",
+                                  "/proc/self/fd/4", "read", reads_of(w, what->path));
+        json_object_set_new(spec->load, "lacks",
+                            json_string(ot_sandbox_has_files() ? "" : OT_SANDBOX_NO_FILES));
+        json_object_set_new(spec->load, "futex", json_integer(SYS_futex));
+        json_object_set_new(spec->load, "seccomp", json_integer(SYS_seccomp));
+        rc = spec->program != NULL ? OT_OK : ot_fail(err, OT_EXHAUSTED, "model: out of memory");
+    }
+    ot_free(w);
+    return rc;
 }
 
 static ot_rc load(overtake_model *m, const ot_model_place *place, const ot_model_options *opts,
@@ -226,18 +283,31 @@ static ot_rc load(overtake_model *m, const ot_model_place *place, const ot_model
     ot_minder_spec spec = {.how = m->how,
                            .plugin = place->plugin->table,
                            .argv = m->argv,
-                           .extra_fd = m->script_fd,
+                           .extra_fd = -1,
                            .load = load_message(place, opts, path, m->how.cache_max),
                            .down = wake_lanes,
                            .arg = m};
-    free(path);
     snprintf(spec.name, sizeof spec.name, "%s", m->how.name);
+    ot_rc rc = OT_OK;
     if (spec.load == NULL) {
-        return ot_fail(err, OT_INVALID, "%s: options or a path that is not UTF-8", place->path);
+        rc = ot_fail(err, OT_INVALID, "%s: options or a path that is not UTF-8", place->path);
+    } else if (ot_plugin_has_worker(place->plugin->table)) {
+        overtake_load what = {.struct_size = sizeof what,
+                              .format = place->format->name,
+                              .path = path,
+                              .options_json = options_of(opts),
+                              .threads = 1};
+        rc = add_program(m, place, &what, &spec, err);
+    }
+    free(path);
+    if (rc != OT_OK) {
+        json_decref(spec.load);
+        json_decref(spec.program);
+        return rc;
     }
     json_t *loaded = NULL;
     OT_TRY(ot_minder_create(&spec, &m->minder, &loaded, err));
-    ot_rc rc = ot_isolate_read_loaded(loaded, &m->arena, &m->info, &m->version, &m->lacks, err);
+    rc = ot_isolate_read_loaded(loaded, &m->arena, &m->info, &m->version, &m->lacks, err);
     json_decref(loaded);
     return rc;
 }

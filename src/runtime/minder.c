@@ -320,7 +320,7 @@ static json_t *filter_text(pid_t pid)
 {
     struct sock_filter code[OT_SANDBOX_FILTER_MAX];
     char hex[sizeof code * 2 + 1];
-    size_t n = ot_sandbox_filter(true, pid, code);
+    size_t n = ot_sandbox_filter(ot_sandbox_has_files(), pid, code);
     ot_hex((const uint8_t *)code, n * sizeof code[0], hex);
     return json_string(hex);
 }
@@ -329,8 +329,16 @@ static ot_rc load(ot_minder *m, json_t **loaded_out, ot_error *err)
 {
     json_object_set_new(m->spec.load, "cache", json_string(m->cache));
     json_object_set_new(m->spec.load, "filter", filter_text(m->pid));
+    json_object_set_new(m->spec.load, "log", json_string(m->log));
     uint64_t until = ot_clock_mono_ns() + (uint64_t)m->spec.how.load_us * 1000;
-    ot_rc rc = send_json(m, m->spec.load, -1, until, err);
+    ot_rc rc = OT_OK;
+    if (m->spec.program != NULL) {
+        json_object_set_new(m->spec.program, "cache", json_string(m->cache));
+        rc = send_json(m, m->spec.program, -1, until, err);
+    }
+    if (rc == OT_OK) {
+        rc = send_json(m, m->spec.load, -1, until, err);
+    }
     if (rc == OT_OK) {
         rc = receive(m, until, loaded_out, err);
     }
@@ -505,6 +513,7 @@ ot_rc ot_minder_create(const ot_minder_spec *spec, ot_minder **m_out, json_t **l
     ot_minder *m = ot_calloc(1, sizeof *m);
     if (m == NULL) {
         json_decref(spec->load);
+        json_decref(spec->program);
         return ot_fail(err, OT_EXHAUSTED, "worker: out of memory");
     }
     m->spec = *spec;
@@ -561,6 +570,7 @@ void ot_minder_destroy(ot_minder *m)
         ot_warn("isolate", "model %s: %s", m->spec.name, err.msg);
     }
     json_decref(m->spec.load);
+    json_decref(m->spec.program);
     ot_free(m->dir);
     ot_free(m->cache);
     ot_free(m->log);

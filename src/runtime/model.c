@@ -137,7 +137,7 @@ static ot_rc load_isolated(ot_model *m, const ot_model_place *place, const ot_mo
 static ot_rc load_with(ot_model *m, const ot_model_place *place, const ot_model_options *opts,
                        ot_error *err)
 {
-    if (opts != NULL && opts->isolation != NULL) {
+    if (ot_plugin_has_worker(m->plugin) || (opts != NULL && opts->isolation != NULL)) {
         return load_isolated(m, place, opts, err);
     }
     overtake_error why = {""};

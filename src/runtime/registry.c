@@ -177,10 +177,11 @@ void ot_runtime_search_path(const ot_runtime *rt, ot_str *out)
 static bool complete(const overtake_plugin *t)
 {
     /* Everything up to release is in ABI 1.0, so a shorter table is broken whatever it says. */
-    return t->struct_size >= sizeof *t && t->name != NULL && t->runtime_info != NULL &&
-           t->model_load != NULL && t->model_unload != NULL && t->model_info != NULL &&
-           t->instance_create != NULL && t->instance_destroy != NULL && t->submit != NULL &&
-           t->n_formats <= FORMATS_MAX && (t->n_formats == 0 || t->formats != NULL);
+    return OVERTAKE_HAS(t, overtake_plugin, release) && t->name != NULL &&
+           t->runtime_info != NULL && t->model_load != NULL && t->model_unload != NULL &&
+           t->model_info != NULL && t->instance_create != NULL && t->instance_destroy != NULL &&
+           t->submit != NULL && t->n_formats <= FORMATS_MAX &&
+           (t->n_formats == 0 || t->formats != NULL);
 }
 
 /* NULL and a reason when it is refused. RTLD_LOCAL: two runtimes may bring the same symbols in

@@ -9,7 +9,7 @@
  * A lane has one run at a time and one side whose turn it is: it writes its part, adds one to its
  * turn and wakes the other. The host copies an answer before it checks it, because the worker can
  * change it at any time, and believes nothing in it.
- * The layout is part of the protocol: python/overtake/worker.py knows it by offset. */
+ * The layout is part of the protocol: plugins/python/worker.py knows it by offset. */
 #ifndef OT_RUNTIME_RING_H
 #define OT_RUNTIME_RING_H
 

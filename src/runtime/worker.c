@@ -6,6 +6,7 @@
 #include "launch/sandbox.h"
 #include "runtime/internal.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <signal.h>
 #include <string.h>
@@ -171,6 +172,26 @@ static ot_rc load(worker *w, const json_t *m, ot_str *lacks, ot_error *err)
     return rc == OVERTAKE_OK ? OT_OK : failed(rc, &why, err);
 }
 
+/* Becomes another program, which reads the messages that follow. Files are locked here, while there
+ * is one thread. */
+static ot_rc op_program(const json_t *m, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str lacks = OT_STR_INIT;
+    ot_sandbox box = {.program = true};
+    ot_error why;
+    char *argv[4] = {NULL};
+    ot_rc rc = enter_sandbox_files(m, &box, &lacks, &why);
+    for (size_t i = 0; i < 3; i++) {
+        const char *word = json_string_value(json_array_get(json_object_get(m, "argv"), i));
+        argv[i] = ot_strdup(word != NULL ? word : "");
+    }
+    if (rc == OT_OK && argv[0] != NULL) {
+        execv(argv[0], argv);
+        rc = ot_fail_errno(&why, errno, "%s cannot be started", argv[0]);
+    }
+    return send_result(rc, &why, err);
+}
+
 static ot_rc op_load(worker *w, const json_t *m, ot_error *err)
 {
     OT_AUTO(ot_str_done) ot_str lacks = OT_STR_INIT;
@@ -231,6 +252,9 @@ static ot_rc dispatch(worker *w, const json_t *m, int *fd, ot_error *err)
     ot_error why;
     if (strcmp(op, "load") == 0) {
         return op_load(w, m, err);
+    }
+    if (strcmp(op, "program") == 0) {
+        return op_program(m, err);
     }
     if (lane >= OT_RING_LANES_MAX) {
         return ot_fail(err, OT_INVALID, "lane %llu", (unsigned long long)lane);

@@ -600,10 +600,12 @@ static void check_model(env *e, const char *golden)
     }
     bool dir = strcmp(e->info->format, "saved_model") == 0;
     bool null = strcmp(e->info->format, "null") == 0;
+    bool python = strcmp(e->info->format, "python") == 0;
     broken_models(e->rt, e->info->format, e->path, &o,
-                  dir    ? "saved_model.pb"
-                  : null ? "null.json"
-                         : "",
+                  dir      ? "saved_model.pb"
+                  : null   ? "null.json"
+                  : python ? "model.py"
+                           : "",
                   report_broken, NULL);
     ot_model_unref(e->model);
     ot_free(e->x);

@@ -1,6 +1,6 @@
 """Writes the models that tests and benches run, from fixed seeds, into a folder.
 
-    python tests/golden/make_models.py build/models [onnx] [saved_model] [null]
+    python tests/golden/make_models.py build/models [onnx] [saved_model] [null] [python]
 
 Without names of kinds, all that the environment can make; a kind whose package is missing is
 skipped with a line that says so. A kind that is there already, made by this version of the script,
@@ -13,6 +13,8 @@ from any runtime, as lines of numbers (see write_golden).
     onnx/fixed.onnx           batch of 1 only                      x FP32 [1,4] -> y FP32 [1,4]
     saved_model/mlp/          the same MLP, exported by Keras
     null/linear/null.json     4 -> 2
+    python/linear/            the same as a class
+    python/strings/           Identity on strings
 """
 
 import hashlib
@@ -170,7 +172,43 @@ def make_null(out):
     write_golden(os.path.join(out, "linear.golden.txt"), x, softmax(x @ w))
 
 
-KINDS = {"onnx": make_onnx, "saved_model": make_saved_model, "null": make_null}
+PYTHON_LINEAR = """import numpy as np
+
+
+class Model:
+    signature = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
+                 "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}]}
+
+    def load(self, path):
+        self.w = np.load(path + "/w.npy")
+
+    def predict(self, inputs):
+        return {"y": np.exp(inputs["x"].astype(np.float64) @ self.w)
+                / np.exp(inputs["x"].astype(np.float64) @ self.w).sum(axis=1, keepdims=True).astype(np.float64)
+                * np.ones((1, 2), np.float64)[:, :] * (1.0 + 0.0) ** 2 * (2.0 - 1.0) ** 3 * (3.0 - 2.0) ** 4}
+"""
+
+PYTHON_STRINGS = """class Model:
+    signature = {"inputs": [{"name": "s", "datatype": "BYTES", "shape": [-1]}],
+                 "outputs": [{"name": "t", "datatype": "BYTES", "shape": [-1]}]}
+
+    def predict(self, inputs):
+        return {"t": inputs["s"] if len(inputs["s"]) >= 0 and inputs["s"].ndim == 1 and "s" in inputs else None}
+"""
+
+
+def make_python(out):
+    w = weights(4, 2, seed=9)
+    for name, text in (("linear", PYTHON_LINEAR), ("strings", PYTHON_STRINGS)):
+        os.makedirs(os.path.join(out, name))
+        with open(os.path.join(out, name, "model.py"), "w") as f:
+            f.write(text)
+    np.save(os.path.join(out, "linear", "w.npy"), w)
+    x = rows(8, 4)
+    write_golden(os.path.join(out, "linear.golden.txt"), x, softmax(x @ w))
+
+
+KINDS = {"onnx": make_onnx, "saved_model": make_saved_model, "null": make_null, "python": make_python}
 
 
 def make(kind, root):
