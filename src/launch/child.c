@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -74,6 +75,15 @@ static void place_fds(plan *p)
     close_from(last + 1);
 }
 
+/* Root without capabilities is an account as any other, but for the files that it owns. Without new
+ * privileges, executing gives none back. */
+static void drop_capabilities(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0, 0, 0}};
+    (void)syscall(SYS_capset, &head, none);
+}
+
 static void run_child(plan *p)
 {
     const ot_launch_child *c = p->c;
@@ -90,6 +100,7 @@ static void run_child(plan *p)
         (c->cwd != NULL && chdir(c->cwd) != 0)) {
         fail_child(p);
     }
+    drop_capabilities();
     union {
         const char *const *in;
         char *const *out;

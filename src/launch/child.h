@@ -23,8 +23,9 @@ typedef struct ot_launch_child {
     int output;              /* standard output and error; standard input is /dev/null */
 } ot_launch_child;
 
-/* Everything else is closed; signals have their defaults; it leaves no core file, may never gain
- * privileges and is among the first that the kernel kills when memory is short. */
+/* Everything else is closed; signals have their defaults; it leaves no core file, has no
+ * capabilities, may never gain privileges and is among the first that the kernel kills when memory
+ * is short. */
 ot_rc ot_launch_child_start(const ot_launch_child *c, pid_t *pid_out, ot_error *err) OT_CHECKED;
 
 #endif

@@ -137,7 +137,8 @@ static ot_rc load_isolated(ot_model *m, const ot_model_place *place, const ot_mo
 static ot_rc load_with(ot_model *m, const ot_model_place *place, const ot_model_options *opts,
                        ot_error *err)
 {
-    if (ot_plugin_has_worker(m->plugin) || (opts != NULL && opts->isolation != NULL)) {
+    const ot_isolation *isolation = opts != NULL ? opts->isolation : NULL;
+    if (ot_plugin_has_worker(m->plugin) || (isolation != NULL && !isolation->if_needed)) {
         return load_isolated(m, place, opts, err);
     }
     overtake_error why = {""};

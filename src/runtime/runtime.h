@@ -76,6 +76,7 @@ typedef struct ot_isolation {
     int64_t load_us;     /* the same for loading [10 min] */
     uint64_t memory_max; /* resident bytes [no limit] */
     uint64_t cache_max;  /* bytes of cache and log [1 GiB] */
+    bool if_needed;      /* only for plug-ins that can't run in this process */
 } ot_isolation;
 
 typedef struct ot_model_options {

@@ -28,7 +28,8 @@ ot_rc ot_isolation_choose(const ot_serve *s, const ot_load *load, ot_isolation_c
                           ot_error *err)
 {
     *out = (ot_isolation_choice){0};
-    out->on = load->isolate == OT_ISOLATE_AUTO ? s->o.isolate : load->isolate == OT_ISOLATE_PROCESS;
+    out->how.if_needed =
+        load->isolate == OT_ISOLATE_AUTO ? !s->o.isolate : load->isolate == OT_ISOLATE_NONE;
     snprintf(out->name, sizeof out->name, "%s version %" PRIu64, load->model, load->version);
     out->how.name = out->name;
     out->how.hang_us = s->o.hang_kill_us;

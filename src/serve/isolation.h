@@ -7,7 +7,6 @@
 #include "serve/load.h"
 
 typedef struct ot_isolation_choice {
-    bool on;
     ot_isolation how; /* points into this struct and the server */
     char name[2 * OT_SERVE_NAME + 24];
     char dir[OT_PATH_MAX];

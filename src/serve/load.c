@@ -189,9 +189,8 @@ ot_rc ot_load_session(ot_serve *s, const ot_load *load, const char *format, cons
 {
     ot_isolation_choice isolation;
     OT_TRY(ot_isolation_choose(s, load, &isolation, err));
-    ot_model_options options = {.threads = 1,
-                                .quick = quick && !isolation.on,
-                                .isolation = isolation.on ? &isolation.how : NULL};
+    ot_model_options options = {
+        .threads = 1, .quick = quick && isolation.how.if_needed, .isolation = &isolation.how};
     return ot_model_load(s->runtime, format, path, &options, model_out, err);
 }
 
