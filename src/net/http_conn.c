@@ -111,6 +111,47 @@ ot_rc http_conn_open(ot_http_server *s, int fd, ot_tls *tls, ot_error *err)
     return OT_OK;
 }
 
+void http_kit_done(ot_http_server *s, http_kit *k)
+{
+    (void)http_buf_resize(s, &k->in, 0);
+    (void)http_buf_resize(s, &k->out, 0);
+    ot_arena_done(&k->arena);
+}
+
+void http_conn_equip(http_conn *c)
+{
+    ot_http_server *s = c->server;
+    if (c->in.cap == 0 && c->out.cap == 0 && c->arena.head == NULL && s->n_kits > 0) {
+        const http_kit *k = &s->kits[--s->n_kits];
+        c->in = k->in;
+        c->out = k->out;
+        c->arena = k->arena;
+    }
+}
+
+static void give_kit(http_conn *c)
+{
+    ot_http_server *s = c->server;
+    c->in.at = c->out.at = 0;
+    http_kit k = {c->in, c->out, c->arena};
+    if (s->n_kits < HTTP_KITS_MAX) {
+        s->kits[s->n_kits++] = k;
+    } else {
+        http_kit_done(s, &k);
+    }
+    c->in = c->out = (http_buf){0};
+    ot_arena_init(&c->arena, ARENA_CHUNK, ARENA_LIMIT);
+}
+
+void http_conn_rest(http_conn *c)
+{
+    bool rests = !c->open || c->state == HTTP_H2 || (c->state == HTTP_READ && !c->started);
+    if (rests && c->in.len == 0 && c->out.len == 0 && c->n_ext == 0 && c->in.cap + c->out.cap > 0 &&
+        c->in.cap <= HTTP_KEEP_MAX && c->out.cap <= HTTP_KEEP_MAX) {
+        give_kit(c);
+    }
+}
+
 void http_conn_trim(http_conn *c)
 {
     if (c->in.len == 0 && c->in.cap > HTTP_KEEP_MAX) {
@@ -119,6 +160,7 @@ void http_conn_trim(http_conn *c)
     if (c->out.len == 0 && c->out.cap > HTTP_KEEP_MAX) {
         (void)http_buf_resize(c->server, &c->out, 0);
     }
+    http_conn_rest(c);
 }
 
 void http_conn_free(http_conn *c)
@@ -133,9 +175,10 @@ void http_conn_free(http_conn *c)
         c->next->prev = c->prev;
     }
     c->in.len = c->out.len = 0;
+    c->n_ext = 0;
     c->event_due = false;
-    http_conn_trim(c);
     ot_arena_reset(&c->arena);
+    http_conn_trim(c);
     c->next = s->free_conns;
     s->free_conns = c;
     s->n_free++;
@@ -145,9 +188,8 @@ void http_conn_free(http_conn *c)
 
 void http_conn_destroy(http_conn *c)
 {
-    (void)http_buf_resize(c->server, &c->in, 0);
-    (void)http_buf_resize(c->server, &c->out, 0);
-    ot_arena_done(&c->arena);
+    http_kit k = {c->in, c->out, c->arena};
+    http_kit_done(c->server, &k);
     ot_free(c);
 }
 
@@ -204,6 +246,9 @@ static size_t free_space(const http_buf *b)
 static bool make_room(http_conn *c)
 {
     http_buf *b = &c->in;
+    if (b->cap == 0) {
+        http_conn_equip(c);
+    }
     if (b->len == 0) {
         b->at = 0;
     }

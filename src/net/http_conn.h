@@ -19,6 +19,7 @@
 #define HTTP_OUT_SOFT 65536   /* more unsent bytes: no further pipelined request is started */
 #define HTTP_INLINE_MAX 16384 /* bodies up to this are copied behind their head */
 #define HTTP_LISTENERS_MAX 16
+#define HTTP_KITS_MAX 256
 #define HTTP_SCRATCH 65536 /* what is read at once of an HTTP/2 connection */
 
 typedef enum http_conn_state {
@@ -34,6 +35,13 @@ typedef struct http_buf {
     char *data;
     size_t cap, at, len; /* bytes [at, at + len) are in use */
 } http_buf;
+
+/* What a connection works with. At rest it has none: those who work take turns with the same few.
+ */
+typedef struct http_kit {
+    http_buf in, out;
+    ot_arena arena;
+} http_kit;
 
 typedef struct http_conn {
     ot_http_req req; /* first: handlers hold its address */
@@ -85,8 +93,10 @@ struct ot_http_server {
     ot_timer sweep_timer;
     uint64_t sweep_ns;
     http_conn *conns, *free_conns, *dirty;
-    unsigned n_used, n_free; /* used: in `conns`, whether open or waiting for an answer */
-    uint64_t memory;         /* bytes of all input and output buffers */
+    unsigned n_used, n_free;      /* used: in `conns`, whether open or waiting for an answer */
+    http_kit kits[HTTP_KITS_MAX]; /* of nobody now */
+    unsigned n_kits;
+    uint64_t memory; /* bytes of all input and output buffers */
     ot_http_stats stats;
     http_listener listeners[HTTP_LISTENERS_MAX];
     unsigned n_listeners;
@@ -115,8 +125,11 @@ void http_conn_close(http_conn *c);         /* the caller must not touch c after
 void http_conn_free(http_conn *c);          /* back to the pool; it is closed and answered */
 void http_conn_dirty(http_conn *c);         /* looked at by the flush hook of this turn */
 void http_conn_process(http_conn *c);       /* starts what requests the input holds */
-void http_conn_over(http_conn *c);    /* the request's bytes and arena are not needed any more */
-void http_conn_trim(http_conn *c);    /* gives large buffers of an idle connection back */
+void http_conn_over(http_conn *c);  /* the request's bytes and arena are not needed any more */
+void http_conn_rest(http_conn *c);  /* gives its kit back, if it needs none now */
+void http_conn_trim(http_conn *c);  /* the same, with large buffers, which are freed */
+void http_conn_equip(http_conn *c); /* takes a kit, if it has none and there is one */
+void http_kit_done(ot_http_server *s, http_kit *k);
 void http_conn_watch(http_conn *c);   /* waits for what its state needs */
 void http_conn_destroy(http_conn *c); /* frees a pooled one */
 

@@ -97,6 +97,9 @@ void ot_http_server_destroy(ot_http_server *s)
         next = c->next;
         http_conn_destroy(c);
     }
+    while (s->n_kits > 0) {
+        http_kit_done(s, &s->kits[--s->n_kits]);
+    }
     h2_server_done(s);
     ot_fd_close(&s->reserve_fd);
     ot_loop_timer_cancel(s->loop, &s->sweep_timer);

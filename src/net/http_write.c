@@ -13,6 +13,9 @@
 bool http_out_reserve(http_conn *c, size_t n)
 {
     http_buf *b = &c->out;
+    if (b->cap == 0) {
+        http_conn_equip(c);
+    }
     if (b->cap - b->at - b->len >= n) {
         return true;
     }
@@ -183,5 +186,6 @@ void http_conn_flush(http_conn *c)
     } else if (!on_sent(c)) {
         return;
     }
+    http_conn_rest(c);
     http_conn_watch(c);
 }

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/sock.h"
+#include "net/http_conn.h"
 #include "tap.h"
 #include "unit/net/http_fixture.h"
 
@@ -270,6 +271,31 @@ static void test_no_descriptors(void)
     close(lfd);
 }
 
+/* Those at rest hold no buffers: as many take turns with them as work at a time. */
+static void test_rest(void)
+{
+    fixture f;
+    start(&f, NULL);
+    int fd[20];
+    for (int i = 0; i < 20; i++) {
+        bool eof;
+        fd[i] = dial(&f);
+        put(&f, fd[i], "POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\nhello");
+        ot_str s = take(&f, fd[i], &eof);
+        ok(!eof && has_tail(&s, "hello"), "answered");
+        ot_str_done(&s);
+    }
+    int with_buffers = 0;
+    for (const http_conn *c = f.server->conns; c != NULL; c = c->next) {
+        with_buffers += c->in.cap + c->out.cap > 0;
+    }
+    ok(with_buffers == 0 && f.server->n_kits == 1, "twenty connections, one set of buffers");
+    for (int i = 0; i < 20; i++) {
+        close(fd[i]);
+    }
+    stop(&f);
+}
+
 /* Reads of one byte, writes of at most three. */
 static ssize_t short_read(int fd, void *p, size_t n)
 {
@@ -373,6 +399,7 @@ int main(void)
     test_drain();
     test_caps();
     test_no_descriptors();
+    test_rest();
     test_short_io();
     test_no_allocation();
     test_failing_memory();
