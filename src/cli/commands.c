@@ -62,6 +62,7 @@ const ot_command *const ot_cli_commands[] = {
     /* Measure */
     &ot_cli_top_command,
     &ot_cli_bench_command,
+    &ot_cli_size_command,
     /* Parts alone */
     &ot_cli_serve_command,
     &ot_cli_control_command,
