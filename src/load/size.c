@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define CLOSED_CONNECTIONS 32
+#define CLOSED_NS UINT64_C(1000000000) /* at least */
 #define NARROW 0.06   /* the search ends when it knows the rate of a core to this share of it */
 #define LIGHT 0.02    /* of what a core can do: a load that hardly waits for itself */
 #define SAMPLES 300   /* answers that a p99 needs */
@@ -28,10 +29,7 @@ static ot_rc measure(const ot_size_options *o, ot_bench *b, double rate, ot_erro
     ot_bench_options l = o->load;
     l.rate = rate;
     l.connections = rate > 0 ? 256 : CLOSED_CONNECTIONS;
-    l.duration_ns = o->step_ns;
-    if (rate > 0) {
-        l.duration_ns = OT_MAX(l.duration_ns, (uint64_t)(SAMPLES / rate * 1e9));
-    }
+    l.duration_ns = OT_MAX(o->step_ns, rate > 0 ? (uint64_t)(SAMPLES / rate * 1e9) : CLOSED_NS);
     OT_TRY(ot_bench_run(&l, b, err));
     const ot_load_counts *c = &b->result.measured;
     uint64_t bad = c->n[OT_LOAD_WRONG] + c->n[OT_LOAD_CLIENT_ERROR] + c->n[OT_LOAD_MALFORMED] +
@@ -117,6 +115,14 @@ ot_rc ot_size_run(const ot_size_options *o, ot_size *out, ot_error *err)
     if (rc == OT_OK) {
         rc = measure(o, &b, 0, err);
         out->closed_rate = ot_load_result_rate(&b.result);
+    }
+    if (rc == OT_OK && out->closed_rate <= 0) {
+        const ot_load_counts *c = &b.result.measured;
+        rc = ot_fail(err, OT_UNAVAILABLE,
+                     "none of %" PRIu64 " requests was answered: %" PRIu64 " were refused, %" PRIu64
+                     " broken off, %" PRIu64 " took longer than 10 s",
+                     ot_load_counts_all(c), c->n[OT_LOAD_REFUSED], c->n[OT_LOAD_BROKEN],
+                     c->n[OT_LOAD_TIMEOUT]);
     }
     if (rc == OT_OK) {
         rc = search(o, &b, out, err);
