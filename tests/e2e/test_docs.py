@@ -73,7 +73,7 @@ def test_bash_completes_every_command_and_option():
     for c in COMMANDS:
         words = c.split()
         lines.append((["overtake", *words[:-1], words[-1][:-1]], words[-1]))
-        lines += [(["overtake", *words, o[:-1]], o) for o in re.findall(r"^ +(?:-\w, )?(?:    )?(--[a-z-]+)", help_of(c), re.M)]
+        lines += [(["overtake", *words, o[:-1]], o) for o in re.findall(r"^ +(?:-\w, )?(?:    )?(--[a-z0-9-]+)", help_of(c), re.M)]
     program = script + "\n".join(
         f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _overtake; echo \"${{COMPREPLY[@]}}\"" for words, _ in lines)
     got = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True).stdout.splitlines()
