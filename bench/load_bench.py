@@ -88,7 +88,7 @@ def small(path, seed):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
 
 
-def bundle(folder, make, shape, classes, seed=50):
+def bundle(folder, make, shape, classes, seed=50, batch=8):
     """A bundle with golden answers from ONNX Runtime in Python; its digest."""
     (folder / "model").mkdir(parents=True)
     (folder / "golden").mkdir()
@@ -103,9 +103,11 @@ def bundle(folder, make, shape, classes, seed=50):
     manifest = {"schema": "overtake.bundle/1", "format": "onnx",
                 "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, *shape]}],
                 "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, classes]}],
-                "prediction": {"output": "y", "kind": "scores"}, "batch": {"axis": 0, "max": 8},
+                "prediction": {"output": "y", "kind": "scores"},
                 "files": [{"path": str(p.relative_to(folder)), "size": p.stat().st_size,
                            "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in files]}
+    if batch > 0:
+        manifest["batch"] = {"axis": 0, "max": batch}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
 

@@ -17,6 +17,12 @@ echo "# serve"
 BUILD=$build "$python" bench/serve_bench.py
 echo "# models, protocols, other servers (make deps-bench)"
 BUILD=$build "$python" bench/models_bench.py
+echo "# load"
+BUILD=$build "$python" bench/load_bench.py
+echo "# memory cycles"
+BUILD=$build "$python" bench/memory_cycles.py
+echo "# overload"
+BUILD=$build "$python" bench/overload_bench.py
 echo "# retrain"
 BUILD=$build "$python" bench/retrain_bench.py
 echo "# page"

@@ -42,6 +42,7 @@ struct ot_call {
 
     /* The pool's queue. */
     uint64_t queued_ns, cost_ns; /* since when, and what it is predicted to add */
+    uint64_t ahead_ns;           /* the wait that runs before it were predicted to make */
 
     /* The result. */
     ot_rc rc;

@@ -4,6 +4,11 @@
 
 #include <string.h>
 
+/* Waits that are shorter say little. */
+#define PACE_NS_MIN 500000u
+#define PACE_MAX 8.0
+#define PACE_SHIFT 32.0
+
 void ot_lane_init(ot_lane *l, unsigned n_threads)
 {
     *l = (ot_lane){.n_threads = OT_MIN(n_threads, (unsigned)OT_LANE_THREADS_MAX)};
@@ -12,6 +17,7 @@ void ot_lane_init(ot_lane *l, unsigned n_threads)
 void ot_queue_init(ot_queue *q)
 {
     memset(q, 0, sizeof *q);
+    q->pace = 1;
     for (unsigned p = 0; p < OT_PRIORITIES; p++) {
         q->tail[p] = &q->head[p];
     }
@@ -91,7 +97,9 @@ static uint64_t run_of(const ot_queue *q, const ot_call *call)
     return ot_cost_predict(&v->cost, rows);
 }
 
-uint64_t ot_lane_wait_ns(const ot_lane *l, const ot_queue *q, ot_priority priority, uint64_t now_ns)
+/* As runs are predicted. */
+static uint64_t runs_ahead(const ot_lane *l, const ot_queue *q, ot_priority priority,
+                           uint64_t now_ns)
 {
     unsigned threads = q->concurrency != 0 ? OT_MIN(q->concurrency, l->n_threads) : l->n_threads;
     uint64_t ahead = 0, running = 0;
@@ -112,6 +120,21 @@ uint64_t ot_lane_wait_ns(const ot_lane *l, const ot_queue *q, ot_priority priori
         return 0;
     }
     return (ahead + running) / OT_MAX(threads, 1u);
+}
+
+uint64_t ot_lane_wait_ns(const ot_lane *l, const ot_queue *q, ot_priority priority, uint64_t now_ns)
+{
+    return (uint64_t)(q->pace * (double)runs_ahead(l, q, priority, now_ns));
+}
+
+static void learn_pace(ot_queue *q, const ot_call *call, uint64_t now_ns)
+{
+    double ratio = 1;
+    if (call->ahead_ns >= PACE_NS_MIN) {
+        ratio = (double)(now_ns - OT_MIN(call->queued_ns, now_ns)) / (double)call->ahead_ns;
+    }
+    q->pace += (OT_MIN(ratio, PACE_MAX) - q->pace) / PACE_SHIFT;
+    q->pace = OT_MAX(q->pace, 0.5);
 }
 
 ot_admission ot_lane_admit(const ot_lane *l, const ot_queue *q, const ot_call *call,
@@ -185,6 +208,7 @@ void ot_lane_put(ot_lane *l, ot_queue *q, ot_call *call, uint64_t now_ns)
 {
     q->variant = call->variant;
     call->queued_ns = now_ns;
+    call->ahead_ns = runs_ahead(q->lane != NULL ? q->lane : l, q, call->priority, now_ns);
     call->cost_ns = cost_of(q, call);
     call->next = NULL;
     if (q->lane == NULL) {
@@ -267,6 +291,7 @@ bool ot_lane_take(ot_lane *l, unsigned thread, ot_call **calls, size_t max, uint
             break;
         }
         rows += c->rows;
+        learn_pace(q, c, now_ns);
         calls[n++] = pop(q, p);
     }
     unsigned seat = (unsigned)__builtin_ctzll(~q->seats);

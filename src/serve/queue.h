@@ -7,7 +7,9 @@
  * use up the turns of the others.
  *
  * How long a new call would wait is told from what the calls before it are predicted to take
- * (cost.h): the ground for refusing at once what cannot be met.
+ * (cost.h), corrected by how long calls of the queue have waited of late against what was told
+ * them: the ground for refusing at once what cannot be met. Where others use the processors too,
+ * waits are longer than the runs in them.
  *
  * Threads: any, under the lock of whoever owns the lane (pool.c). Time is an argument. */
 #ifndef OT_SERVE_QUEUE_H
@@ -31,6 +33,7 @@ typedef struct ot_queue {
     uint64_t had_ns;       /* time that its runs have had, for taking turns */
     uint64_t seats;        /* bit k: a run of this variant is on with instance k of the pool's */
     unsigned concurrency;  /* runs at a time; 0: as many as there are threads */
+    double pace;           /* real waits over predicted ones, of late */
     /* Synchronization: relaxed; written under the lock. All calls that wait. */
     _Atomic uint64_t total;
 } ot_queue;

@@ -186,6 +186,7 @@ static void waits(void)
     for (unsigned i = 0; i < 2; i++) {
         ok(ot_lane_take(&l, i, got, 1, 0, 0, &b[i]), "runs");
     }
+    v->queue->pace = 1; /* two that did not have to wait have taught it a little */
     is_int(ot_lane_wait_ns(&l, v->queue, normal, 4 * MS) / MS, 26,
            "four wait and two have 6 ms left");
     is_int(ot_lane_wait_ns(&l, v->queue, OT_PRIORITY_HIGH, 4 * MS) / MS, 6,
@@ -231,6 +232,33 @@ static void batched_waits(void)
     is_int(ot_lane_wait_ns(&l, v->queue, OT_PRIORITY_NORMAL, 0) / MS, 24,
            "what waits is reckoned in batches");
     while (next(&l, 4) != NULL) {
+    }
+    ot_variant_unref(v);
+}
+
+/* Runs of 1 ms of which each takes 3 because others use the processor. */
+static void pace(void)
+{
+    ot_lane l;
+    ot_lane_init(&l, 1);
+    ot_variant *v = model(1, 1);
+    ot_call c[400];
+    for (size_t i = 0; i < 10; i++) {
+        c[i] = call_of(v, OT_PRIORITY_NORMAL);
+        put(&l, &c[i], 0);
+    }
+    is_int(ot_lane_wait_ns(&l, v->queue, OT_PRIORITY_NORMAL, 0) / MS, 10, "told from the runs");
+    uint64_t at = 0;
+    for (size_t i = 10; i < OT_COUNT(c); i++) { /* ten wait all the time */
+        at += 3;
+        (void)next(&l, at);
+        c[i] = call_of(v, OT_PRIORITY_NORMAL);
+        put(&l, &c[i], at);
+    }
+    uint64_t wait = ot_lane_wait_ns(&l, v->queue, OT_PRIORITY_NORMAL, at) / MS;
+    ok(wait >= 26 && wait <= 34, "learnt: ten calls take about 30 ms, told %llu",
+       (unsigned long long)wait);
+    while (next(&l, at) != NULL) {
     }
     ot_variant_unref(v);
 }
@@ -304,6 +332,7 @@ static void admission_to_batches(void)
 
 int main(void)
 {
+    pace();
     admission_to_batches();
     admission();
     priorities();
