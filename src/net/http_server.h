@@ -27,7 +27,7 @@
 
 typedef struct ot_http_server ot_http_server;
 
-/* Read-only for handlers, but for `user`. */
+/* Read-only for handlers, but for `user` and, once its coding is undone, `body`. */
 typedef struct ot_http_req {
     ot_http_method method;
     uint8_t version; /* 10, 11: HTTP/1; 20: a stream of an HTTP/2 connection */

@@ -1,4 +1,5 @@
 /* Dispatch of requests: the Open Inference Protocol's paths, repository, statistics, metrics. */
+#include "serve/coding.h"
 #include "serve/control.h"
 #include "serve/describe.h"
 #include "serve/grpc.h"
@@ -160,6 +161,13 @@ static void models(ot_worker *w, ot_http_req *req, const ot_slice *seg, size_t n
         get_leaf(w, req, &t, LEAF_MODEL);
         return;
     }
+    if (at + 2 == n && ot_slice_eq(seg[at], "trace")) {
+        const ot_variant *v;
+        if (find(w, req, &t, &v) != NULL && !ot_extensions(w, req, seg + at, 2)) {
+            not_found(w, req);
+        }
+        return;
+    }
     if (at + 1 != n) {
         not_found(w, req);
         return;
@@ -298,6 +306,9 @@ static void ask_repository(ot_worker *w, ot_http_req *req, ot_repo_op op, ot_sli
     ot_error err;
     json_error_t why;
     bool ready = false;
+    if (!ot_coding_take(w, req)) {
+        return;
+    }
     json_t *body = req->body.n > 0 ? json_loadb(req->body.p, req->body.n, 0, &why) : json_object();
     ot_rc rc = json_is_object(body)
                    ? take_body(op, body, &ready, &err)
@@ -373,7 +384,7 @@ static void dispatch(ot_worker *w, ot_http_req *req, const ot_slice *seg, size_t
         repository(w, req, seg + 2, n - 2);
     } else if (n == 3 && ot_slice_eq(seg[1], "health")) {
         health(w, req, seg[2]);
-    } else {
+    } else if (!ot_extensions(w, req, seg + 1, n - 1)) {
         not_found(w, req);
     }
 }

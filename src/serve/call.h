@@ -39,6 +39,7 @@ struct ot_call {
     ot_slice key;         /* the caller's; p NULL: none */
     ot_oip_request in;
     ot_tensor *inputs; /* in the order of the signature */
+    size_t unpacked;   /* bytes of its body, if that came compressed */
 
     /* The pool's queue. */
     uint64_t queued_ns, cost_ns; /* since when, and what it is predicted to add */

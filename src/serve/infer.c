@@ -233,6 +233,13 @@ void ot_worker_go(ot_worker *w, ot_call *call)
 
 /* ---- answers */
 
+/* Its body is not needed any more. */
+static void let_go(ot_worker *w, ot_call *call)
+{
+    w->unpacked -= call->unpacked;
+    call->unpacked = 0;
+}
+
 void ot_worker_refuse(ot_worker *w, ot_call *call, ot_rc rc, int status, unsigned retry_s,
                       const char *fmt, ...)
 {
@@ -241,6 +248,7 @@ void ot_worker_refuse(ot_worker *w, ot_call *call, ot_rc rc, int status, unsigne
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    let_go(w, call);
     call->wire->fail(w, call, &(ot_refusal){rc, status, retry_s, text});
 }
 
@@ -248,6 +256,7 @@ void ot_worker_answer(ot_worker *w, ot_call *call)
 {
     note_call(call);
     if (call->rc == OT_OK) {
+        let_go(w, call);
         call->wire->answer(w, call);
         return;
     }

@@ -2,6 +2,7 @@
 #include "codec/tfs_json.h"
 #include "codec/tfs_result.h"
 #include "codec/tfs_types.h"
+#include "serve/coding.h"
 #include "serve/tfs.h"
 #include "serve/wire_rest.h"
 
@@ -49,13 +50,13 @@ static void answer(ot_worker *w, ot_call *call)
     ot_http_field fields[OT_WIRE_REST_FIELDS];
     struct iovec iov = {w->head.data, w->head.len};
     ot_worker_count_answer(w, 200);
-    ot_http_respond(call->req,
-                    &(ot_http_answer){.status = 200,
-                                      .type = "application/json",
-                                      .fields = fields,
-                                      .n_fields = ot_wire_rest_fields(w, call, &text, fields),
-                                      .body = &iov,
-                                      .n_body = 1});
+    ot_coding_respond(call->req,
+                      &(ot_http_answer){.status = 200,
+                                        .type = "application/json",
+                                        .fields = fields,
+                                        .n_fields = ot_wire_rest_fields(w, call, &text, fields),
+                                        .body = &iov,
+                                        .n_body = 1});
 }
 
 static const ot_wire wire = {
@@ -105,7 +106,8 @@ static void infer(ot_worker *w, ot_http_req *req, const ot_tfs_target *target, o
     call->arena = req->arena;
     call->start_ns = req->start_ns;
     call->label = target->label;
-    if (!ot_worker_begin(w, call, target->model.p, target->model.n, target->version)) {
+    if (!ot_worker_begin(w, call, target->model.p, target->model.n, target->version) ||
+        !ot_coding_take_call(call)) {
         return;
     }
     ot_error err;

@@ -1,6 +1,8 @@
 /* The Open Inference Protocol over HTTP: infer requests in JSON and with the binary extension. */
 #include "serve/wire_rest.h"
 
+#include "serve/coding.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -58,14 +60,14 @@ static void answer_rest(ot_worker *w, ot_call *call)
         iov[1 + i] = e.blobs[i];
     }
     ot_worker_count_answer(w, 200);
-    ot_http_respond(call->req,
-                    &(ot_http_answer){.status = 200,
-                                      .type = e.header_len >= 0 ? "application/octet-stream"
-                                                                : "application/json",
-                                      .fields = fields,
-                                      .n_fields = n,
-                                      .body = iov,
-                                      .n_body = 1 + (size_t)e.n_blobs});
+    ot_coding_respond(call->req,
+                      &(ot_http_answer){.status = 200,
+                                        .type = e.header_len >= 0 ? "application/octet-stream"
+                                                                  : "application/json",
+                                        .fields = fields,
+                                        .n_fields = n,
+                                        .body = iov,
+                                        .n_body = 1 + (size_t)e.n_blobs});
 }
 
 void ot_wire_rest_fail(ot_worker *w, ot_call *call, const ot_refusal *why)
@@ -77,10 +79,11 @@ void ot_wire_rest_fail(ot_worker *w, ot_call *call, const ot_refusal *why)
     ot_oip_error_body(&w->head, why->message);
     struct iovec iov = {w->head.data, w->head.len};
     ot_worker_count_answer(w, why->status);
+    ot_http_field accept = {"Accept-Encoding", OT_CODINGS};
     ot_http_respond(call->req, &(ot_http_answer){.status = why->status,
                                                  .type = "application/json",
-                                                 .fields = &retry,
-                                                 .n_fields = why->retry_s > 0 ? 1 : 0,
+                                                 .fields = why->status == 415 ? &accept : &retry,
+                                                 .n_fields = why->retry_s > 0 || why->status == 415,
                                                  .body = &iov,
                                                  .n_body = 1});
 }
@@ -102,20 +105,20 @@ void ot_worker_infer(ot_worker *w, ot_http_req *req, const char *name, size_t n,
     ot_slice h = ot_http_req_header(req, OT_OIP_HEADER_NAME);
     if (h.p != NULL) {
         uint64_t x;
-        if (!ot_worker_number(h, (uint64_t)req->body.n, &x)) {
-            ot_worker_error(w, req, 400, "%s '%.*s' is not a number of 0 to %zu, the body's bytes",
-                            OT_OIP_HEADER_NAME, (int)OT_MIN(h.n, 40u), h.p, req->body.n);
+        if (!ot_worker_number(h, INT64_MAX, &x)) {
+            ot_worker_error(w, req, 400, "%s '%.*s' is not a number of bytes", OT_OIP_HEADER_NAME,
+                            (int)OT_MIN(h.n, 40u), h.p);
             return;
         }
         header_len = (int64_t)x;
     }
-    if (!ot_worker_begin(w, call, name, n, version)) {
+    if (!ot_worker_begin(w, call, name, n, version) || !ot_coding_take_call(call)) {
         return;
     }
     ot_error err;
     ot_rc rc = ot_call_decode(call, call->variant, header_len, w->memo, &err);
     if (rc != OT_OK) {
-        ot_worker_error(w, req, rc == OT_EXHAUSTED ? 413 : 400, "%s", err.msg);
+        ot_worker_refuse(w, call, rc, rc == OT_EXHAUSTED ? 413 : 400, 0, "%s", err.msg);
         return;
     }
     ot_worker_go(w, call);

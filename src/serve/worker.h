@@ -25,6 +25,7 @@ struct ot_worker {
     ot_oip_memo *memo; /* heads of requests and answers */
     ot_str head;       /* of the answer being encoded */
     ot_share *open;    /* shares with a chunk of samples */
+    uint64_t unpacked; /* bytes that its calls hold of compressed bodies; see coding.h */
 
     ot_call **ready; /* this turn's calls, in order of arrival */
     size_t n_ready, ready_cap;
