@@ -151,23 +151,29 @@ def test_stream_with_broken_frames(linear):
 def test_slow_reader(linear):
     """A client that sends and does not read is held, and gets every answer in the end."""
     with grpc.insecure_channel(linear.address) as channel:
-        n = 3000
-        x = np.zeros((64, 4), np.float32)
+        n, sent = 3000, 0
+        x = np.zeros((2048, 4), np.float32)
         q = pb.ModelInferRequest(model_name="m")
         q.inputs.add(name="x", datatype="FP32", shape=x.shape)
         q.raw_input_contents.append(x.tobytes())
 
         def messages():
-            for k in range(n):
-                q.id = str(k)
+            nonlocal sent
+            for sent in range(1, n + 1):
+                q.id = str(sent)
                 yield q
         call = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(messages(), timeout=r.PATIENCE)
         ids = [next(call).infer_response.id]
         with grpc.insecure_channel(linear.address) as other:
-            for _ in range(20):  # others are not held
-                other.unary_unary(INFER)(GOOD, timeout=r.PATIENCE)
+            def held():  # while others are not
+                before = sent
+                for _ in range(30):
+                    other.unary_unary(INFER)(GOOD, timeout=r.PATIENCE)
+                return sent == before
+            r.wait_for("nothing more is taken", held)
+            assert sent < n
         ids += [a.infer_response.id for a in call]
-        assert ids == [str(k) for k in range(n)]
+        assert ids == [str(k) for k in range(1, n + 1)]
 
 
 # ---- clients that go
