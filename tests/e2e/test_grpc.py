@@ -294,7 +294,7 @@ def test_message_limit(tmp_path, serve):
             error = refused(channel, body=sized(limit + 1).SerializeToString(), compression=compression)
             assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED, error
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        answers = stub.ModelStreamInfer(iter([sized(limit), ask(), sized(limit + 1), ask()]))
+        answers = stub.ModelStreamInfer(iter([sized(limit), ask(), sized(limit + 1), ask()]), timeout=r.PATIENCE)
         assert next(answers).infer_response.outputs and next(answers).infer_response.outputs
         with pytest.raises(grpc.RpcError) as e:
             next(answers)
@@ -355,17 +355,18 @@ def test_health(tmp_path, serve):
         assert e.value.code() == grpc.StatusCode.NOT_FOUND and "'nothing'" in e.value.details()
         listed = stub.List(health_pb2.HealthListRequest()).statuses
         assert listed[""].status == listed["m"].status == serving and "grpc.health.v1.Health" in listed
-        watch = stub.Watch(health_pb2.HealthCheckRequest(service="m"))
-        nobody = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"))
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service="m"), timeout=r.PATIENCE)
+        nobody = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=r.PATIENCE)
         assert next(watch).status == serving and next(nobody).status == gone
         nobody.cancel()
         s.post("/v2/repository/models/m/unload")
         assert next(watch).status == gone
         s.post("/v2/repository/models/m/load")
         assert next(watch).status == serving
-        whole = stub.Watch(health_pb2.HealthCheckRequest(service=""))
+        whole = stub.Watch(health_pb2.HealthCheckRequest(service=""), timeout=r.PATIENCE)
         assert next(whole).status == serving
-        idle = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(iter(queue.Queue().get, None))
+        idle = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(iter(queue.Queue().get, None),
+                                                                                  timeout=r.PATIENCE)
         s.stop()
         assert next(whole).status == health_pb2.HealthCheckResponse.NOT_SERVING
         for stream in (whole, watch, idle):
@@ -422,7 +423,8 @@ def test_reflection(channel):
                             R(file_containing_symbol="inference.GRPCInferenceService.ModelInfer"),
                             R(file_containing_symbol="no.Such"), R(file_by_filename="no.proto"),
                             R(all_extension_numbers_of_type="inference.ModelInferRequest"),
-                            R(file_containing_extension=reflection_pb2.ExtensionRequest(containing_type="a"))])))
+                            R(file_containing_extension=reflection_pb2.ExtensionRequest(containing_type="a"))]),
+                        timeout=r.PATIENCE))
     assert {s.name for s in got[0].list_services_response.service} == names
     assert got[0].valid_host == "h" and got[0].original_request.list_services == "*"
     assert len(got[1].file_descriptor_response.file_descriptor_proto) == 1
@@ -431,7 +433,7 @@ def test_reflection(channel):
     assert got[5].all_extension_numbers_response.base_type_name == "inference.ModelInferRequest"
     assert got[6].error_response.error_code == 5
     with pytest.raises(grpc.RpcError) as e:
-        list(ask_v1(iter([R()])))
+        list(ask_v1(iter([R()]), timeout=r.PATIENCE))
     assert e.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
