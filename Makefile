@@ -260,6 +260,12 @@ install: all
 	ln -sf libovertake.so.1 $(DESTDIR)$(PREFIX)/lib/libovertake.so
 	for h in include/overtake/*.h; do install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/overtake/$$(basename $$h); done
 
+# Where podman or docker is; deploy/Containerfile needs nothing else.
+.PHONY: container
+container:
+	@engine=$$(command -v podman || command -v docker) || { echo "container: neither podman nor docker is installed" >&2; exit 1; }; \
+	    $$engine build -f deploy/Containerfile -t overtake:$(VERSION) .
+
 # --- the wheel ----------------------------------------------------------------------------------
 # Debian's libraries are linked in, so that it runs where they are not; hidden, so that a framework in
 # the same process keeps its own. libjansson.a holds code that no shared library can take in: it lies
