@@ -135,8 +135,8 @@ void http_server_resume(ot_http_server *s)
 }
 
 /* Descriptors are used up: gives the one in reserve away to tell a client so, and takes it back.
- * False: none was in reserve, or there was nobody to tell. */
-static bool refuse_one(http_listener *l)
+ * False: it is gone, and nobody can be told now. *waiting: there may be others to tell. */
+static bool refuse_one(http_listener *l, bool *waiting)
 {
     static char text[] =
         "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
@@ -150,6 +150,7 @@ static bool refuse_one(http_listener *l)
     }
     ot_fd_close(&s->reserve_fd);
     int fd = ot_sock_accept(l->fd);
+    *waiting = fd >= 0 || errno != EAGAIN;
     if (fd >= 0) {
         s->stats.refused_fds++;
         if (l->tls == NULL && ot_sock_writev(fd, &v, 1) > 0) {
@@ -159,7 +160,7 @@ static bool refuse_one(http_listener *l)
         ot_fd_close(&fd);
     }
     s->reserve_fd = ot_sock_spare();
-    return fd >= 0;
+    return s->reserve_fd >= 0;
 }
 
 static void on_listener(void *arg, unsigned events)
@@ -177,8 +178,11 @@ static void on_listener(void *arg, unsigned events)
             if (errno == EAGAIN) {
                 return;
             }
-            bool used_up = errno == EMFILE || errno == ENFILE;
-            if (used_up && refuse_one(l)) {
+            bool used_up = errno == EMFILE || errno == ENFILE, waiting;
+            if (used_up && refuse_one(l, &waiting)) {
+                if (!waiting) {
+                    return;
+                }
                 continue;
             }
             if (used_up || errno == ENOBUFS || errno == ENOMEM) {
