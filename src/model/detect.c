@@ -115,7 +115,12 @@ static ot_rc is_saved_model(ot_disk *disk, const char *path, bool *yes_out, ot_e
     return OT_OK;
 }
 
-static ot_rc is_null(ot_disk *disk, const char *path, bool *yes_out, ot_error *err)
+/* Formats that are one JSON object in a file of this name. */
+static const struct {
+    const char *file, *format;
+} objects[] = {{"null.json", "null"}, {"external.json", "external"}};
+
+static ot_rc is_object(ot_disk *disk, const char *path, bool *yes_out, ot_error *err)
 {
     OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
     OT_TRY(ot_disk_read_all(disk, path, NULL_JSON_MAX, &text, err));
@@ -201,11 +206,13 @@ static ot_rc detect_dir(ot_disk *disk, const char *path, ot_detected *out, ot_er
     if (ot_disk_exists(disk, file)) {
         return found(out, "python", path, err);
     }
-    OT_TRY(ot_path_join(file, path, "null.json", err));
-    if (ot_disk_exists(disk, file)) {
-        OT_TRY(is_null(disk, file, &yes, err));
-        return yes ? found(out, "null", file, err)
-                   : ot_fail(err, OT_INVALID, "%s: a JSON object is expected", file);
+    for (size_t i = 0; i < OT_COUNT(objects); i++) {
+        OT_TRY(ot_path_join(file, path, objects[i].file, err));
+        if (ot_disk_exists(disk, file)) {
+            OT_TRY(is_object(disk, file, &yes, err));
+            return yes ? found(out, objects[i].format, file, err)
+                       : ot_fail(err, OT_INVALID, "%s: a JSON object is expected", file);
+        }
     }
     return detect_onnx_in(disk, path, out, err);
 }
@@ -227,10 +234,12 @@ ot_rc ot_model_detect(ot_disk *disk, const char *path, ot_detected *out, ot_erro
     }
     bool yes = false;
     const char *slash = strrchr(path, '/');
-    if (strcmp(slash == NULL ? path : slash + 1, "null.json") == 0) {
-        OT_TRY(is_null(disk, path, &yes, err));
-        if (yes) {
-            return found(out, "null", path, err);
+    for (size_t i = 0; i < OT_COUNT(objects); i++) {
+        if (strcmp(slash == NULL ? path : slash + 1, objects[i].file) == 0) {
+            OT_TRY(is_object(disk, path, &yes, err));
+            if (yes) {
+                return found(out, objects[i].format, path, err);
+            }
         }
     }
     OT_TRY(is_onnx(disk, path, &yes, err));

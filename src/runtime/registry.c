@@ -1,10 +1,12 @@
 /* The registry: which plug-ins lie where, opening them, and which format a path is of. */
 #include "base/log.h"
 #include "base/mem.h"
+#include "runtime/external.h"
 #include "runtime/internal.h"
 
 #include <dlfcn.h>
 #include <fnmatch.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,6 +125,18 @@ static ot_rc scan_dirs(ot_runtime *rt, ot_error *err)
     return OT_OK;
 }
 
+/* Before those of the search path: no file takes its name. */
+static ot_rc add_built_in(ot_runtime *rt, const overtake_plugin *table, ot_error *err)
+{
+    ot_plugin *p = &rt->plugins[rt->n_plugins++];
+    snprintf(p->name, sizeof p->name, "%s", table->name);
+    p->file = ot_strdup("(built in)");
+    p->table = table;
+    ot_str_init(&p->reason);
+    atomic_init(&p->opened, true);
+    return p->file != NULL ? OT_OK : ot_fail(err, OT_EXHAUSTED, "plug-in registry: out of memory");
+}
+
 ot_rc ot_runtime_create(const char *plugin_path, ot_runtime **rt_out, ot_error *err)
 {
     ot_runtime *rt = ot_calloc(1, sizeof *rt);
@@ -131,7 +145,10 @@ ot_rc ot_runtime_create(const char *plugin_path, ot_runtime **rt_out, ot_error *
     }
     atomic_init(&rt->refs, 1);
     pthread_mutex_init(&rt->lock, NULL);
-    ot_rc rc = fill_search_path(rt, plugin_path, err);
+    ot_rc rc = add_built_in(rt, ot_external_runtime(), err);
+    if (rc == OT_OK) {
+        rc = fill_search_path(rt, plugin_path, err);
+    }
     if (rc == OT_OK) {
         rc = scan_dirs(rt, err);
     }

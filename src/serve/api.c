@@ -2,6 +2,7 @@
 #include "serve/coding.h"
 #include "serve/control.h"
 #include "serve/describe.h"
+#include "serve/external.h"
 #include "serve/grpc.h"
 #include "serve/metrics.h"
 #include "serve/tfs.h"
@@ -365,6 +366,12 @@ static void dispatch(ot_worker *w, ot_http_req *req, const ot_slice *seg, size_t
 {
     if (n == 1 && ot_slice_eq(seg[0], "metrics")) {
         metrics(w, req);
+    } else if (n == 2 && ot_slice_eq(seg[0], "v1") && ot_slice_eq(seg[1], "models")) {
+        ot_chat_models(w, req);
+    } else if (n >= 2 && ot_slice_eq(seg[0], "v1") &&
+               ((n == 2 && ot_slice_eq(seg[1], "completions")) ||
+                (n == 3 && ot_slice_eq(seg[1], "chat") && ot_slice_eq(seg[2], "completions")))) {
+        ot_chat_complete(w, req);
     } else if (n >= 3 && ot_slice_eq(seg[0], "v1") && ot_slice_eq(seg[1], "models")) {
         ot_tfs_rest(w, req, seg + 2, n - 2);
     } else if (n == 0 || !ot_slice_eq(seg[0], "v2")) {

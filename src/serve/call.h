@@ -35,8 +35,9 @@ struct ot_call {
     uint64_t deadline_ns; /* 0: none */
     /* When its batch was taken, and the time in the runtime; 0: it was never run. */
     uint64_t taken_ns, run_from_ns, run_to_ns;
-    ot_priority priority; /* as asked until ot_worker_go, then one of the three */
-    ot_slice key;         /* the caller's; p NULL: none */
+    ot_priority priority;       /* as asked until ot_worker_go, then one of the three */
+    ot_slice key;               /* the caller's; p NULL: none */
+    struct ot_passing *passing; /* of a call that is passed on to another server, or NULL */
     ot_oip_request in;
     ot_tensor *inputs; /* in the order of the signature */
     size_t unpacked;   /* bytes of its body, if that came compressed */

@@ -575,15 +575,32 @@ ot_rc ot_control_create(ot_serve *s, ot_control **c_out, ot_error *err)
     c->serve = s;
     pthread_mutex_init(&c->idle_lock, NULL);
     ot_rc rc = ot_target_create(&c->target, err);
-    if (rc == OT_OK) {
-        rc = s->o.agent != NULL ? ot_agent_create(c, &c->agent, err)
-                                : ot_folders_create(c, &c->folders, err);
+    if (rc == OT_OK && s->o.agent != NULL) {
+        rc = ot_agent_create(c, &c->agent, err);
+    } else if (rc == OT_OK && s->o.deployments == NULL) {
+        rc = ot_folders_create(c, &c->folders, err);
     }
     if (rc != OT_OK) {
         ot_control_destroy(c);
         return rc;
     }
     *c_out = c;
+    return OT_OK;
+}
+
+/* What a file says, in place of what the folders hold. */
+static ot_rc serve_deployments(ot_control *c, ot_error *err)
+{
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    const ot_serve_options *o = &c->serve->o;
+    ot_target *t;
+    OT_TRY(ot_disk_read_all(c->serve->disk, o->deployments, OT_TARGET_JSON_MAX, &text, err));
+    ot_rc rc = ot_target_parse_at(text.data != NULL ? text.data : "", text.len, o->dir, &t, err);
+    if (rc != OT_OK) {
+        return ot_error_prefix(err, rc, "%s", o->deployments);
+    }
+    t->window_us = o->window_us;
+    ot_control_apply(c, t);
     return OT_OK;
 }
 
@@ -594,6 +611,8 @@ ot_rc ot_control_start(ot_control *c, ot_error *err)
     if (c->agent != NULL) {
         OT_TRY(ot_company_start(c, err));
         ot_agent_start(c->agent);
+    } else if (c->serve->o.deployments != NULL) {
+        OT_TRY(serve_deployments(c, err));
     } else {
         OT_TRY(ot_folders_start(c->folders, err));
     }

@@ -465,6 +465,13 @@ bool ot_exec_run(ot_exec *x, ot_variant *v, ot_call *const *calls, size_t n)
     uint64_t taken = ot_clock_mono_ns();
     x->run_ns = x->run_from_ns = 0;
     int64_t rows = 0;
+    if (calls[0]->rc != OT_OK) { /* another server failed them: all that is left is to fall back */
+        for (size_t k = 0; k < n; k++) {
+            fall_back(x, calls[k]);
+        }
+        set_times(x, calls, n, taken);
+        return true;
+    }
     for (size_t k = 0; k < n; k++) {
         rows += calls[k]->rows;
     }

@@ -3,6 +3,7 @@
 #include "serve/worker.h"
 
 #include "base/clock.h"
+#include "serve/external.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -223,10 +224,15 @@ void ot_worker_go(ot_worker *w, ot_call *call)
     call->sampled = dep->sampled && (dep->sample_below == UINT64_MAX ||
                                      ot_serve_mix(w->serve->incarnation, call->seq, SAMPLE_SALT) <
                                          dep->sample_below);
+    if (call->passing != NULL && call->passing->chat) {
+        call->sampled = false; /* texts are not kept */
+    }
     if (w->serve->tracer != NULL) {
         ot_trace_begin(w->serve->tracer, call, ot_http_req_header(call->req, "traceparent"));
     }
-    if (!ot_worker_enqueue(w, call)) {
+    if (call->variant->external != NULL) {
+        ot_external_go(w, call);
+    } else if (!ot_worker_enqueue(w, call)) {
         ot_worker_refuse(w, call, OT_UNAVAILABLE, 503, 0, "out of memory for the batch");
     }
 }

@@ -156,6 +156,21 @@ static ot_rc prepare_counts(ot_serve *s, ot_variant *v, const ot_bundle *b, ot_e
 
 /* ---- loading */
 
+static ot_rc open_external(ot_variant *v, const char *path, ot_error *err)
+{
+    ot_external *x = ot_calloc(1, sizeof *x);
+    if (x == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "model: out of memory");
+    }
+    ot_rc rc = ot_external_open(path, x, err);
+    if (rc != OT_OK) {
+        ot_free(x);
+        return rc;
+    }
+    v->external = x;
+    return OT_OK;
+}
+
 /* Takes the memory that the model will need into account, where there is a limit before it is
  * loaded: `load->needs` then says what there is no room for. */
 static ot_rc reserve(ot_serve *s, ot_load *load, ot_variant *v, const char *format,
@@ -189,8 +204,11 @@ ot_rc ot_load_session(ot_serve *s, const ot_load *load, const char *format, cons
 {
     ot_isolation_choice isolation;
     OT_TRY(ot_isolation_choose(s, load, &isolation, err));
-    ot_model_options options = {
-        .threads = 1, .quick = quick && isolation.how.if_needed, .isolation = &isolation.how};
+    /* Nothing of an external server runs here, and a sandbox would not reach it. */
+    bool external = strcmp(format, OT_EXTERNAL_FORMAT) == 0;
+    ot_model_options options = {.threads = 1,
+                                .quick = quick && isolation.how.if_needed,
+                                .isolation = external ? NULL : &isolation.how};
     return ot_model_load(s->runtime, format, path, &options, model_out, err);
 }
 
@@ -208,7 +226,7 @@ static ot_rc load_model(ot_serve *s, ot_variant *v, ot_load *load, const char *f
     v->load_us.session = (ot_clock_mono_ns() - start) / 1000;
     atomic_store_explicit(&v->back_us, v->load_us.session, memory_order_relaxed);
     ot_isolation_note(v);
-    return OT_OK;
+    return strcmp(format, OT_EXTERNAL_FORMAT) == 0 ? open_external(v, path, err) : OT_OK;
 }
 
 /* The model is asked for quickly where golden answers can tell that the better session that follows

@@ -47,6 +47,15 @@ static void failed(const ot_variant *v, const ot_totals_sum *t, const char *labe
     (void)v;
     ot_str_addf(out, "overtake_failed_total{%s} %" PRIu64 "\n", labels, t->failed);
 }
+static void tokens(const ot_variant *v, const ot_totals_sum *t, const char *labels, ot_str *out)
+{
+    if (v->external != NULL && v->external->protocol == OT_EXTERNAL_OPENAI) {
+        ot_str_addf(out,
+                    "overtake_tokens_total{%s,kind=\"prompt\"} %" PRIu64
+                    "\novertake_tokens_total{%s,kind=\"completion\"} %" PRIu64 "\n",
+                    labels, t->prompt_tokens, labels, t->completion_tokens);
+    }
+}
 static void run_seconds(const ot_variant *v, const ot_totals_sum *t, const char *labels,
                         ot_str *out)
 {
@@ -286,6 +295,8 @@ void ot_metrics_text(const ot_serve *s, const ot_route *r, ot_str *out)
     each_variant(r, "overtake_drift_psi", "gauge",
                  "Population stability index of the input that moved most in the last window.",
                  drift, out);
+    each_variant(r, "overtake_tokens_total", "counter",
+                 "Tokens of completions, as the server that gave them says.", tokens, out);
     add_workers(s, out);
     add_memory(out);
     add_clients(r->access, out);

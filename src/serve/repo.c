@@ -192,6 +192,8 @@ static void on_ask(void *arg)
     } else if (c->agent != NULL) {
         answer_error(r, 400,
                      "what is loaded is decided by the control plane: apply an app instead");
+    } else if (c->folders == NULL) {
+        answer_error(r, 400, "what is loaded is decided by the file of --deployments");
     } else if (r->op == OT_REPO_LOAD) {
         run_load(c, r);
     } else {

@@ -105,6 +105,7 @@ static ot_rc copy_options(ot_serve *s, const ot_serve_options *o, ot_error *err)
     OT_TRY(copy_string(s, &s->o.id, err));
     OT_TRY(copy_string(s, &s->o.plugin_path, err));
     OT_TRY(copy_string(s, &s->o.otlp, err));
+    OT_TRY(copy_string(s, &s->o.deployments, err));
     OT_TRY(copy_string(s, &s->o.keys, err));
     OT_TRY(copy_string(s, &s->o.access_log, err));
     if (s->o.dir != NULL) { /* "models/" is "models" */

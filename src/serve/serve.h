@@ -65,6 +65,8 @@ typedef struct ot_serve_options {
     double trace_sample;     /* share of the requests that bring no trace of their own */
     const char *plugin_path; /* see ot_runtime_create */
     bool isolate;            /* where nobody says otherwise: a worker process for each model */
+    const char *deployments; /* a file of deployments with several variants below `dir`; NULL: what
+                                its folders hold */
     const char *keys; /* a file of API keys, with `dir`; NULL: nobody needs one, or the control
                          plane says who does */
     const char *access_log; /* a file, or NULL */

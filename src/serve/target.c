@@ -1,5 +1,6 @@
 #include "serve/target.h"
 
+#include "base/disk.h"
 #include "base/hash.h"
 #include "base/mem.h"
 
@@ -200,10 +201,39 @@ static ot_rc get_isolation(const char *name, const json_t *j, ot_target_variant 
     return OT_OK;
 }
 
-static ot_rc get_variant(const char *name, const json_t *j, ot_target_variant *v, ot_error *err)
+/* Where a variant lies: a bundle of the content store, or (`dir` not NULL) a path below `dir`. */
+static ot_rc get_place(const char *name, const json_t *j, const char *dir, ot_target_variant *v,
+                       ot_error *err)
+{
+    const char *bundle = json_string_value(json_object_get(j, "bundle"));
+    const char *path = json_string_value(json_object_get(j, "path"));
+    ot_digest d;
+    if (dir == NULL && (bundle == NULL || !ot_digest_parse(bundle, &d))) {
+        return ot_fail(err, OT_INVALID,
+                       "deployment '%s': bundle '%.80s' of %s@%llu is not a SHA-256 in hex", name,
+                       bundle != NULL ? bundle : "", v->model, (unsigned long long)v->version);
+    }
+    if (dir == NULL) {
+        strcpy(v->bundle, bundle);
+        return OT_OK;
+    }
+    if (path == NULL || !ot_path_is_clean(path)) {
+        return ot_fail(err, OT_INVALID,
+                       "deployment '%s': path '%.200s' of %s@%llu does not lie below %.200s", name,
+                       path != NULL ? path : "", v->model, (unsigned long long)v->version, dir);
+    }
+    char full[OT_PATH_MAX];
+    OT_TRY(ot_path_join(full, dir, path, err));
+    v->path = ot_strdup(full);
+    return v->path != NULL ? OT_OK : ot_fail(err, OT_EXHAUSTED, "deployments: out of memory");
+}
+
+static ot_rc get_variant(const char *name, const json_t *j, const char *dir, ot_target_variant *v,
+                         ot_error *err)
 {
     OT_TRY(get_role(name, j, &v->role, err));
     const char *model = json_string_value(json_object_get(j, "model"));
+    model = model == NULL && dir != NULL ? name : model;
     if (model == NULL || !ot_name_ok(model)) {
         return ot_fail(err, OT_INVALID, "deployment '%s': a variant's model '%.80s' is not a name",
                        name, model != NULL ? model : "");
@@ -217,14 +247,7 @@ static ot_rc get_variant(const char *name, const json_t *j, ot_target_variant *v
                        name, (long long)version, model);
     }
     v->version = (uint64_t)version;
-    const char *bundle = json_string_value(json_object_get(j, "bundle"));
-    ot_digest d;
-    if (bundle == NULL || !ot_digest_parse(bundle, &d)) {
-        return ot_fail(err, OT_INVALID,
-                       "deployment '%s': bundle '%.80s' of %s@%lld is not a SHA-256 in hex", name,
-                       bundle != NULL ? bundle : "", model, (long long)version);
-    }
-    strcpy(v->bundle, bundle);
+    OT_TRY(get_place(name, j, dir, v, err));
     OT_TRY(get_isolation(name, j, v, err));
     const json_t *share = json_object_get(j, "share");
     v->share = json_number_value(share);
@@ -377,7 +400,7 @@ static ot_rc get_limits(const json_t *j, ot_target_deployment *d, ot_error *err)
     return OT_OK;
 }
 
-static ot_rc get_deployment(ot_target *t, const json_t *j, ot_error *err)
+static ot_rc get_deployment(ot_target *t, const json_t *j, const char *dir, ot_error *err)
 {
     const char *name = json_string_value(json_object_get(j, "name"));
     ot_target_deployment *d;
@@ -396,8 +419,8 @@ static ot_rc get_deployment(ot_target *t, const json_t *j, ot_error *err)
                        d->name, n, OT_TARGET_VARIANTS_MAX);
     }
     for (size_t i = 0; i < n; i++) {
-        OT_TRY(get_variant(d->name, json_array_get(variants, i), &d->variants[i], err));
-        d->n_variants = i + 1;
+        d->n_variants = i + 1; /* what it has is freed with the others */
+        OT_TRY(get_variant(d->name, json_array_get(variants, i), dir, &d->variants[i], err));
     }
     return check_variants(d, err);
 }
@@ -427,8 +450,24 @@ static ot_rc read_access(const json_t *root, ot_target *t, ot_error *err)
     return OT_OK;
 }
 
-static ot_rc read_target(const json_t *root, ot_target *t, ot_error *err)
+static ot_rc read_deployments(const json_t *root, const char *dir, ot_target *t, ot_error *err)
 {
+    const json_t *deployments = json_object_get(root, "deployments");
+    if (!json_is_array(deployments)) {
+        return ot_fail(err, OT_INVALID, "desired state: 'deployments' is not a list");
+    }
+    for (size_t i = 0; i < json_array_size(deployments); i++) {
+        OT_TRY(get_deployment(t, json_array_get(deployments, i), dir, err));
+    }
+    return OT_OK;
+}
+
+static ot_rc read_target(const json_t *root, const char *dir, ot_target *t, ot_error *err)
+{
+    if (dir != NULL) {
+        t->revision = 1;
+        return read_deployments(root, dir, t, err);
+    }
     const json_t *revision = json_object_get(root, "revision");
     if (!json_is_integer(revision) || json_integer_value(revision) < 0) {
         return ot_fail(err, OT_INVALID, "desired state: 'revision' is not a number of 0 and up");
@@ -451,17 +490,16 @@ static ot_rc read_target(const json_t *root, ot_target *t, ot_error *err)
         return ot_fail(err, OT_EXHAUSTED, "desired state: out of memory");
     }
     OT_TRY(read_access(root, t, err));
-    const json_t *deployments = json_object_get(root, "deployments");
-    if (!json_is_array(deployments)) {
-        return ot_fail(err, OT_INVALID, "desired state: 'deployments' is not a list");
-    }
-    for (size_t i = 0; i < json_array_size(deployments); i++) {
-        OT_TRY(get_deployment(t, json_array_get(deployments, i), err));
-    }
-    return OT_OK;
+    return read_deployments(root, NULL, t, err);
 }
 
 ot_rc ot_target_parse(const char *json, size_t n, ot_target **t_out, ot_error *err)
+{
+    return ot_target_parse_at(json, n, NULL, t_out, err);
+}
+
+ot_rc ot_target_parse_at(const char *json, size_t n, const char *dir, ot_target **t_out,
+                         ot_error *err)
 {
     if (n > OT_TARGET_JSON_MAX) {
         return ot_fail(err, OT_EXHAUSTED, "desired state: %zu bytes; the limit is %u", n,
@@ -475,7 +513,7 @@ ot_rc ot_target_parse(const char *json, size_t n, ot_target **t_out, ot_error *e
     ot_target *t = NULL;
     ot_rc rc = ot_target_create(&t, err);
     if (rc == OT_OK) {
-        rc = read_target(root, t, err);
+        rc = read_target(root, dir, t, err);
     }
     json_decref(root);
     if (rc != OT_OK) {

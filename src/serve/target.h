@@ -108,6 +108,12 @@ void ot_target_destroy(ot_target *t); /* NULL is fine */
  * are built in. */
 ot_rc ot_target_parse(const char *json, size_t n, ot_target **t_out, ot_error *err) OT_CHECKED;
 
+/* The deployments of a replica alone, in the same form: {"deployments": [...]}; a variant has, in
+ * place of its bundle, a `path` below `dir`, and is called like its deployment where it has no
+ * `model`. `dir` NULL: as above. */
+ot_rc ot_target_parse_at(const char *json, size_t n, const char *dir, ot_target **t_out,
+                         ot_error *err) OT_CHECKED;
+
 /* Adds an empty deployment in its place; OT_EXISTS, OT_EXHAUSTED. */
 ot_rc ot_target_add(ot_target *t, const char *name, ot_target_deployment **d_out,
                     ot_error *err) OT_CHECKED;

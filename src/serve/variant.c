@@ -71,6 +71,10 @@ void ot_variant_destroy(ot_variant *v)
     if (v->accounts != NULL && !v->asleep) {
         atomic_fetch_sub_explicit(v->accounts, v->memory, memory_order_relaxed);
     }
+    if (v->external != NULL) {
+        ot_external_done(v->external);
+        ot_free(v->external);
+    }
     ot_queue_destroy(v->queue);
     ot_count_schema_done(&v->schema);
     ot_manifest_done(&v->sig);
@@ -148,6 +152,8 @@ static uint64_t get(const _Atomic uint64_t *x)
 
 static void add_totals(const ot_totals *t, ot_totals_sum *out)
 {
+    out->prompt_tokens += get(&t->prompt_tokens);
+    out->completion_tokens += get(&t->completion_tokens);
     out->requests += get(&t->requests);
     out->rows += get(&t->rows);
     out->failed += get(&t->failed);

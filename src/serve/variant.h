@@ -8,6 +8,7 @@
 #define OT_SERVE_VARIANT_H
 
 #include "model/manifest.h"
+#include "runtime/external.h"
 #include "runtime/runtime.h"
 #include "serve/cost.h"
 #include "serve/count.h"
@@ -40,6 +41,7 @@ typedef struct ot_slot {
 /* Counters that any thread may read. Synchronization: relaxed, one writer. */
 typedef struct ot_totals {
     _Atomic uint64_t requests, rows, failed, batches, latency_ns, run_ns;
+    _Atomic uint64_t prompt_tokens, completion_tokens; /* as chat servers say */
     _Atomic uint64_t batch_rows[OT_COST_BUCKETS]; /* batches by the power of two of their rows */
     _Atomic uint64_t latency[OT_LATENCY_STEPS];   /* requests by upper bound, see count.h */
     ot_serve_stage_totals stages;
@@ -90,6 +92,7 @@ struct ot_variant {
     ot_variant *other;
     /* Synchronization: under model_lock; `generation` also acquire. Counts the replacements. */
     pthread_mutex_t model_lock;
+    ot_external *external; /* live calls are passed on to this server; NULL: they are run here */
     ot_model *loaded;
     atomic_uint generation;
 
@@ -143,6 +146,7 @@ int64_t ot_variant_merge_max(const ot_variant *v);
 
 /* Sums over the workers and signatures. */
 typedef struct ot_totals_sum {
+    uint64_t prompt_tokens, completion_tokens;
     uint64_t requests, rows, failed, batches, latency_ns, run_ns;
     uint64_t batch_rows[OT_COST_BUCKETS], latency[OT_LATENCY_STEPS];
     uint64_t stage[OT_SERVE_STAGES][OT_LATENCY_STEPS], stage_ns[OT_SERVE_STAGES];

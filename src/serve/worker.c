@@ -567,6 +567,7 @@ void ot_worker_destroy(ot_worker *w)
     if (w->http != NULL) {
         ot_http_server_destroy(w->http);
     }
+    ot_upstream_destroy(w->upstream);
     if (w->loop != NULL) {
         ot_loop_destroy(w->loop);
     }

@@ -5,6 +5,7 @@
 #ifndef OT_SERVE_WORKER_H
 #define OT_SERVE_WORKER_H
 
+#include "net/http_upstream.h"
 #include "serve/server.h"
 
 #define OT_WORKER_SEQ_SHIFT 40 /* sequence numbers of worker w start at w << 40 */
@@ -17,6 +18,7 @@ struct ot_worker {
     ot_loop *loop;
     ot_http_server *http;
     ot_exec exec;
+    ot_upstream *upstream; /* to external servers */
     ot_hook batch_hook, reclaim_hook;
     ot_timer sample_timer;
     uint64_t seq; /* of the next row */
