@@ -56,8 +56,9 @@ ot_rc ot_external_status(int status);
 ot_rc ot_external_outputs(const ot_tensor_spec *specs, size_t n, const ot_oip_response *r,
                           ot_tensor *out, ot_error *err) OT_CHECKED;
 
-/* The body of a chat or text completion as the server shall have it: with its own name of the model.
- * `path_out` is static. With `plain` the answer is asked for whole. OT_INVALID: no such body. */
+/* The body of a chat or text completion as the server shall have it: with its own name of the
+ * model. `path_out` is static. With `plain` the answer is asked for whole. OT_INVALID: no such
+ * body. */
 ot_rc ot_external_chat(const ot_external *x, const char *json, size_t n, bool plain,
                        const char **path_out, ot_str *body_out, ot_error *err) OT_CHECKED;
 
