@@ -238,6 +238,7 @@ static void answers(void)
         {{none}, 1, false, "{\"outputs\":[]}"},
         {{lone}, 1, true, NULL},
         {{y, lone}, 2, true, NULL},
+        {{y, none}, 2, true, NULL},
     };
     for (size_t i = 0; i < OT_COUNT(cases); i++) {
         ot_str out = OT_STR_INIT;
