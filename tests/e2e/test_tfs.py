@@ -82,9 +82,15 @@ def saved(tmp_path_factory):
     return folder, live, tf
 
 
-@pytest.fixture
-def server(saved, serve):
-    return serve(saved[0])
+@pytest.fixture(scope="module")
+def server(saved, tmp_path_factory):
+    """One for all tests: TensorFlow takes its time to load."""
+    s = r.Replica(saved[0], log=tmp_path_factory.mktemp("log") / "serve.log")
+    try:
+        yield s.wait_ready()
+        assert "warn" not in s.stop()
+    finally:
+        s.kill()
 
 
 def post(server, path, body):
@@ -292,8 +298,8 @@ def test_metadata(server, saved):
 # ---- gRPC
 
 
-@pytest.fixture
-def apis(saved):
+@pytest.fixture(scope="module")
+def apis():
     """The messages and stubs of TensorFlow Serving's own client."""
     return pytest.importorskip("tensorflow_serving.apis", reason="tensorflow-serving-api is not installed")
 
@@ -311,7 +317,7 @@ class Client:
         assert e.value.code() == code and why in e.value.details(), e.value
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(server, apis):
     c = Client(server)
     yield c
