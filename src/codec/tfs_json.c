@@ -313,7 +313,7 @@ static ot_rc plain_ok(reader *r, const char *key, ot_error *err)
                : ot_json_fail(&r->s, err,
                               "the signature has %zu inputs, the first is '%s': '%s' needs an "
                               "object with a member for each, not %s",
-                              r->n, r->columns[0].spec->name, key,
+                              r->n, r->n > 0 ? r->columns[0].spec->name : "", key,
                               ot_json_kind_name(ot_json_peek(&r->s)));
 }
 

@@ -1,6 +1,7 @@
 """TensorFlow Serving's API, asked by its clients; TensorFlow itself gives the reference answers."""
 
 import base64
+import gzip
 import json
 import shutil
 
@@ -205,6 +206,17 @@ def test_refused_by_path(linear):
         got = post(linear, path, row)
         assert got[0] == status and why in got[1]["error"], (path, got)
     assert requests.get(f"http://{linear.address}/v1/models/m:predict").headers["Allow"] == "POST"
+
+
+def test_compressed(linear):
+    url = f"http://{linear.address}/v1/models/m:predict"
+    rows = np.random.default_rng(3).standard_normal((2000, 4)).astype(np.float32)
+    body = json.dumps({"instances": rows.tolist()}).encode()
+    a = requests.post(url, data=gzip.compress(body), headers={"Content-Encoding": "gzip"})
+    assert a.status_code == 200 and a.headers["Content-Encoding"] == "gzip", a.text
+    np.testing.assert_allclose(a.json()["predictions"], expected(rows), rtol=1e-4, atol=1e-5)
+    a = requests.post(url, data=body, headers={"Content-Encoding": "br"})
+    assert a.status_code == 415 and list(a.json()) == ["error"]
 
 
 def test_no_instances(linear):

@@ -186,6 +186,8 @@ static void refused(void)
         {word, 1, "{\"instances\":[{\"b64\":\"dg==\",\"c\":1}]}", "no other member"},
         {words, 1, "{\"instances\":[[[\"a\"]]]}", "a row is BYTES [1,2]; axis 1 has 1 values here"},
         {words, 1, "{\"instances\":[[[\"a\",\"b\",\"c\"]]]}", "axis 1 has over 2 values here"},
+        {one, 0, "{\"instances\":[1]}", "the signature has 0 inputs"},
+        {one, 0, "{\"instances\":[{\"x\":1}]}", "there is no input 'x'; the first of 0"},
         {scalar, 1, "{\"inputs\":[1]}", "input 'x' is FP32 []"},
         {one, 1, "{\"signature_name\":\"none\",\"instances\":[[1,2]]}", "no signature 'none'"},
         {one, 1, "{\"instances\":[[1,2]],\"signature_name\":\"none\"}", "no signature 'none'"},
