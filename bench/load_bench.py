@@ -11,7 +11,6 @@ session then took to replace the one that answered first; `run_first` and `run_t
 Prints a JSON line each, medians over the rounds."""
 
 import argparse
-import hashlib
 import json
 import pathlib
 import re
@@ -25,10 +24,10 @@ sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
-import onnxruntime  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 import replica as r  # noqa: E402
+from onnx_bundle import bundle  # noqa: E402
 
 SIDE = 64  # of the image: weights are what takes time here, not pixels
 LOADED = (r"loaded in ([\d.]+) ms \(fetching ([\d.]+), session ([\d.]+), golden answers ([\d.]+), "
@@ -86,30 +85,6 @@ def small(path, seed):
     graph = helper.make_graph(n.nodes, "small", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
                               [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])], n.weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-
-
-def bundle(folder, make, shape, classes, seed=50, batch=8):
-    """A bundle with golden answers from ONNX Runtime in Python; its digest."""
-    (folder / "model").mkdir(parents=True)
-    (folder / "golden").mkdir()
-    make(folder / "model" / "model.onnx", seed)
-    x = np.random.default_rng(seed).standard_normal((2, *shape), dtype=np.float32)
-    y = onnxruntime.InferenceSession(folder / "model" / "model.onnx").run(None, {"x": x})[0]
-    (folder / "golden" / "golden.json").write_text(json.dumps({
-        "tolerance": {"abs": 1e-3, "rel": 1e-3},
-        "cases": [{"inputs": [r.tensor_json("x", x[i:i + 1])], "outputs": [r.tensor_json("y", y[i:i + 1])]}
-                  for i in range(len(x))]}))
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
-    manifest = {"schema": "overtake.bundle/1", "format": "onnx",
-                "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, *shape]}],
-                "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, classes]}],
-                "prediction": {"output": "y", "kind": "scores"},
-                "files": [{"path": str(p.relative_to(folder)), "size": p.stat().st_size,
-                           "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in files]}
-    if batch > 0:
-        manifest["batch"] = {"axis": 0, "max": batch}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
 
 
 def found(server, name, pattern):

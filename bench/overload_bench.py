@@ -24,14 +24,13 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
-sys.path.insert(0, str(ROOT / "bench"))
 
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-import load_bench  # noqa: E402
 import replica as r  # noqa: E402
+from onnx_bundle import bundle  # noqa: E402
 
 DEADLINE_MS = 100
 
@@ -117,7 +116,7 @@ def main():
         digests = {}
         for name, make, side in [("tight", square(512, 40), 512), ("light", square(512, 20), 512),
                                  ("heavy", square(2048, 60), 2048)]:
-            digests[name] = load_bench.bundle(folder / name, make, (side,), side, batch=0)
+            digests[name] = bundle(folder / name, make, (side,), side, batch=0)
             r.store_bundle(folder / "blobs", folder / name)
         plane = r.ControlPlane(folder / "agent.sock", folder / "blobs", True)
         server = r.Replica("--agent", f"unix:{folder}/agent.sock", "--data", folder / "data", log=folder / "log")

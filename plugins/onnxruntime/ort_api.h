@@ -63,6 +63,8 @@ enum {                                                                 /* OrtErr
     X(6, ort_status *, DisableTelemetryEvents, (const ort_env *))                                  \
     X(7, ort_status *, CreateSession,                                                              \
       (const ort_env *, const char *path, const ort_session_options *, ort_session **))            \
+    X(8, ort_status *, CreateSessionFromArray,                                                     \
+      (const ort_env *, const void *data, size_t n, const ort_session_options *, ort_session **))  \
     X(9, ort_status *, Run,                                                                        \
       (ort_session *, const ort_run_options *, const char *const *in_names,                        \
        const ort_value *const *in, size_t n_in, const char *const *out_names, size_t n_out,        \

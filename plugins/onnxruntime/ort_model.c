@@ -1,10 +1,15 @@
 /* Sessions: options, loading, the signature. */
 #include "../common/json.h"
 #include "ort.h"
+#include "ort_mapped.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct options {
     enum { SESSIONS_AUTO, SESSIONS_SHARED, SESSIONS_PER_INSTANCE } sessions;
@@ -259,6 +264,50 @@ int32_t ort_model_estimate(const overtake_load *load, uint64_t *bytes, overtake_
     return OVERTAKE_OK;
 }
 
+/* A quick session of weights that stay in the file; false: the runtime is too old for it, or the
+ * model is of another kind. The file is not changed while the session lives: it is a bundle's. */
+static bool open_mapped(overtake_model *m)
+{
+    char folder[4096];
+    const char *slash = strrchr(m->path, '/');
+    const char *name = slash != NULL ? slash + 1 : m->path;
+    size_t length = (size_t)(name - m->path);
+    uint8_t *model = NULL;
+    size_t n = 0;
+    int fd = open(m->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || length >= sizeof folder) {
+        (void)(fd >= 0 && close(fd));
+        return false;
+    }
+    snprintf(folder, sizeof folder, "%.*s", (int)length, length > 0 ? m->path : "./");
+    void *data = mmap(NULL, m->file_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    close(fd);
+    if (data == MAP_FAILED) {
+        return false;
+    }
+    bool made = ort_mapped_model(data, m->file_bytes, name, &model, &n);
+    munmap(data, m->file_bytes);
+    overtake_error ignored;
+    bool ok =
+        made &&
+        ort_check(ort.api.AddSessionConfigEntry(
+                      m->options, "session.model_external_initializers_file_folder_path", folder),
+                  &ignored, "mapped") == OVERTAKE_OK &&
+        ort_check(ort.api.CreateSessionFromArray(ort.env, model, n, m->options, &m->session),
+                  &ignored, "mapped") == OVERTAKE_OK;
+    free(model);
+    return ok;
+}
+
+static int32_t open_session(overtake_model *m, overtake_error *err)
+{
+    if (m->quick && open_mapped(m)) {
+        return OVERTAKE_OK;
+    }
+    return ort_check(ort.api.CreateSession(ort.env, m->path, m->options, &m->session), err,
+                     "not a model that ONNX Runtime loads");
+}
+
 static int32_t load_into(overtake_model *m, const overtake_load *load, overtake_error *err)
 {
     options o = {.optimization = ORT_OPTIMIZE_ALL, .arena = true};
@@ -276,8 +325,7 @@ static int32_t load_into(overtake_model *m, const overtake_load *load, overtake_
                       (o.sessions == SESSIONS_AUTO && m->file_bytes <= ORT_SMALL_MODEL);
     m->quick = !m->per_instance && OVERTAKE_HAS(load, overtake_load, quick) && load->quick != 0;
     if ((rc = make_options(m, &o, load->threads, err)) != OVERTAKE_OK ||
-        (rc = ort_check(ort.api.CreateSession(ort.env, m->path, m->options, &m->session), err,
-                        "not a model that ONNX Runtime loads")) != OVERTAKE_OK) {
+        (rc = open_session(m, err)) != OVERTAKE_OK) {
         return rc;
     }
     return read_signature(m, err);

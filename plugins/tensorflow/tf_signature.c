@@ -1,74 +1,16 @@
 #include "tf_signature.h"
+#include "../common/pb.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- wire format: https://protobuf.dev/programming-guides/encoding/ */
-
-typedef struct pb {
-    const uint8_t *p, *end;
-    bool bad;
-} pb;
-
-enum { PB_VARINT = 0, PB_FIXED64 = 1, PB_BYTES = 2, PB_FIXED32 = 5 };
-
-typedef struct pb_field {
-    uint32_t number, wire;
-    uint64_t value; /* PB_VARINT */
-    pb bytes;       /* PB_BYTES */
-} pb_field;
-
-static uint64_t varint(pb *m)
-{
-    uint64_t v = 0;
-    for (unsigned shift = 0; shift < 64 && m->p < m->end; shift += 7) {
-        uint8_t b = *m->p++;
-        v |= (uint64_t)(b & 0x7f) << shift;
-        if (b < 0x80) {
-            return v;
-        }
-    }
-    m->bad = true;
-    return 0;
-}
-
-/* The next field; false at the end and on broken bytes (m->bad). */
-static bool next_field(pb *m, pb_field *f)
-{
-    if (m->bad || m->p == m->end) {
-        return false;
-    }
-    uint64_t key = varint(m);
-    f->number = (uint32_t)(key >> 3);
-    f->wire = (uint32_t)(key & 7);
-    size_t left = (size_t)(m->end - m->p), n = 0;
-    if (m->bad || key >> 32 != 0 || f->number == 0) {
-        m->bad = true;
-    } else if (f->wire == PB_VARINT) {
-        f->value = varint(m);
-    } else if (f->wire == PB_FIXED64 || f->wire == PB_FIXED32) {
-        n = f->wire == PB_FIXED64 ? 8 : 4;
-        m->bad = left < n;
-    } else if (f->wire == PB_BYTES) {
-        uint64_t len = varint(m);
-        left = (size_t)(m->end - m->p);
-        m->bad = m->bad || len > left;
-        n = m->bad ? 0 : (size_t)len;
-        f->bytes = (pb){m->p, m->p + n, false};
-    } else {
-        m->bad = true;
-    }
-    m->p += m->bad ? 0 : n;
-    return !m->bad;
-}
-
 /* The first field of this number that has bytes; false when there is none. */
 static bool find_bytes(pb m, uint32_t number, pb *out)
 {
     pb_field f;
-    while (next_field(&m, &f)) {
+    while (pb_next(&m, &f)) {
         if (f.number == number && f.wire == PB_BYTES) {
             *out = f.bytes;
             return true;
@@ -110,7 +52,7 @@ static bool read_shape(reader *r, pb m, tf_tensor_info *t)
 {
     pb_field f;
     t->rank = 0;
-    while (next_field(&m, &f)) {
+    while (pb_next(&m, &f)) {
         if (f.number == 3 && f.wire == PB_VARINT && f.value != 0) { /* unknown_rank */
             t->rank = -1;
             return true;
@@ -121,7 +63,7 @@ static bool read_shape(reader *r, pb m, tf_tensor_info *t)
             if (t->rank == TF_RANK_MAX) {
                 return fail(r, "'%s' has more than 8 axes", t->key);
             }
-            while (next_field(&f.bytes, &d)) {
+            while (pb_next(&f.bytes, &d)) {
                 if (d.number == 1 && d.wire == PB_VARINT) {
                     size = (int64_t)d.value;
                 }
@@ -152,7 +94,7 @@ static bool read_tensor(reader *r, pb entry, tf_tensor_info *t)
     if (find_bytes(info, 3, &shape) && !read_shape(r, shape, t)) {
         return false;
     }
-    while (next_field(&info, &f)) {
+    while (pb_next(&info, &f)) {
         if (f.number == 2 && f.wire == PB_VARINT) {
             t->dtype = f.value < 1000 ? (int)f.value : 0;
         }
@@ -170,7 +112,7 @@ static bool read_signature(reader *r, pb m, tf_signature *out)
     pb_field f;
     out->n_inputs = out->n_outputs = 0;
     out->method[0] = '\0';
-    while (next_field(&m, &f)) {
+    while (pb_next(&m, &f)) {
         if (f.number == 3 && f.wire == PB_BYTES &&
             !copy_text(f.bytes, out->method, sizeof out->method)) {
             return fail(r, "signature '%s': broken method_name", out->name);
@@ -213,7 +155,7 @@ static bool next_signature(pb *m, char name[TF_KEY_MAX], pb *value)
 {
     pb_field f;
     pb key;
-    while (next_field(m, &f)) {
+    while (pb_next(m, &f)) {
         if (f.number == 5 && f.wire == PB_BYTES && find_bytes(f.bytes, 1, &key) &&
             find_bytes(f.bytes, 2, value) && copy_text(key, name, TF_KEY_MAX)) {
             return true;

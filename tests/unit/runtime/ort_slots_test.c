@@ -331,6 +331,21 @@ static const ort_api_base *open_runtime(void)
     return NULL;
 }
 
+/* The same model from memory. */
+static void test_from_bytes(const ort_session_options *o)
+{
+    ort_session *session = NULL;
+    OT_AUTO(ot_str_done) ot_str bytes = OT_STR_INIT;
+    ot_error err;
+    ok(ot_disk_read_all(ot_disk_posix(), write_model("relu2.onnx", "Relu", 1, 2), 1 << 16, &bytes,
+                        &err) == OT_OK,
+       "its bytes");
+    ok(good(CALL(CreateSessionFromArray)(environment, bytes.data, bytes.len, o, &session)),
+       "a session from bytes");
+    test_signature(session, 1, 2);
+    CALL(ReleaseSession)(session);
+}
+
 int main(void)
 {
     const ort_api_base *base = open_runtime();
@@ -352,6 +367,7 @@ int main(void)
        "a session");
     test_signature(relu, 1, 2);
     test_run(relu);
+    test_from_bytes(o);
     ok(good(CALL(CreateSession)(environment, write_model("s.onnx", "Identity", 8, 0), o, &strings)),
        "a session with strings");
     test_signature(strings, 8, 0);
