@@ -134,6 +134,8 @@ typedef struct ot_repo_answer {
 typedef void ot_repo_fn(ot_worker *w, ot_http_req *req, const ot_repo_answer *a);
 void ot_control_repo(ot_worker *w, ot_http_req *req, ot_repo_op op, const char *name, size_t n,
                      ot_repo_fn *reply);
+/* A version of that deployment is being loaded. */
+bool ot_control_loading(const ot_control *c, const char *name);
 /* An entry came to rest: answers who waits for it. */
 void ot_repo_settled(ot_control *c, const ot_entry *e);
 void ot_repo_give_up(ot_control *c); /* answers all that wait: the server goes down */

@@ -338,17 +338,6 @@ void ot_folders_destroy(ot_folders *f)
 
 /* ---- the repository */
 
-bool ot_folders_loading(const ot_folders *f, const char *name)
-{
-    for (size_t i = 0; i < f->control->n_entries; i++) {
-        const ot_entry *e = f->control->entries[i];
-        if (e->wanted && e->state == OT_ENTRY_LOADING && strcmp(e->deployment, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 ot_rc ot_folders_load(ot_folders *f, const char *name, ot_error *err)
 {
     ot_serve *s = f->control->serve;
@@ -359,7 +348,7 @@ ot_rc ot_folders_load(ot_folders *f, const char *name, ot_error *err)
             "or start with --model-control explicit",
             s->o.dir);
     }
-    if (ot_folders_loading(f, name)) {
+    if (ot_control_loading(f->control, name)) {
         return ot_fail(err, OT_ABORTED, "model '%s' is being loaded already", name);
     }
     ot_look *l = ot_calloc(1, sizeof *l);

@@ -24,8 +24,6 @@ void ot_folders_destroy(ot_folders *f);
 ot_rc ot_folders_load(ot_folders *f, const char *name, ot_error *err) OT_CHECKED;
 /* OT_NOT_FOUND when it is not loaded. */
 ot_rc ot_folders_unload(ot_folders *f, const char *name, ot_error *err) OT_CHECKED;
-/* A version of it is being loaded. */
-bool ot_folders_loading(const ot_folders *f, const char *name);
 /* A load that was asked for failed: if nothing of it serves it is as if it had not been asked. */
 void ot_folders_give_up(ot_folders *f, const char *name);
 /* An entry came to rest. */

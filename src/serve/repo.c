@@ -108,12 +108,23 @@ static void run_index(ot_control *c, ot_repo *r)
 
 /* ---- load and unload */
 
+bool ot_control_loading(const ot_control *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_entries; i++) {
+        const ot_entry *e = c->entries[i];
+        if (e->wanted && e->state == OT_ENTRY_LOADING && strcmp(e->deployment, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void run_load(ot_control *c, ot_repo *r)
 {
     ot_error err;
     if (ot_folders_load(c->folders, r->name, &err) != OT_OK) {
         answer_rc(r, &err);
-    } else if (ot_folders_loading(c->folders, r->name)) {
+    } else if (ot_control_loading(c, r->name)) {
         r->next = c->waiting;
         c->waiting = r;
     } else {
@@ -131,6 +142,44 @@ static void run_unload(ot_control *c, ot_repo *r)
     }
 }
 
+static bool any_failed(const ot_control *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_entries; i++) {
+        const ot_entry *e = c->entries[i];
+        if (e->wanted && e->state == OT_ENTRY_FAILED && strcmp(e->deployment, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A control plane or a file of deployments decides what is wanted, and the inference port has no
+ * say in that: a load tries again what could not be loaded, and ends when that is there. */
+static void run_managed(ot_control *c, ot_repo *r)
+{
+    const char *who = c->agent != NULL ? "the control plane" : "the file of --deployments";
+    const char *how = c->agent != NULL
+                          ? "change it there (overtake apply, overtake release, overtake rollback)"
+                          : "change it there and start again";
+    char text[OT_SERVE_NAME + 200];
+    bool known = ot_target_find(c->target, r->name) != NULL;
+    if (!known || r->op == OT_REPO_UNLOAD) {
+        snprintf(text, sizeof text, "model '%s' is %s because %s says so: %s", r->name,
+                 known ? "served" : "not served", who, how);
+        answer_error(r, known ? 409 : 404, text);
+        return;
+    }
+    if (any_failed(c, r->name)) {
+        ot_control_apply(c, c->target);
+    }
+    if (ot_control_loading(c, r->name)) {
+        r->next = c->waiting;
+        c->waiting = r;
+    } else {
+        answer_good(r);
+    }
+}
+
 /* True: it was waiting, and failed. */
 static bool end_wait(ot_control *c, ot_repo **at, const ot_entry *e)
 {
@@ -138,7 +187,7 @@ static bool end_wait(ot_control *c, ot_repo **at, const ot_entry *e)
     if (e->state == OT_ENTRY_FAILED && r->error.len == 0) {
         ot_str_adds(&r->error, e->error);
     }
-    if (ot_folders_loading(c->folders, r->name)) {
+    if (ot_control_loading(c, r->name)) {
         return false; /* another version of it */
     }
     *at = r->next;
@@ -154,10 +203,9 @@ static bool end_wait(ot_control *c, ot_repo **at, const ot_entry *e)
 void ot_repo_settled(ot_control *c, const ot_entry *e)
 {
     bool failed = false;
-    if (c->folders == NULL) {
-        return;
+    if (c->folders != NULL) {
+        ot_folders_settled(c->folders, e);
     }
-    ot_folders_settled(c->folders, e);
     for (ot_repo **at = &c->waiting; *at != NULL;) {
         ot_repo *r = *at;
         if (strcmp(r->name, e->deployment) == 0) {
@@ -165,7 +213,7 @@ void ot_repo_settled(ot_control *c, const ot_entry *e)
         }
         at = *at == r ? &r->next : at;
     }
-    if (failed) {
+    if (failed && c->folders != NULL) {
         ot_folders_give_up(c->folders, e->deployment);
     }
 }
@@ -189,11 +237,8 @@ static void on_ask(void *arg)
         answer_error(r, 503, "the server is going down");
     } else if (r->op == OT_REPO_INDEX) {
         run_index(c, r);
-    } else if (c->agent != NULL) {
-        answer_error(r, 400,
-                     "what is loaded is decided by the control plane: apply an app instead");
     } else if (c->folders == NULL) {
-        answer_error(r, 400, "what is loaded is decided by the file of --deployments");
+        run_managed(c, r);
     } else if (r->op == OT_REPO_LOAD) {
         run_load(c, r);
     } else {

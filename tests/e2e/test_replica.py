@@ -36,7 +36,26 @@ def test_hello_desired_observed(managed, bundles):
     incarnation, _, version, sampled, rows = r.prediction_id(head)
     assert (incarnation, version, sampled, rows) == (hello["incarnation"], 3, True, 3)
     assert s.get("/v2/models/m")["parameters"]["verified"] is True
-    assert s.post("/v2/repository/models/m/load")[0] == 400
+    assert s.post("/v2/repository/models/m/load")[0] == 200
+
+
+def test_load_and_unload_change_nothing_that_the_control_plane_wants(managed, tmp_path):
+    """A load tries again what it wants and could not be loaded; an unload is refused, with what to do instead."""
+    plane, start = managed
+    digest = r.make_bundle(tmp_path / "late", r.linear(W), golden=ROWS)
+    plane.want(r.deployment(r.variant("champion", 1, digest, 1)))
+    s = start(ready=False)
+    plane.wait_observed(state="failed")
+    status, _, body = s.post("/v2/repository/models/m/load")
+    assert status == 400 and digest[:12] in body["error"], body
+    r.store_bundle(plane.blobs, tmp_path / "late")
+    assert s.post("/v2/repository/models/m/load")[0] == 200 and s.infer("m", ROWS)[0] == 200
+    status, _, body = s.post("/v2/repository/models/m/unload")
+    assert status == 409 and "overtake rollback" in body["error"] and s.infer("m", ROWS)[0] == 200
+    for verb in ("load", "unload"):
+        status, _, body = s.post(f"/v2/repository/models/other/{verb}")
+        assert status == 404 and "overtake apply" in body["error"]
+    assert [(m["name"], m["version"], m["state"]) for m in s.post("/v2/repository/index")[2]] == [("m", "1", "READY")]
 
 
 def test_not_ready_before_the_control_plane_has_spoken(managed):
