@@ -63,6 +63,7 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_top_command,
     &ot_cli_bench_command,
     &ot_cli_size_command,
+    &ot_cli_replay_command,
     /* Parts alone */
     &ot_cli_serve_command,
     &ot_cli_control_command,

@@ -36,7 +36,8 @@ extern const ot_command ot_cli_release_command, ot_cli_promote_command, ot_cli_k
     ot_cli_servers_add_command, ot_cli_servers_list_command, ot_cli_servers_remove_command,
     ot_cli_export_command, ot_cli_import_command;
 
-extern const ot_command ot_cli_bench_command, ot_cli_top_command, ot_cli_size_command;
+extern const ot_command ot_cli_bench_command, ot_cli_top_command, ot_cli_size_command,
+    ot_cli_replay_command;
 
 extern const ot_command ot_cli_worker_command;
 

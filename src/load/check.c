@@ -112,8 +112,8 @@ bool ot_load_agrees(const ot_tensor *got, const ot_tensor *want, double abs, dou
     return true;
 }
 
-static bool outputs_agree(const ot_load_check *c, const ot_load_outputs *got, const ot_tensor *want,
-                          size_t n, char *why, size_t cap)
+bool ot_load_outputs_agree(const ot_load_outputs *got, const ot_tensor *want, size_t n, double abs,
+                           double rel, char *why, size_t cap)
 {
     if (got->n != n) {
         snprintf(why, cap, "%zu outputs instead of %zu", got->n, n);
@@ -131,7 +131,7 @@ static bool outputs_agree(const ot_load_check *c, const ot_load_outputs *got, co
             snprintf(why, cap, "output '%s' is missing", want[i].name);
             return false;
         }
-        if (!ot_load_agrees(found, &want[i], c->abs, c->rel, why, cap)) {
+        if (!ot_load_agrees(found, &want[i], abs, rel, why, cap)) {
             return false;
         }
     }
@@ -159,13 +159,18 @@ static bool version_of_head(const ot_load_answer *a, char out[24])
     return true;
 }
 
+void ot_load_answered_by(const ot_load_target *t, const ot_load_answer *a, char out[24])
+{
+    if (!version_of_head(a, out)) {
+        ot_load_version_of(t, a, out);
+    }
+}
+
 /* OT_LOAD_VERSIONS_MAX: too many. */
 static uint32_t version_index(ot_load_check *c, const ot_load_answer *a)
 {
     char name[24];
-    if (!version_of_head(a, name)) {
-        ot_load_version_of(c->target, a, name);
-    }
+    ot_load_answered_by(c->target, a, name);
     /* Versions come in order: the newest first. */
     for (size_t i = c->n_versions; i > 0; i--) {
         if (strcmp(c->versions[i - 1].name, name) == 0) {
@@ -260,7 +265,7 @@ static ot_load_outcome compare(ot_load_check *c, size_t input, known *k, const o
     const ot_tensor *want =
         c->expected != NULL ? ot_load_inputs_at(c->expected, input) : k->first.tensors;
     size_t n = c->expected != NULL ? c->expected->per_request : k->first.n;
-    if (!outputs_agree(c, &got, want, n, why, sizeof why)) {
+    if (!ot_load_outputs_agree(&got, want, n, c->abs, c->rel, why, sizeof why)) {
         return fault(c, OT_LOAD_WRONG, "input %zu, version %s: %s", input,
                      c->versions[k->version].name, why);
     }

@@ -33,8 +33,14 @@ size_t ot_load_check_versions(const ot_load_check *c, const ot_load_version **ou
 /* What the first answer that was not correct said, "" when all were. */
 const char *ot_load_check_first_fault(const ot_load_check *c);
 
+/* The version that answered, by the answer's head or its message; "" when neither says it. */
+void ot_load_answered_by(const ot_load_target *t, const ot_load_answer *a, char out[24]);
 /* Whether two tensors agree; `why` gets a text when not. */
 bool ot_load_agrees(const ot_tensor *got, const ot_tensor *want, double abs, double rel, char *why,
                     size_t why_cap);
+
+/* The same for all outputs of an answer, by name. */
+bool ot_load_outputs_agree(const ot_load_outputs *got, const ot_tensor *want, size_t n, double abs,
+                           double rel, char *why, size_t cap);
 
 #endif

@@ -1,6 +1,7 @@
 #include "serve/metrics.h"
 
 #include "base/clock.h"
+#include "serve/record.h"
 #include "serve/trace.h"
 
 #include <inttypes.h>
@@ -176,6 +177,20 @@ static void add_samples(const ot_serve *s, ot_str *out)
                 st.rows, dropped, st.shadow_rows, st.shadow_failed, bytes);
 }
 
+static void add_recorded(const ot_serve *s, ot_str *out)
+{
+    ot_recorder_stats r;
+    ot_recorder_stats_get(s->recorder, &r);
+    ot_str_addf(out,
+                "# HELP overtake_recorded_requests_total Requests in the recording.\n"
+                "# TYPE overtake_recorded_requests_total counter\n"
+                "overtake_recorded_requests_total %" PRIu64 "\n"
+                "# HELP overtake_record_dropped_requests_total Requests that the recording did not "
+                "take.\n# TYPE overtake_record_dropped_requests_total counter\n"
+                "overtake_record_dropped_requests_total %" PRIu64 "\n",
+                r.requests, r.dropped);
+}
+
 static void add_traces(const ot_serve *s, ot_str *out)
 {
     ot_tracer_stats t;
@@ -308,6 +323,9 @@ void ot_metrics_text(const ot_serve *s, const ot_route *r, ot_str *out)
     }
     if (s->tracer != NULL) {
         add_traces(s, out);
+    }
+    if (s->recorder != NULL) {
+        add_recorded(s, out);
     }
     ot_str_addf(out,
                 "# HELP overtake_ready 1 if all that is wanted is loaded.\n"

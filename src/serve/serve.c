@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/sock.h"
+#include "serve/record.h"
 #include "serve/sleep.h"
 #include "serve/trace.h"
 
@@ -30,6 +31,8 @@ void ot_serve_options_init(ot_serve_options *o)
         .drain_ms = 10000,
         .body_max = 64u << 20,
         .trace_sample = 0.01,
+        .record_max = 64u << 20,
+        .record_sample = 1,
         .conns_max = 16384,
         .access_sample = 1,
         .access_max = 64u << 20,
@@ -106,6 +109,7 @@ static ot_rc copy_options(ot_serve *s, const ot_serve_options *o, ot_error *err)
     OT_TRY(copy_string(s, &s->o.plugin_path, err));
     OT_TRY(copy_string(s, &s->o.otlp, err));
     OT_TRY(copy_string(s, &s->o.deployments, err));
+    OT_TRY(copy_string(s, &s->o.record, err));
     OT_TRY(copy_string(s, &s->o.keys, err));
     OT_TRY(copy_string(s, &s->o.access_log, err));
     if (s->o.dir != NULL) { /* "models/" is "models" */
@@ -153,6 +157,10 @@ static ot_rc prepare(ot_serve *s, ot_error *err)
     if (s->o.otlp != NULL) {
         OT_TRY(ot_tracer_create(s->o.otlp, s->o.trace_sample, s->o.id, s->incarnation, &s->tracer,
                                 err));
+    }
+    if (s->o.record != NULL) {
+        OT_TRY(ot_recorder_create(s->o.record, s->o.record_max, s->o.record_sample, s->incarnation,
+                                  &s->recorder, err));
     }
     if (s->o.access_log != NULL) {
         OT_TRY(ot_access_log_create(s->disk, s->o.access_log, s->o.access_sample, s->o.access_max,
@@ -234,6 +242,9 @@ static ot_rc start_threads(ot_serve *s, ot_error *err)
     if (s->sampler != NULL) {
         OT_TRY(ot_sampler_start(s->sampler, wrote_segment, s, err));
     }
+    if (s->recorder != NULL) {
+        OT_TRY(ot_recorder_start(s->recorder, err));
+    }
     return s->tracer != NULL ? ot_tracer_start(s->tracer, err) : OT_OK;
 }
 
@@ -245,6 +256,7 @@ static void stop_threads(ot_serve *s)
         ot_worker_stop(s->workers[i]);
     }
     ot_tracer_stop(s->tracer);
+    ot_recorder_stop(s->recorder);
     ot_access_log_stop(s->access_log);
 }
 
@@ -331,6 +343,7 @@ void ot_serve_destroy(ot_serve *s)
     /* The last references go with the route and the entries; unloading happens in here. */
     ot_sampler_destroy(s->sampler);
     ot_tracer_destroy(s->tracer);
+    ot_recorder_destroy(s->recorder);
     ot_route_destroy(atomic_exchange(&s->route, NULL));
     ot_control_destroy(s->control);
     ot_pool_destroy(s->pool);

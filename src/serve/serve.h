@@ -62,6 +62,9 @@ typedef struct ot_serve_options {
     uint32_t drain_ms;       /* how long requests in flight may take at the end */
     uint64_t body_max;       /* bytes of a request's body, of a message of gRPC */
     const char *otlp;        /* URL of a collector of traces, or NULL */
+    const char *record;      /* file to record requests into, or NULL */
+    uint64_t record_max;     /* bytes of it */
+    double record_sample;    /* share of the requests */
     double trace_sample;     /* share of the requests that bring no trace of their own */
     const char *plugin_path; /* see ot_runtime_create */
     bool isolate;            /* where nobody says otherwise: a worker process for each model */

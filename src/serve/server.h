@@ -21,8 +21,9 @@ struct ot_serve {
     ot_disk *disk;
     ot_spool *spool; /* NULL when alone */
     ot_pool *pool;
-    ot_sampler *sampler;      /* NULL when alone */
-    struct ot_tracer *tracer; /* NULL: nothing is traced */
+    ot_sampler *sampler;          /* NULL when alone */
+    struct ot_tracer *tracer;     /* NULL: nothing is traced */
+    struct ot_recorder *recorder; /* NULL: nothing is recorded */
     ot_control *control;
     ot_access_log *access_log; /* NULL: none is written */
     unsigned n_workers, n_slots;

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "serve/grpc.h"
+#include "serve/record.h"
 #include "serve/sleep.h"
 #include "serve/thread.h"
 #include "serve/trace.h"
@@ -152,6 +153,9 @@ static void answer_all(ot_worker *w, ot_call *const *calls, size_t n)
         void *block = calls[i]->block;
         ot_dep *dep = calls[i]->left_turn ? calls[i]->dep : NULL;
         begin_encoding(&e, w, calls[i]);
+        if (w->serve->recorder != NULL) {
+            ot_recorder_take(w->serve->recorder, calls[i]);
+        }
         if (calls[i]->trace != NULL && calls[i]->trace->sampled) {
             answer_traced(w, calls[i]);
         } else {
