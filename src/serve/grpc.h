@@ -78,7 +78,8 @@ struct ot_grpc_item {
     ot_arena arena;   /* of this item; its message lies in it */
     ot_slice message; /* decompressed */
     uint64_t start_ns;
-    ot_str answer; /* whole frames: ot_grpc_item_frame, append, ot_grpc_item_framed */
+    ot_str answer;  /* whole frames: ot_grpc_item_frame, append, ot_grpc_item_framed */
+    size_t counted; /* bytes of it that count for the stream's limits */
     bool done;
     ot_rc rc; /* done: a failure ends the stream with it, after the answers before it */
     const char *why;

@@ -14,7 +14,10 @@
 #define ITEM_KEEP (256u << 10)      /* of answer and arena, for the next item */
 #define BYTES_MAX (8u << 20)        /* of a stream's items; one may be larger */
 #define WORKER_BYTES_MAX (1u << 30) /* of all streams of a worker */
+#define IN_KEEP (1u << 20)          /* of the buffer for what comes, between messages */
 #define LOOK_NS UINT64_C(250000000)
+#define MOVE_NS UINT64_C(10000000000) /* in this time a message that has begun must move */
+#define MOVE_BYTES 1024               /* so many bytes */
 
 struct ot_grpc_stream {
     ot_grpc_open open; /* first */
@@ -24,9 +27,11 @@ struct ot_grpc_stream {
     ot_grpc_coding coding;
     ot_str in; /* what came and is no item yet */
     size_t unconsumed;
+    size_t moved;      /* bytes that came since moved_ns */
+    uint64_t moved_ns; /* 0: no message has begun, or it waits for us */
     ot_grpc_item *items, **tail, *spare;
     unsigned n_items;
-    size_t bytes; /* of the items' messages */
+    size_t bytes; /* of the items' messages and answers */
     bool whole;   /* the client has sent all */
     bool gone;    /* the client has gone, or can't be written to */
     bool busy;    /* its functions are on the stack: it may not end now */
@@ -93,6 +98,7 @@ static ot_grpc_item *item_new(ot_grpc_stream *s)
     item->done = false;
     item->rc = OT_OK;
     item->message = (ot_slice){0};
+    item->counted = 0;
     item->next = NULL;
     item->start_ns = ot_loop_now_ns(s->worker->loop);
     *s->tail = item;
@@ -108,12 +114,19 @@ static void item_free(ot_grpc_item *item)
     ot_free(item);
 }
 
+static void item_count(ot_grpc_item *item, size_t n)
+{
+    item->counted += n;
+    item->stream->bytes += n;
+    item->stream->worker->grpc_bytes += n;
+}
+
 /* The first item is over. */
 static void item_pop(ot_grpc_stream *s)
 {
     ot_grpc_item *item = s->items;
-    s->bytes -= item->message.n;
-    s->worker->grpc_bytes -= item->message.n;
+    s->bytes -= item->counted;
+    s->worker->grpc_bytes -= item->counted;
     s->items = item->next;
     if (s->items == NULL) {
         s->tail = &s->items;
@@ -141,6 +154,7 @@ void ot_grpc_item_framed(ot_grpc_item *item, size_t mark)
 {
     if (!item->answer.failed) {
         ot_grpc_prefix(item->answer.data + mark, item->answer.len - mark - OT_GRPC_PREFIX);
+        item_count(item, item->answer.len - mark);
     }
 }
 
@@ -274,8 +288,7 @@ static bool take_item(ot_grpc_stream *s, const ot_grpc_frame *f)
         }
         item->message = (ot_slice){.p = copy, .n = copy != NULL ? f->n : 0};
     }
-    s->bytes += item->message.n;
-    s->worker->grpc_bytes += item->message.n;
+    item_count(item, item->message.n);
     if (rc != OT_OK) {
         ot_grpc_item_done(item, rc, err.msg);
         return false;
@@ -295,6 +308,10 @@ static void drop(ot_grpc_stream *s, size_t n)
     s->worker->grpc_bytes -= n;
     s->in.len -= n;
     memmove(s->in.data, s->in.data + n, s->in.len);
+    if (s->in.len == 0 && s->in.cap > IN_KEEP) {
+        ot_str_done(&s->in);
+        ot_str_init(&s->in);
+    }
 }
 
 /* Makes items of what has come while there is room for them. */
@@ -353,6 +370,7 @@ static void on_data(void *arg, const char *p, size_t n, bool end)
     s->gone = s->gone || s->req->cancelled;
     if (n > 0) {
         s->unconsumed += n;
+        s->moved += n;
         add_bytes(s, p, n);
     }
     settle(s);
@@ -365,9 +383,25 @@ static void on_event(void *arg)
     settle(s);
 }
 
+/* A message that has begun may not take for ever: what came of it is memory. */
+static void expire(ot_grpc_stream *s)
+{
+    uint64_t now = ot_loop_now_ns(s->worker->loop);
+    if (s->in.len == 0 || !has_room(s) || s->whole) {
+        s->moved_ns = 0;
+    } else if (s->moved_ns == 0 || (now - s->moved_ns >= MOVE_NS && s->moved >= MOVE_BYTES)) {
+        s->moved_ns = now;
+        s->moved = 0;
+    } else if (now - s->moved_ns >= MOVE_NS) {
+        refuse(s, OT_TIMEOUT, "a message came too slowly: less than 1 KiB of it in 10 s");
+    }
+}
+
 static void look_at_stream(ot_grpc_open *open)
 {
-    settle((ot_grpc_stream *)open);
+    ot_grpc_stream *s = (ot_grpc_stream *)open;
+    expire(s);
+    settle(s);
 }
 
 void ot_grpc_stream_open(ot_worker *w, ot_http_req *req, ot_grpc_item_fn *fn, ot_grpc_coding coding)
