@@ -35,6 +35,21 @@ static ot_rc open_listeners(const ot_args *args, ot_cli_listeners *l, ot_error *
     return OT_OK;
 }
 
+/* TensorFlow Serving follows its folders, so who asks for its ports gets that too. */
+static ot_serve_control control_mode(const ot_args *args)
+{
+    const char *mode = ot_args_str(args, "model-control");
+    const char *const *compat;
+    size_t n = ot_args_list(args, "compat", &compat);
+    bool follows = strcmp(mode, "poll") == 0;
+    for (size_t i = 0; i < n && !ot_args_given(args, "model-control"); i++) {
+        follows |= strcmp(compat[i], "tfserving") == 0;
+    }
+    return follows                         ? OT_SERVE_POLL
+           : strcmp(mode, "explicit") == 0 ? OT_SERVE_EXPLICIT
+                                           : OT_SERVE_NONE;
+}
+
 static void fill_options(const ot_args *args, ot_serve_options *o)
 {
     o->dir = ot_args_pos(args, "DIR");
@@ -46,10 +61,7 @@ static void fill_options(const ot_args *args, ot_serve_options *o)
     o->pool_threads = ot_args_set(args, "pool-threads")
                           ? (unsigned)ot_args_int(args, "pool-threads")
                           : processors();
-    const char *control = ot_args_str(args, "model-control");
-    o->control = strcmp(control, "explicit") == 0 ? OT_SERVE_EXPLICIT
-                 : strcmp(control, "poll") == 0   ? OT_SERVE_POLL
-                                                  : OT_SERVE_NONE;
+    o->control = control_mode(args);
     o->poll_us = ot_args_us(args, "poll");
     o->print_drift = ot_args_bool(args, "watch-drift");
     o->window_us = ot_args_us(args, "window");

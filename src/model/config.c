@@ -249,7 +249,7 @@ static ot_rc get_instances(reading *r, const ot_pbtxt *f, void *to, ot_error *er
                                  {"passive", never_true, NULL},
                                  {"host_policy", NULL, NULL},
                                  {"secondary_devices", NULL, NULL}};
-    int64_t count = 1;
+    int64_t count = 0;
     (void)to;
     OT_TRY(ot_pbtxt_message(r->file, f, err));
     OT_TRY(read_fields(r, rules, OT_COUNT(rules), f->fields, &count, err));

@@ -89,7 +89,7 @@ static bool aim(ot_folders *f, const ot_folder *d)
         ot_target_remove(target, d->name);
         return t != NULL;
     }
-    if (t != NULL && is_as(t, v, n)) {
+    if (t != NULL && t->limits.concurrency == d->instances && is_as(t, v, n)) {
         return false;
     }
     ot_error err = {.msg = "out of memory"};
@@ -106,6 +106,7 @@ static bool aim(ot_folders *f, const ot_folder *d)
     free_paths(t->variants, t->n_variants);
     memcpy(t->variants, v, n * sizeof v[0]);
     t->n_variants = n;
+    t->limits.concurrency = d->instances;
     return true;
 }
 

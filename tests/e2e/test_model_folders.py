@@ -4,6 +4,7 @@ and changes under load without one failed request."""
 import contextlib
 import json
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -176,6 +177,24 @@ def test_max_batch_size_is_kept(tmp_path, serve):
     r.wait_for("the new configuration", lambda: s.get("/v2/models/m/config")["max_batch_size"] == 3)
     status, _, body = s.infer("m", np.ones((10, 4)))  # in runs of three
     assert status == 200 and body["outputs"][0]["shape"] == [10, 2]
+
+
+def test_instance_group_limits_the_runs_at_a_time(tmp_path, serve):
+    m = tmp_path / "models" / "m"
+    r.write_raw(m / "1", times(1) | {"delay_us": 300_000})
+    (m / "config.pbtxt").write_text("max_batch_size: 0 instance_group [ { count: 1 } ]")
+    s = serve(tmp_path / "models", "--pool-threads", 4)
+    got = []
+    threads = [threading.Thread(target=lambda: got.append(s.infer("m", [[1, 0, 0, 0]])[0])) for _ in range(4)]
+    for t in threads:
+        t.start()
+    # With four threads and nothing that limits them none of the four would be left waiting.
+    r.wait_for("two that wait for one", lambda: s.get("/v2/models/m/stats")["model_stats"][0]["queue_waiting"] >= 2
+               or len(got) == 4)
+    assert len(got) < 4
+    for t in threads:
+        t.join()
+    assert got == [200] * 4
 
 
 # ---- asked for
