@@ -7,7 +7,11 @@ import re
 import subprocess
 import threading
 
+import grpc
+import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
 
 import replica as r
 from linear_model import ROWS, W, one
@@ -145,6 +149,44 @@ def test_rates_are_shared_by_all_workers(keyed):
     text = s.request("GET", "/metrics", headers=bearer(s.first))[2].decode()
     assert f'overtake_client_limited_total{{client="slow"}} {codes.count(429)}\n' in text
     assert f'overtake_client_admitted_total{{client="slow"}} {codes.count(200)}\n' in text
+
+
+def test_keys_over_grpc(keyed):
+    """The same keys as metadata, on every service of that listener; refusals in gRPC's own codes."""
+    s, add, _ = keyed
+    mine = add("mine", "--for", "other")
+    slow = add("slow", "--requests", 1)
+    q = pb.ModelInferRequest(model_name="m")
+    q.inputs.add(name="x", datatype="FP32", shape=[1, 4])
+    q.raw_input_contents.append(np.ones(4, np.float32).tobytes())
+    with grpc.insecure_channel(s.address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+        def code(method, request, *metadata):
+            try:
+                method(request, metadata=metadata, timeout=r.PATIENCE)
+                return grpc.StatusCode.OK
+            except grpc.RpcError as e:
+                return e.code()
+        ok, bearer_of = ("x-api-key", s.first), lambda key: ("authorization", f"Bearer {key}")
+        r.wait_for("the new keys", lambda: code(stub.ModelInfer, q, bearer_of(mine)) == grpc.StatusCode.PERMISSION_DENIED)
+        for method, request in ((stub.ModelInfer, q), (stub.ServerMetadata, pb.ServerMetadataRequest()),
+                                (stub.ModelMetadata, pb.ModelMetadataRequest(name="m")),
+                                (stub.RepositoryIndex, pb.RepositoryIndexRequest())):
+            assert code(method, request) == grpc.StatusCode.UNAUTHENTICATED
+            assert code(method, request, ("x-api-key", s.first[:-1] + "_")) == grpc.StatusCode.UNAUTHENTICATED
+            assert code(method, request, ok) == grpc.StatusCode.OK == code(method, request, bearer_of(s.first))
+        load = pb.RepositoryModelLoadRequest(model_name="other")
+        assert code(stub.RepositoryModelLoad, load, bearer_of(mine)) == grpc.StatusCode.PERMISSION_DENIED
+        codes = [code(stub.ModelInfer, q, bearer_of(slow)) for _ in range(5)]
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED in codes and codes[0] == grpc.StatusCode.OK
+        stream = stub.ModelStreamInfer(iter([q]), metadata=(bearer_of(s.first),), timeout=r.PATIENCE)
+        assert [a.error_message for a in stream] == [""]
+        with pytest.raises(grpc.RpcError) as e:
+            list(stub.ModelStreamInfer(iter([q]), timeout=r.PATIENCE))
+        assert e.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        health = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert health(b"", timeout=r.PATIENCE) == b"\x08\x01"  # serving, without a key
 
 
 # ---- the access log
