@@ -406,6 +406,18 @@ void ot_upstream_cancel(ot_upstream_call *c)
     }
 }
 
+void ot_upstream_give_up(ot_upstream *u)
+{
+    for (ot_upstream_call *c = u != NULL ? u->all : NULL; c != NULL;) {
+        if (c->idle) {
+            c = c->next;
+        } else {
+            fail(c, OT_UNAVAILABLE, "given up: this server goes down");
+            c = u->all; /* what was told may have ended others */
+        }
+    }
+}
+
 ot_rc ot_upstream_create(ot_loop *loop, ot_upstream **out, ot_error *err)
 {
     ot_upstream *u = ot_calloc(1, sizeof *u);

@@ -42,6 +42,8 @@ void ot_upstream_destroy(ot_upstream *u); /* NULL is fine */
  * the limit of connections. */
 ot_rc ot_upstream_start(ot_upstream *u, const ot_upstream_request *r, const ot_upstream_ops *ops,
                         void *arg, ot_upstream_call **call_out, ot_error *err) OT_CHECKED;
+/* Every call ends now, as OT_UNAVAILABLE: who waits for them goes down. */
+void ot_upstream_give_up(ot_upstream *u); /* NULL is fine */
 /* While paused no data come and no time runs out. */
 void ot_upstream_pause(ot_upstream_call *call, bool paused);
 /* Nothing more is told; the connection is closed, so that the server stops too. */

@@ -451,6 +451,13 @@ static void begin_to_accept(ot_worker *w)
     }
 }
 
+/* Another server may take longer than a drain may. */
+static void give_up_external(void *arg)
+{
+    ot_worker *w = arg;
+    ot_upstream_give_up(w->upstream);
+}
+
 static void on_reclaim(void *arg)
 {
     ot_worker *w = arg;
@@ -461,6 +468,9 @@ static void on_reclaim(void *arg)
         ot_ask *ask = list;
         list = ask->next;
         if (ask->kind == OT_ASK_DRAIN) {
+            ot_loop_timer_set(w->loop, &w->give_up_timer,
+                              ot_clock_mono_ns() + (uint64_t)w->serve->o.drain_ms * 1000000,
+                              give_up_external, w);
             ot_http_server_drain(w->http, OT_MIN((uint32_t)DRAIN_GRACE_MS, w->serve->o.drain_ms),
                                  w->serve->o.drain_ms, on_drained, ask);
             continue;
@@ -573,6 +583,7 @@ void ot_worker_destroy(ot_worker *w)
     }
     ot_upstream_destroy(w->upstream);
     if (w->loop != NULL) {
+
         ot_loop_destroy(w->loop);
     }
     ot_exec_done(&w->exec);

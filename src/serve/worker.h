@@ -19,6 +19,7 @@ struct ot_worker {
     ot_http_server *http;
     ot_exec exec;
     ot_upstream *upstream; /* to external servers */
+    ot_timer give_up_timer;
     ot_hook batch_hook, reclaim_hook;
     ot_timer sample_timer;
     uint64_t seq; /* of the next row */

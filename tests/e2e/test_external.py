@@ -337,6 +337,19 @@ def test_a_hanging_server_holds_no_other_model_up(tmp_path, chat, llm, serve):
     assert all(w.getresponse().status == 504 for w in waiting)
 
 
+def test_the_end_waits_for_no_other_server_longer_than_for_a_drain(tmp_path, serve, llm):
+    external(tmp_path / "models" / "chat", f"http://{llm.address}", protocol="openai", model="llama", timeout_ms=600_000)
+    s = serve(tmp_path / "models", "--drain", "300ms")
+    llm.how = "hang"
+    waiting = ask_later(s)
+    r.wait_for("it hangs", lambda: llm.asked)
+    s.stop()
+    try:  # told or cut, as the two come first
+        assert waiting.getresponse().status == 503
+    except (OSError, http.client.HTTPException):
+        pass
+
+
 def ask_later(s):
     c = http.client.HTTPConnection(s.host, s.port, timeout=r.PATIENCE)
     c.request("POST", "/v1/chat/completions", json.dumps({"model": "chat", "messages": []}))
