@@ -80,7 +80,8 @@ def test_external_and_local_versions_share_a_deployment(tmp_path, serve, far):
     assert by_key == {k: version(s.infer("m", ZERO, headers={"overtake-key": f"k{k}"})) for k in range(60)}
     assert version(s.infer("m", ZERO, headers={"overtake-label": "far"})) == 2
     load.end()
-    assert s.post("/v2/repository/models/m/load")[0] == 400
+    status, _, body = s.post("/v2/repository/models/m/unload")
+    assert status == 409 and "--deployments" in body["error"], body
 
 
 def bundle_of_far(tmp_path, address, model, bias, wrong=False):
