@@ -1,6 +1,7 @@
 #include "serve/external.h"
 
 #include "base/clock.h"
+#include "serve/trace.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -335,6 +336,11 @@ static ot_rc start(ot_worker *w, ot_passing *p, ot_error *err)
     ot_str_adds(&headers, x->headers);
     OT_TRY(x->protocol == OT_EXTERNAL_OIP ? encode_tensors(p, &body, &target, &headers, &e, err)
                                           : encode_completion(p, &body, &target, &headers, err));
+    if (call->trace != NULL) {
+        char parent[OT_TRACEPARENT_MAX];
+        ot_traceparent_format(call->trace, parent);
+        ot_str_addf(&headers, "traceparent: %s\r\n", parent);
+    }
     if (body.failed || target.failed || headers.failed) {
         return ot_fail(err, OT_EXHAUSTED, "out of memory for the request");
     }

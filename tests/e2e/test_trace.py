@@ -99,6 +99,22 @@ def test_a_request_and_its_stages(serve, model, collector):
     assert before - 10**9 <= times[0] and times[-1] <= after + 10**9
 
 
+def test_a_trace_goes_on_in_an_external_server(serve, model, tmp_path, collector):
+    far = serve(model, "--otlp", collector.url, "--trace-sample", "0%")
+    near = tmp_path / "near" / "m"
+    near.mkdir(parents=True)
+    (near / "external.json").write_text(json.dumps({"url": f"http://{far.address}", "protocol": "oip", "model": "m"}))
+    s = serve(tmp_path / "near", "--otlp", collector.url, "--trace-sample", "100%")
+    assert s.infer("m", np.zeros((1, 4)), headers={"traceparent": PARENT})[0] == 200
+
+    def found():
+        mine = [x for x in collector.requests() if x["traceId"] == PARENT.split("-")[1]]
+        return len(mine) == 2 and mine
+    spans = {x["parentSpanId"]: x for x in r.wait_for("both", found)}
+    outer = spans[PARENT.split("-")[2]]
+    assert outer["spanId"] in spans, "the far server's span is below the near one's"
+
+
 def test_who_brings_a_trace_decides(serve, model, collector):
     """Not sampled by the caller: not sent, whatever the share; sampled: sent, even at 0%."""
     s = serve(model, "--otlp", collector.url, "--trace-sample", "0%")
