@@ -172,9 +172,11 @@ static bool submit(h2_stream *st, const ot_http_answer *a, const head *h)
     if (nv == NULL) {
         return false;
     }
-    char status[12], length[24];
+    char status[12] = "200", length[24];
     size_t date_len;
-    snprintf(status, sizeof status, "%d", OT_MIN(OT_MAX(a->status, 200), 599));
+    if (a->status != 200) {
+        snprintf(status, sizeof status, "%d", OT_MIN(OT_MAX(a->status, 200), 599));
+    }
     nv[n++] = fixed(":status", status);
     if (a->type != NULL) {
         nv[n++] = fixed("content-type", a->type);

@@ -212,8 +212,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *f, const uin
 ot_slice h2_header(const ot_http_req *req, const char *name)
 {
     const h2_stream *st = (const h2_stream *)(const void *)req;
+    size_t n = strlen(name);
     for (size_t i = 0; i < st->n_fields; i++) {
-        if (ot_slice_ieq(st->fields[i].name, name)) {
+        if (st->fields[i].name.n == n && ot_slice_ieq(st->fields[i].name, name)) {
             return st->fields[i].value;
         }
     }

@@ -2,6 +2,8 @@
  * (PROTOCOL-HTTP2.md), "Use of status codes" (statuscodes.md). */
 #include "serve/grpc.h"
 
+#include "codec/number.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -221,10 +223,11 @@ size_t ot_grpc_call_fields(const ot_worker *w, const ot_call *call, ot_http_fiel
 {
     size_t n = 0;
     char *id = ot_arena_alloc(call->arena, OT_PREDICTION_ID_MAX);
-    char *rows = ot_arena_printf(call->arena, "%lld", (long long)call->rows);
+    char *rows = ot_arena_alloc(call->arena, OT_I64_TEXT + 1);
     if (id == NULL || rows == NULL) {
         return 0;
     }
+    rows[ot_format_u64((uint64_t)call->rows, rows)] = '\0';
     ot_prediction_id_format(id, w->serve->incarnation, call->seq, call->variant->version,
                             call->sampled && !call->constant);
     fields[n++] = (ot_http_field){"overtake-prediction-id", id};
