@@ -22,19 +22,6 @@ static unsigned processors(void)
     return n < 1 ? 1 : n > OT_SERVE_WORKERS_MAX ? OT_SERVE_WORKERS_MAX : (unsigned)n;
 }
 
-/* One that was handed over, or those that the options name. */
-static ot_rc open_listeners(const ot_args *args, ot_cli_listeners *l, ot_error *err)
-{
-    if (!ot_args_given(args, "listen-fd")) {
-        return ot_cli_listen(args, l, err);
-    }
-    int fd = (int)ot_args_int(args, "listen-fd");
-    ot_sock_nonblock(fd, true);
-    l->fds[0] = (ot_serve_listener){.fd = fd};
-    l->n = 1;
-    return OT_OK;
-}
-
 /* TensorFlow Serving follows its folders, so who asks for its ports gets that too. */
 static ot_serve_control control_mode(const ot_args *args)
 {
@@ -89,9 +76,7 @@ static void fill_options(const ot_args *args, ot_serve_options *o)
     o->record_max = ot_args_size(args, "record-max");
     o->record_sample = ot_args_fraction(args, "record-sample");
     o->conns_max = (unsigned)ot_args_int(args, "connections");
-    o->tls = (ot_tls_files){.cert = ot_args_str(args, "tls-cert"),
-                            .key = ot_args_str(args, "tls-key"),
-                            .client_ca = ot_args_str(args, "tls-client-ca")};
+    o->tls = ot_cli_tls_files(args);
     o->isolate = strcmp(ot_args_str(args, "isolation"), "process") == 0;
     o->hang_kill_us = ot_args_us(args, "hang-kill");
 }
@@ -116,29 +101,24 @@ static int run_serve(const ot_args *args)
     ot_serve_options o;
     ot_serve *s = NULL;
     ot_cli_listeners listeners = {0};
-    bool own = !ot_args_given(args, "listen-fd");
     ot_serve_options_init(&o);
     fill_options(args, &o);
     if ((o.dir == NULL) == (o.agent == NULL)) {
         return ot_cli_usage(args, "it needs DIR, a directory with models, or --agent, the control "
                                   "plane's address; not both");
     }
-    ot_rc rc = open_listeners(args, &listeners, &err);
+    ot_rc rc = ot_cli_listen(args, &listeners, &err);
     if (rc == OT_OK) {
         o.listeners = listeners.fds;
         o.n_listeners = listeners.n;
         rc = ot_serve_create(&o, &s, &err);
     }
     if (rc == OT_OK) {
-        if (own) {
-            ot_cli_announce(args, &listeners);
-        }
+        ot_cli_announce(args, &listeners);
         rc = serve(s, &err);
     }
     ot_serve_destroy(s);
-    if (own) {
-        ot_cli_unlisten(&listeners);
-    }
+    ot_cli_unlisten(&listeners);
     return rc == OT_OK ? 0 : ot_cli_fail(args, &err);
 }
 
@@ -146,12 +126,9 @@ static const char *const isolation_choices[] = {"none", "process", NULL};
 static const char *const control_choices[] = {"none", "explicit", "poll", NULL};
 
 static const ot_opt serve_opts[] = {
-    OT_CLI_LISTEN_OPTS,
-    {.name = "listen-fd",
-     .type = OT_OPT_INT,
-     .min = "0",
-     .help = "a listening socket that was handed over, instead of --listen",
-     .hidden = true},
+    OT_CLI_LISTEN_OPT,
+    OT_CLI_LISTEN_MORE_OPTS,
+    OT_CLI_LISTEN_FD_OPT,
     {.name = "workers",
      .letter = 'w',
      .type = OT_OPT_INT,

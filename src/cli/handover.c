@@ -50,6 +50,22 @@ static ot_rc get_listener(const json_t *o, const char *key, int *fd, char addr[3
     return get_text(l, "address", addr, 300, err);
 }
 
+static ot_rc get_more(const json_t *o, ot_handover *h, ot_error *err)
+{
+    const json_t *list = json_object_get(o, "more");
+    h->n_more = json_array_size(list); /* absent: none */
+    if (h->n_more > OT_COUNT(h->more)) {
+        return ot_fail(err, OT_INVALID, "hand-over: %zu listeners more; %zu are the most",
+                       h->n_more, OT_COUNT(h->more));
+    }
+    for (size_t i = 0; i < h->n_more; i++) {
+        const json_t *l = json_array_get(list, i);
+        OT_TRY(get_int(l, "fd", 0, &h->more[i].fd, err));
+        h->more[i].tls = json_is_true(json_object_get(l, "tls"));
+    }
+    return OT_OK;
+}
+
 static ot_rc get_children(const json_t *o, ot_handover *h, ot_error *err)
 {
     const json_t *list = json_object_get(o, "children");
@@ -78,6 +94,7 @@ static ot_rc get_all(const json_t *o, ot_handover *h, ot_error *err)
     OT_TRY(get_listener(o, "control", &h->control, h->control_addr, err));
     OT_TRY(get_text(o, "why", h->why, sizeof h->why, err));
     h->again = json_is_true(json_object_get(o, "again"));
+    OT_TRY(get_more(o, h, err));
     return get_children(o, h, err);
 }
 
@@ -103,14 +120,27 @@ static json_t *child_json(const ot_supervise_running *r)
                      (int)r->ready, "stays", (int)r->stays);
 }
 
+static json_t *more_json(const ot_handover *h)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < h->n_more && list != NULL; i++) {
+        json_t *l = json_pack("{s:i,s:b}", "fd", h->more[i].fd, "tls", (int)h->more[i].tls);
+        if (json_array_append_new(list, l) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
 ot_rc ot_handover_write(const ot_handover *h, int *memory_out, ot_error *err)
 {
-    json_t *o =
-        json_pack("{s:i,s:s,s:i,s:{s:i,s:s},s:{s:i,s:s},s:s,s:b,s:{s:o,s:o}}", "handover",
-                  OT_HANDOVER_VERSION, "version", OT_VERSION, "lock", h->lock, "inference", "fd",
-                  h->inference, "address", h->inference_addr, "control", "fd", h->control,
-                  "address", h->control_addr, "why", h->why, "again", (int)h->again, "children",
-                  names[0], child_json(&h->children[0]), names[1], child_json(&h->children[1]));
+    json_t *o = json_pack("{s:i,s:s,s:i,s:{s:i,s:s},s:{s:i,s:s},s:s,s:b,s:o,s:{s:o,s:o}}",
+                          "handover", OT_HANDOVER_VERSION, "version", OT_VERSION, "lock", h->lock,
+                          "inference", "fd", h->inference, "address", h->inference_addr, "control",
+                          "fd", h->control, "address", h->control_addr, "why", h->why, "again",
+                          (int)h->again, "more", more_json(h), "children", names[0],
+                          child_json(&h->children[0]), names[1], child_json(&h->children[1]));
     char *text = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
     json_decref(o);
     if (text == NULL) {
@@ -169,6 +199,9 @@ void ot_handover_keep(const ot_handover *h, bool on)
     keep(h->lock, on);
     keep(h->inference, on);
     keep(h->control, on);
+    for (size_t i = 0; i < h->n_more; i++) {
+        keep(h->more[i].fd, on);
+    }
     for (size_t i = 0; i < OT_HANDOVER_CHILDREN; i++) {
         keep(h->children[i].channel, on);
     }
@@ -189,6 +222,12 @@ static ot_rc check(const ot_handover *h, ot_error *err)
     if (!listens(h->inference) || !listens(h->control)) {
         return ot_fail(err, OT_INVALID, "hand-over: descriptors %d and %d do not both listen",
                        h->inference, h->control);
+    }
+    for (size_t i = 0; i < h->n_more; i++) {
+        if (!listens(h->more[i].fd)) {
+            return ot_fail(err, OT_INVALID, "hand-over: descriptor %d does not listen",
+                           h->more[i].fd);
+        }
     }
     for (size_t i = 0; i < OT_HANDOVER_CHILDREN; i++) {
         siginfo_t si;

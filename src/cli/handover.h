@@ -13,6 +13,7 @@
 #include "base/disk.h"
 #include "base/error.h"
 #include "cli/supervise.h"
+#include "serve/serve.h"
 
 #define OT_HANDOVER_ENV "OVERTAKE_HANDOVER"
 #define OT_HANDOVER_VERSION 1
@@ -24,6 +25,8 @@ typedef struct ot_handover {
     char version[32]; /* of the binary that has handed over */
     int lock, inference, control;
     char inference_addr[300], control_addr[300];
+    ot_serve_listener more[OT_SERVE_LISTENERS_MAX - 1]; /* beside `inference` */
+    size_t n_more;
     ot_supervise_running children[OT_HANDOVER_CHILDREN];
     bool again;                     /* another upgrade was asked for */
     char why[OT_SUPERVISE_WHY_MAX]; /* not empty: the upgrade failed, it goes back */

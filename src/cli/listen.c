@@ -75,15 +75,21 @@ static ot_rc open_compat(ot_cli_listeners *l, const char *host, const char *name
     return OT_OK;
 }
 
-static ot_rc open_all(ot_cli_listeners *l, const ot_args *args, ot_error *err)
+ot_rc ot_cli_listen_more(const ot_args *args, ot_cli_listeners *l, ot_error *err)
 {
     const char *const *compat;
     size_t n = ot_args_list(args, "compat", &compat);
-    OT_TRY(open_given(l, args, "listen", false, err));
     OT_TRY(open_given(l, args, "listen-tls", true, err));
     for (size_t i = 0; i < n; i++) {
         OT_TRY(open_compat(l, ot_args_str(args, "compat-host"), compat[i], err));
     }
+    return OT_OK;
+}
+
+static ot_rc open_all(ot_cli_listeners *l, const ot_args *args, ot_error *err)
+{
+    OT_TRY(open_given(l, args, "listen", false, err));
+    OT_TRY(ot_cli_listen_more(args, l, err));
     if (l->n == 0) {
         ot_addr addr;
         OT_TRY(ot_addr_parse(DEFAULT_LISTEN, &addr, err));
@@ -92,35 +98,66 @@ static ot_rc open_all(ot_cli_listeners *l, const ot_args *args, ot_error *err)
     return OT_OK;
 }
 
+static ot_rc take_given(ot_cli_listeners *l, const char *const *values, size_t n, ot_error *err)
+{
+    l->given = true;
+    for (size_t i = 0; i < n; i++) {
+        int fd, end = 0;
+        bool read = sscanf(values[i], "%d%n", &fd, &end) == 1 && fd >= 0;
+        bool tls = read && strcmp(values[i] + end, ":tls") == 0;
+        if (!read || (!tls && values[i][end] != '\0') || l->n == OT_SERVE_LISTENERS_MAX) {
+            return ot_fail(err, OT_INVALID, "--listen-fd: '%s' is not FD or FD:tls", values[i]);
+        }
+        ot_sock_nonblock(fd, true);
+        l->fds[l->n++] = (ot_serve_listener){.fd = fd, .tls = tls};
+    }
+    return OT_OK;
+}
+
 ot_rc ot_cli_listen(const ot_args *args, ot_cli_listeners *out, ot_error *err)
 {
-    out->n = 0;
-    ot_rc rc = open_all(out, args, err);
+    const char *const *given;
+    size_t n = ot_args_list(args, "listen-fd", &given);
+    *out = (ot_cli_listeners){0};
+    ot_rc rc = n > 0 ? take_given(out, given, n, err) : open_all(out, args, err);
     if (rc != OT_OK) {
         ot_cli_unlisten(out);
     }
     return rc;
 }
 
+ot_tls_files ot_cli_tls_files(const ot_args *args)
+{
+    return (ot_tls_files){.cert = ot_args_str(args, "tls-cert"),
+                          .key = ot_args_str(args, "tls-key"),
+                          .client_ca = ot_args_str(args, "tls-client-ca")};
+}
+
 void ot_cli_unlisten(ot_cli_listeners *l)
 {
-    for (size_t i = 0; i < l->n; i++) {
+    for (size_t i = 0; i < l->n && !l->given; i++) {
         ot_fd_close(&l->fds[i].fd);
     }
     l->n = 0;
 }
 
+void ot_cli_listener_url(const ot_cli_listener *l, char out[320])
+{
+    char text[300];
+    ot_addr_format(&l->addr, text);
+    snprintf(out, 320, "%s%s", l->tls ? "https://" : l->addr.is_unix ? "" : "http://", text);
+}
+
 void ot_cli_announce(const ot_args *args, const ot_cli_listeners *l)
 {
-    for (size_t i = 0; i < l->n; i++) {
-        const ot_cli_listener *named = &l->named[i];
-        char text[300];
-        ot_addr_format(&named->addr, text);
-        const char *scheme = named->tls ? "https://" : named->addr.is_unix ? "" : "http://";
+    for (size_t i = 0; i < l->n && !l->given; i++) {
+        char text[320];
         if (ot_args_json(args)) {
-            printf("{\"listening\": \"%s\"%s}\n", text, named->tls ? ", \"tls\": true" : "");
+            ot_addr_format(&l->named[i].addr, text);
+            printf("{\"listening\": \"%s\"%s}\n", text, l->named[i].tls ? ", \"tls\": true" : "");
         } else {
-            printf("listening on %s%s\n", scheme, text);
+            ot_cli_listener_url(&l->named[i], text);
+            printf("listening on %s\n", text);
         }
     }
     fflush(stdout);

@@ -27,7 +27,7 @@
 #include <sys/types.h>
 
 #define OT_SUPERVISE_CHILDREN_MAX 8
-#define OT_SUPERVISE_FDS_MAX 4
+#define OT_SUPERVISE_FDS_MAX 20
 #define OT_SUPERVISE_WHY_MAX 512
 
 typedef struct ot_supervise_child {

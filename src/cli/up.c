@@ -6,6 +6,7 @@
 #include "cli/appfile.h"
 #include "cli/commands.h"
 #include "cli/datadir.h"
+#include "cli/listen.h"
 #include "cli/upgrade.h"
 
 #include <fcntl.h>
@@ -15,7 +16,7 @@
 #include <unistd.h>
 
 #define BACKLOG 4096
-#define ARGS_MAX 24
+#define ARGS_MAX 64
 
 struct up {
     const ot_args *args;
@@ -24,6 +25,8 @@ struct up {
     char site[OT_PATH_MAX]; /* absolute; "": none */
     char inference_fd[16], control_fd[16], lock_fd[16], workers[24];
     char serve_channel[16], control_channel[16];
+    ot_cli_listeners listeners; /* of the replica; the first is --listen */
+    char more_fd[OT_SERVE_LISTENERS_MAX][24];
     ot_upgrade upgrade; /* with the data directory, listeners and lock */
     bool given;         /* it was handed over */
 };
@@ -62,6 +65,14 @@ static ot_rc open_listeners(struct up *u, ot_error *err)
     ot_handover *h = &u->upgrade.now;
     OT_TRY(listen_on(ot_args_addr(u->args, "listen"), "listen", &h->inference, h->inference_addr,
                      err));
+    ot_cli_listeners *l = &u->listeners;
+    *l = (ot_cli_listeners){.n = 1,
+                            .fds = {{.fd = h->inference}},
+                            .named = {{.addr = *ot_args_addr(u->args, "listen")}}};
+    ot_rc rc = ot_cli_listen_more(u->args, l, err);
+    h->n_more = l->n - 1;
+    memcpy(h->more, l->fds + 1, h->n_more * sizeof *h->more);
+    OT_TRY(rc);
     OT_TRY(
         listen_on(ot_args_addr(u->args, "control"), "control", &h->control, h->control_addr, err));
     return ot_datadir_announce(u->upgrade.data, h->control_addr, err);
@@ -72,6 +83,7 @@ static int announce(const struct up *u)
     OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
     const ot_handover *h = &u->upgrade.now;
     const char *data = u->upgrade.data;
+    char url[320];
     if (u->given) {
         return 0; /* the binary before has said it */
     }
@@ -79,14 +91,62 @@ static int announce(const struct up *u)
         ot_str_addf(&out, "{\"inference\": \"%s\", \"control\": \"%s\", \"data\": \"",
                     h->inference_addr, h->control_addr);
         ot_str_add_json(&out, data, strlen(data));
-        ot_str_adds(&out, "\"}\n");
+        ot_str_adds(&out, "\", \"more\": [");
+        for (size_t i = 1; i < u->listeners.n; i++) {
+            ot_cli_listener_url(&u->listeners.named[i], url);
+            ot_str_addf(&out, "%s\"%s\"", i > 1 ? ", " : "", url);
+        }
+        ot_str_adds(&out, "]}\n");
     } else {
         ot_str_addf(&out,
                     "inference  http://%s\ncontrol    http://%s (in a browser: the page; its "
                     "address with the token: overtake page)\ndata       %s\n",
                     h->inference_addr, h->control_addr, data);
+        for (size_t i = 1; i < u->listeners.n; i++) {
+            ot_cli_listener_url(&u->listeners.named[i], url);
+            ot_str_addf(&out, "inference  %s\n", url);
+        }
     }
     return ot_cli_print(&out);
+}
+
+/* The replica's arguments for what it listens on beside --listen. */
+static void add_listeners(struct up *u, const char **argv)
+{
+    static const char *const files[][2] = {
+        {"tls-cert", "--tls-cert"}, {"tls-key", "--tls-key"}, {"tls-client-ca", "--tls-client-ca"}};
+    const ot_handover *h = &u->upgrade.now;
+    for (size_t i = 0; i < h->n_more; i++) {
+        snprintf(u->more_fd[i], sizeof u->more_fd[i], "%d%s", h->more[i].fd,
+                 h->more[i].tls ? ":tls" : "");
+        *argv++ = "--listen-fd";
+        *argv++ = u->more_fd[i];
+    }
+    for (size_t i = 0; i < OT_COUNT(files); i++) {
+        if (ot_args_given(u->args, files[i][0])) {
+            *argv++ = files[i][1];
+            *argv++ = ot_args_str(u->args, files[i][0]);
+        }
+    }
+}
+
+/* What the replica would find too late. */
+static ot_rc check_tls(const struct up *u, ot_error *err)
+{
+    ot_tls_files files = ot_cli_tls_files(u->args);
+    bool wanted = ot_args_given(u->args, "listen-tls");
+    ot_tls *tls;
+    if (wanted != (files.cert != NULL) || wanted != (files.key != NULL) ||
+        (!wanted && files.client_ca != NULL)) {
+        return ot_fail(err, OT_INVALID,
+                       "--listen-tls, --tls-cert and --tls-key belong together, and "
+                       "--tls-client-ca to them");
+    }
+    if (wanted) {
+        OT_TRY(ot_tls_create(&files, &tls, err));
+        ot_tls_destroy(tls);
+    }
+    return OT_OK;
 }
 
 /* Replica first: it stops taking requests while the control plane still hears its last windows.
@@ -128,6 +188,11 @@ static ot_rc supervise(struct up *u, ot_error *err)
                                      form,
                                      u->site[0] != 0 ? "--site" : NULL,
                                      u->site};
+    size_t n = 0;
+    while (serve[n] != NULL) {
+        n++;
+    }
+    add_listeners(u, serve + n);
     ot_supervise_child children[] = {
         [OT_HANDOVER_SERVE] = {.name = "serve",
                                .exe = u->exe,
@@ -151,6 +216,10 @@ static ot_rc supervise(struct up *u, ot_error *err)
                                 .again = h->again,
                                 .log_child = OT_HANDOVER_CONTROL,
                                 .arg = &u->upgrade};
+    ot_supervise_child *replica = &children[OT_HANDOVER_SERVE];
+    for (size_t i = 0; i < h->n_more; i++) {
+        replica->fds[replica->n_fds++] = h->more[i].fd;
+    }
     return ot_supervise(children, OT_COUNT(children), &opt, err);
 }
 
@@ -203,6 +272,7 @@ static ot_rc set_up(struct up *u, ot_handover_kind kind, int memory, ot_error *e
     OT_TRY(take_site(u, kind, err));
     OT_TRY(ot_datadir_check_control(ot_args_addr(u->args, "control"), "control", err));
     if (kind == OT_HANDOVER_NONE) {
+        OT_TRY(check_tls(u, err));
         OT_TRY(ot_datadir_take(ot_args_str(u->args, "data"), u->upgrade.data, &h->lock, err));
         OT_TRY(ot_datadir_secrets(u->upgrade.data, err));
         OT_TRY(open_listeners(u, err));
@@ -259,6 +329,9 @@ static int run(const ot_args *args)
         rc = supervise(&u, &err);
     }
     ot_fd_close(&u.upgrade.now.inference);
+    for (size_t i = 0; i < u.upgrade.now.n_more; i++) {
+        ot_fd_close(&u.upgrade.now.more[i].fd);
+    }
     ot_fd_close(&u.upgrade.now.control);
     ot_fd_close(&u.upgrade.now.lock);
     ot_upgrade_done(&u.upgrade);
@@ -272,6 +345,7 @@ static const ot_opt opts[] = {
      .type = OT_OPT_ADDRESS,
      .def = "127.0.0.1:8000",
      .help = "where predictions are answered"},
+    OT_CLI_LISTEN_MORE_OPTS,
     {.name = "control",
      .type = OT_OPT_ADDRESS,
      .def = "127.0.0.1:9000",

@@ -247,9 +247,10 @@ def drip(raw, context):
 class Load(threading.Thread):
     """Requests over TLS until told to stop; each is right or counted as failed."""
 
-    def __init__(self, port, context, keep):
+    def __init__(self, port, context, keep, method="POST", path="/v2/models/m/infer", body=BODY):
         super().__init__()
         self.port, self.context, self.keep = port, context, keep
+        self.request = method, path, body
         self.done, self.failed, self.going = 0, [], True
 
     def run(self):
@@ -257,9 +258,11 @@ class Load(threading.Thread):
         while self.going:
             try:
                 c = c or http.client.HTTPSConnection("localhost", self.port, timeout=PATIENCE, context=self.context)
-                c.request("POST", "/v2/models/m/infer", BODY)
-                answer = json.loads(c.getresponse().read())
-                assert answer["outputs"][0]["data"] == [1, 2], answer
+                c.request(*self.request)
+                r = c.getresponse()
+                answer = r.read()
+                assert r.status == 200, answer
+                assert self.request[2] is None or json.loads(answer)["outputs"][0]["data"] == [1, 2], answer
                 self.done += 1
             except Exception as e:  # whatever it is, it is a failed request
                 self.failed.append(repr(e))
@@ -367,6 +370,36 @@ def test_ports_of_other_servers(start):
     for port in ports:
         c = http.client.HTTPConnection(host, port, timeout=PATIENCE)
         c.request("GET", "/v2/health/ready")
+        assert c.getresponse().status == 200
+        c.close()
+
+
+def test_up_has_them_too_and_keeps_them_over_an_upgrade(up, authority, tmp_path):
+    """TLS beside the clear listener; the ports pass from binary to binary, and no request fails."""
+    pair = authority.issue(tmp_path, "server")
+    host = "127.81.94.4"
+    lacking = free(host, (8500, 8501))
+    compat = () if lacking else ("--compat", "tfserving", "--compat-host", host)
+    u = up(*tls_args(pair, *compat))
+    u.expect_log("the control plane is gone")  # an upgrade exchanges it as well
+    assert [m for m in u.more if m.startswith("https://")] == u.more[:1]
+    assert u.more[1:] == ([] if lacking else [f"http://{host}:8500", f"http://{host}:8501"])
+    port = int(u.more[0].rsplit(":", 1)[1])
+    wait_for("the replica", lambda: len(u.api.get("/replicas")["replicas"]) == 1)
+    load = Load(port, client_context(authority), False, "GET", "/v2/health/live", None)
+    load.start()
+    wait_for("load", lambda: load.done > 3 or load.failed)
+    after, before, was = u.api.head(), u.child("serve"), load.done
+    u.process.send_signal(signal.SIGHUP)
+    u.api.wait_event("upgrade.finished", after=after, unless=("upgrade.failed",))
+    assert u.child("serve") != before
+    wait_for("load", lambda: load.done > was + 3 or load.failed)
+    load.going = False
+    load.join()
+    assert load.failed == []
+    for address in u.more[1:]:
+        c = http.client.HTTPConnection(address.removeprefix("http://"), timeout=PATIENCE)
+        c.request("GET", "/v2/health/live")
         assert c.getresponse().status == 200
         c.close()
 

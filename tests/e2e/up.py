@@ -130,6 +130,7 @@ class Up:
             self.process.wait()
             raise RuntimeError(said.get("error", self.log()))
         self.inference, self.control = said["inference"], said["control"]
+        self.more = said.get("more", [])  # a binary from before says none
         self.api = Api(self.control, self.seen("token").read_text().strip())
         wait_for("control plane", self.answers)
         return self

@@ -28,6 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(again.version, h.version, sizeof h.version); /* written is our own */
     if (memcmp(h.children, again.children, sizeof h.children) != 0 || h.lock != again.lock ||
         h.inference != again.inference || h.control != again.control || h.again != again.again ||
+        h.n_more != again.n_more || memcmp(h.more, again.more, sizeof h.more) != 0 ||
         strcmp(h.why, again.why) != 0 || strcmp(h.control_addr, again.control_addr) != 0) {
         abort();
     }

@@ -17,6 +17,9 @@ static ot_handover made(int listener, pid_t pid)
     snprintf(h.inference_addr, sizeof h.inference_addr, "127.0.0.1:1");
     snprintf(h.control_addr, sizeof h.control_addr, "unix:/tmp/a \"b\"");
     snprintf(h.why, sizeof h.why, "a reason");
+    h.n_more = 2;
+    h.more[0].fd = h.more[1].fd = listener;
+    h.more[1].tls = true;
     h.children[OT_HANDOVER_SERVE] =
         (ot_supervise_running){.pid = pid, .channel = -1, .ready = true, .stays = true};
     h.children[OT_HANDOVER_CONTROL] = (ot_supervise_running){.pid = 0, .channel = dup(0)};
@@ -43,6 +46,8 @@ static void test_take(int listener)
     ok(got.lock == h.lock && got.inference == listener && got.again, "with its descriptors");
     is_str(got.control_addr, h.control_addr, "addresses");
     is_str(got.why, "a reason", "reason");
+    ok(got.n_more == 2 && got.more[0].fd == listener && !got.more[0].tls && got.more[1].tls,
+       "more listeners");
     ok(got.children[0].pid == pid && got.children[0].channel == -1 && got.children[0].ready &&
            got.children[0].stays && got.children[1].pid == 0 && !got.children[1].ready,
        "and children");
@@ -55,6 +60,12 @@ static void test_take(int listener)
     ok(ot_handover_write(&bad, &memory, &err) == OT_OK &&
            ot_handover_take(memory, &got, &err) == OT_INVALID && strstr(err.msg, "not our child"),
        "a process that is not our child: %s", err.msg);
+    bad = h;
+    bad.more[1].fd = h.lock;
+    ot_fd_close(&memory);
+    ok(ot_handover_write(&bad, &memory, &err) == OT_OK &&
+           ot_handover_take(memory, &got, &err) == OT_INVALID && strstr(err.msg, "does not listen"),
+       "what does not listen: %s", err.msg);
     bad = h;
     bad.control = h.lock;
     ot_fd_close(&memory);
