@@ -23,6 +23,8 @@ echo "# memory cycles"
 BUILD=$build "$python" bench/memory_cycles.py
 echo "# overload"
 BUILD=$build "$python" bench/overload_bench.py
+echo "# swap"
+BUILD=$build "$python" bench/swap_bench.py
 echo "# retrain"
 BUILD=$build "$python" bench/retrain_bench.py
 echo "# page"
