@@ -138,7 +138,7 @@ void ot_grpc_status_details(int code, const char *message, unsigned retry_s, ot_
 {
     OT_AUTO(ot_str_done) ot_str s = OT_STR_INIT;
     ot_pb_put_uint(&s, 1, (uint64_t)code);
-    ot_pb_put_string(&s, 2, message);
+    ot_pb_put_text(&s, 2, message);
     size_t any = ot_pb_begin(&s, 3);
     ot_pb_put_string(&s, 1, "type.googleapis.com/google.rpc.RetryInfo");
     size_t info = ot_pb_begin(&s, 2);

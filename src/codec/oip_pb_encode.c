@@ -140,7 +140,7 @@ ot_rc ot_oip_pb_response_encode(const ot_oip_response *r, bool stream, ot_str *s
 
 void ot_oip_pb_stream_error(const char *message, const char *model, const char *id, ot_str *out)
 {
-    ot_pb_put_string(out, 1, message);
+    ot_pb_put_text(out, 1, message);
     size_t response = ot_pb_begin(out, 2);
     put_text(out, 1, model);
     put_text(out, 3, id);

@@ -287,6 +287,18 @@ void ot_pb_put_string(ot_str *s, uint32_t number, const char *z)
     ot_pb_put_bytes(s, number, z, strlen(z));
 }
 
+void ot_pb_put_text(ot_str *s, uint32_t number, const char *z)
+{
+    size_t n = strlen(z);
+    ot_pb_put_bytes(s, number, z, n);
+    if (s->failed || ot_utf8_valid(z, n)) {
+        return;
+    }
+    for (char *p = s->data + s->len - n; *p != '\0'; p++) {
+        *p = (unsigned char)*p < 0x80 ? *p : '?';
+    }
+}
+
 void ot_pb_put_packed(ot_str *s, uint32_t number, const int64_t *x, size_t n)
 {
     size_t size = 0;

@@ -108,6 +108,9 @@ void ot_pb_put_uint(ot_str *s, uint32_t number, uint64_t x);
 void ot_pb_put_double(ot_str *s, uint32_t number, double x);
 void ot_pb_put_bytes(ot_str *s, uint32_t number, const void *p, size_t n);
 void ot_pb_put_string(ot_str *s, uint32_t number, const char *z);
+/* For what people read: a text that is not UTF-8, like a name that was cut, gets '?' for each byte
+ * beyond ASCII, since clients refuse a message with such a string. */
+void ot_pb_put_text(ot_str *s, uint32_t number, const char *z);
 void ot_pb_put_packed(ot_str *s, uint32_t number, const int64_t *x, size_t n);
 /* The tag and the length of n bytes that follow, here or from elsewhere. */
 void ot_pb_put_head(ot_str *s, uint32_t number, size_t n);

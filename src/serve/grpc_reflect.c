@@ -107,7 +107,7 @@ static void put_error(ot_str *s, ot_rc rc, const char *what, const char *name)
     OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
     ot_pb_put_uint(s, 1, (uint64_t)-rc);
     ot_str_addf(&text, "%s '%.200s' is not known here", what, name);
-    ot_pb_put_string(s, 2, text.data);
+    ot_pb_put_text(s, 2, text.data);
     ot_pb_end(s, response, 0);
 }
 

@@ -130,6 +130,10 @@ def test_stream_with_bad_messages(linear):
         assert [bool(g.error_message) for g in got] == [False, True, False, True, False]
         assert "ModelInferRequest" in got[1].error_message and "version 7" in got[3].error_message
         assert [g.infer_response.id for g in got] == ["a", "", "b", "c", "d"]
+        long = pb.ModelInferRequest(model_name="m")
+        long.inputs.add(name="ż" * 79 + "x", datatype="FP32", shape=[1]).contents.fp32_contents.append(1)
+        got, call = stream_end(channel, long.SerializeToString(), b"\x0a\x01m\x2a\x06\x0a\x01x\x12\x01\xff")
+        assert call.code() == grpc.StatusCode.OK and all(g.error_message for g in got) and len(got) == 2
         got, call = stream_end(channel)
         assert not got and call.code() == grpc.StatusCode.OK
 

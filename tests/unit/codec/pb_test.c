@@ -271,6 +271,13 @@ static void test_write(void)
     ot_pb_put_uint(&s, 5, UINT64_MAX);
     ot_pb_put_packed(&s, 1, NULL, 0);
     ok(is_hex(&s, "28ffffffffffffffffff01"), "a varint; nothing for no values");
+    ot_str_clear(&s);
+    ot_pb_put_text(&s, 1, "h\xc3\xa9");
+    ot_pb_put_text(&s, 1, "h\xc3\xa9 \xc3");
+    ok(is_hex(&s, "0a0368c3a9"
+                  "0a0568"
+                  "3f3f203f"),
+       "a text is UTF-8, or has '?'");
     is_int(ot_pb_varint_size(127), 1, "size");
     is_int(ot_pb_varint_size(128), 2, "size");
     is_int(ot_pb_varint_size(UINT64_MAX), 10, "size");
