@@ -70,9 +70,10 @@ ot_rc ot_apikeys_list(ot_txn *txn, json_t **list_out, ot_error *err)
 ot_rc ot_apikeys_needed(ot_txn *txn, bool *needed_out, ot_error *err)
 {
     OT_AUTO(ot_str_done) ot_str value = OT_STR_INIT;
-    ot_rc rc = ot_kv_get(txn, STATE_SCOPE, NEEDED, &value, err);
+    ot_error why; /* that there is no value is an answer, and leaves nothing in `err` */
+    ot_rc rc = ot_kv_get(txn, STATE_SCOPE, NEEDED, &value, &why);
     *needed_out = rc == OT_OK;
-    return rc == OT_NOT_FOUND ? OT_OK : rc;
+    return rc == OT_OK || rc == OT_NOT_FOUND ? OT_OK : ot_fail(err, rc, "%s", why.msg);
 }
 
 /* ---- changes */
