@@ -25,7 +25,7 @@ typedef struct ot_folder {
     ot_version_policy policy;
     uint64_t latest;
     unsigned instances; /* runs at a time; 0: any */
-    uint64_t next; /* plain: the number that its next version gets */
+    uint64_t next;      /* plain: the number that its next version gets */
     char problem[OT_SERVE_NOTE];
     ot_seen **versions; /* newest first */
     size_t n, cap;
