@@ -146,6 +146,13 @@ void ot_str_add_json(ot_str *s, const char *text, size_t n)
     }
 }
 
+void ot_str_add_quoted(ot_str *s, const char *z)
+{
+    ot_str_addc(s, '"');
+    ot_str_add_json(s, z, strlen(z));
+    ot_str_addc(s, '"');
+}
+
 char *ot_str_take(ot_str *s)
 {
     char *p = NULL;

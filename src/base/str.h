@@ -35,6 +35,7 @@ void ot_str_vaddf(ot_str *s, const char *fmt, va_list ap) __attribute__((format(
 /* Appends as the inside of a JSON string: escapes quotes, backslash and control characters;
  * invalid UTF-8 becomes U+FFFD. */
 void ot_str_add_json(ot_str *s, const char *p, size_t n);
+void ot_str_add_quoted(ot_str *s, const char *z); /* the same with quotes around it */
 /* Hands the heap string over (caller frees with ot_free); NULL when an append had failed. */
 char *ot_str_take(ot_str *s);
 

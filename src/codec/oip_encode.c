@@ -9,13 +9,6 @@ static ot_rc no_memory(ot_error *err)
     return ot_fail(err, OT_EXHAUSTED, "memory is short for the message");
 }
 
-static void quoted(ot_str *o, const char *z)
-{
-    ot_str_addc(o, '"');
-    ot_str_add_json(o, z, strlen(z));
-    ot_str_addc(o, '"');
-}
-
 static void integer(ot_str *o, int64_t x)
 {
     char buf[OT_I64_TEXT];
@@ -67,7 +60,7 @@ static void params_members(ot_str *o, const ot_params *params, int own)
         if (i + own > 0) {
             ot_str_addc(o, ',');
         }
-        quoted(o, p->name);
+        ot_str_add_quoted(o, p->name);
         ot_str_addc(o, ':');
         switch (p->type) {
         case OT_PARAM_BOOL:
@@ -80,7 +73,7 @@ static void params_members(ot_str *o, const ot_params *params, int own)
             real(o, p->d);
             break;
         case OT_PARAM_STRING:
-            quoted(o, p->s != NULL ? p->s : "");
+            ot_str_add_quoted(o, p->s != NULL ? p->s : "");
             break;
         }
     }
@@ -113,7 +106,7 @@ static ot_rc tensor_object(const ot_oip_tensor *x, ot_str *o, ot_oip_encoded *e,
 {
     const ot_tensor *t = &x->tensor;
     ot_str_adds(o, "{\"name\":");
-    quoted(o, t->name != NULL ? t->name : "");
+    ot_str_add_quoted(o, t->name != NULL ? t->name : "");
     ot_str_adds(o, ",\"datatype\":\"");
     ot_str_adds(o, ot_dtype_name(t->dtype));
     ot_str_adds(o, "\",\"shape\":");
@@ -151,7 +144,7 @@ static ot_rc tensors_array(const char *key, const ot_oip_tensor *items, int n, o
     if (n < 0 || n > OT_OIP_TENSORS_MAX) {
         return ot_fail(err, OT_INVALID, "%d %s are more than %d", n, key, OT_OIP_TENSORS_MAX);
     }
-    quoted(o, key);
+    ot_str_add_quoted(o, key);
     ot_str_adds(o, ":[");
     for (int i = 0; i < n; i++) {
         if (i > 0) {
@@ -166,9 +159,9 @@ static ot_rc tensors_array(const char *key, const ot_oip_tensor *items, int n, o
 static void member(ot_str *o, const char *key, const char *value)
 {
     if (value != NULL) {
-        quoted(o, key);
+        ot_str_add_quoted(o, key);
         ot_str_addc(o, ':');
-        quoted(o, value);
+        ot_str_add_quoted(o, value);
         ot_str_addc(o, ',');
     }
 }
@@ -209,7 +202,7 @@ static void asks_array(const ot_oip_request *r, ot_str *o)
     ot_str_adds(o, ",\"outputs\":[");
     for (int i = 0; i < r->n_outputs; i++) {
         ot_str_adds(o, i > 0 ? ",{\"name\":" : "{\"name\":");
-        quoted(o, r->outputs[i].name);
+        ot_str_add_quoted(o, r->outputs[i].name);
         bool binary = r->outputs[i].binary;
         params_object(o, &r->outputs[i].params,
                       binary == r->binary_default ? NULL
@@ -242,6 +235,6 @@ ot_rc ot_oip_request_encode(const ot_oip_request *r, ot_str *head, ot_oip_encode
 void ot_oip_error_body(ot_str *out, const char *message)
 {
     ot_str_adds(out, "{\"error\":");
-    quoted(out, message);
+    ot_str_add_quoted(out, message);
     ot_str_addc(out, '}');
 }

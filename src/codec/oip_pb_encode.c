@@ -41,13 +41,6 @@ static void put_params(ot_str *s, const ot_params *params)
 
 /* ---- the response */
 
-static void put_text(ot_str *s, uint32_t field, const char *z)
-{
-    if (z != NULL && z[0] != '\0') {
-        ot_pb_put_string(s, field, z);
-    }
-}
-
 static bool goes_raw(const ot_oip_response *r)
 {
     for (int i = 0; i < r->n_outputs; i++) {
@@ -63,7 +56,7 @@ static ot_rc put_output(ot_str *s, const ot_oip_tensor *o, bool raw, ot_error *e
     const ot_tensor *t = &o->tensor;
     OT_TRY(ot_tensor_check(t, err));
     size_t output = ot_pb_begin(s, 5);
-    put_text(s, 1, t->name);
+    ot_pb_put_some(s, 1, t->name);
     ot_pb_put_string(s, 2, ot_dtype_name(t->dtype));
     ot_pb_put_packed(s, 3, t->dims, (size_t)t->rank);
     put_params(s, &o->params);
@@ -109,9 +102,9 @@ ot_rc ot_oip_pb_response_encode(const ot_oip_response *r, bool stream, ot_str *s
     if (stream) {
         wrap = ot_pb_begin(s, 2);
     }
-    put_text(s, 1, r->model_name);
-    put_text(s, 2, r->model_version);
-    put_text(s, 3, r->id);
+    ot_pb_put_some(s, 1, r->model_name);
+    ot_pb_put_some(s, 2, r->model_version);
+    ot_pb_put_some(s, 3, r->id);
     put_params(s, &r->params);
     for (int i = 0; i < r->n_outputs; i++) {
         OT_TRY(put_output(s, &r->outputs[i], raw, err));
@@ -142,7 +135,7 @@ void ot_oip_pb_stream_error(const char *message, const char *model, const char *
 {
     ot_pb_put_text(out, 1, message);
     size_t response = ot_pb_begin(out, 2);
-    put_text(out, 1, model);
-    put_text(out, 3, id);
+    ot_pb_put_some(out, 1, model);
+    ot_pb_put_some(out, 3, id);
     ot_pb_end(out, response, 0);
 }

@@ -287,6 +287,13 @@ void ot_pb_put_string(ot_str *s, uint32_t number, const char *z)
     ot_pb_put_bytes(s, number, z, strlen(z));
 }
 
+void ot_pb_put_some(ot_str *s, uint32_t number, const char *z)
+{
+    if (z != NULL && z[0] != '\0') {
+        ot_pb_put_string(s, number, z);
+    }
+}
+
 void ot_pb_put_text(ot_str *s, uint32_t number, const char *z)
 {
     size_t n = strlen(z);

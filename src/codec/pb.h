@@ -108,6 +108,7 @@ void ot_pb_put_uint(ot_str *s, uint32_t number, uint64_t x);
 void ot_pb_put_double(ot_str *s, uint32_t number, double x);
 void ot_pb_put_bytes(ot_str *s, uint32_t number, const void *p, size_t n);
 void ot_pb_put_string(ot_str *s, uint32_t number, const char *z);
+void ot_pb_put_some(ot_str *s, uint32_t number, const char *z); /* nothing for NULL and "" */
 /* For what people read: a text that is not UTF-8, like a name that was cut, gets '?' for each byte
  * beyond ASCII, since clients refuse a message with such a string. */
 void ot_pb_put_text(ot_str *s, uint32_t number, const char *z);

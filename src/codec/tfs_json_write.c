@@ -80,9 +80,8 @@ static writer writer_of(const ot_tensor *t, ot_str *out)
 
 static void name_write(const ot_tensor *t, ot_str *out)
 {
-    ot_str_addc(out, '"');
-    ot_str_add_json(out, t->name, strlen(t->name));
-    ot_str_adds(out, "\":");
+    ot_str_add_quoted(out, t->name);
+    ot_str_addc(out, ':');
 }
 
 static ot_rc check_rows(const ot_tensor *outputs, int n, ot_error *err)

@@ -54,23 +54,16 @@ ot_rc ot_tfs_pb_spec_read(const ot_pb *message, const ot_pb_field *at, ot_arena 
     }
 }
 
-static void put_text(ot_str *s, uint32_t number, const char *z)
-{
-    if (z != NULL && z[0] != '\0') {
-        ot_pb_put_string(s, number, z);
-    }
-}
-
 void ot_tfs_pb_spec_put(ot_str *s, uint32_t number, const ot_tfs_spec *spec)
 {
     size_t message = ot_pb_begin(s, number);
-    put_text(s, 1, spec->name);
+    ot_pb_put_some(s, 1, spec->name);
     if (spec->version != 0) {
         size_t version = ot_pb_begin(s, 2);
         ot_pb_put_uint(s, 1, spec->version);
         ot_pb_end(s, version, 0);
     }
-    put_text(s, 3, spec->signature);
+    ot_pb_put_some(s, 3, spec->signature);
     ot_pb_end(s, message, 0);
 }
 

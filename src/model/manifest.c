@@ -219,19 +219,12 @@ ot_rc ot_manifest_check(const ot_manifest *m, ot_error *err)
     return check_files(m, err);
 }
 
-static void write_string(ot_str *out, const char *s)
-{
-    ot_str_addc(out, '"');
-    ot_str_add_json(out, s, strlen(s));
-    ot_str_addc(out, '"');
-}
-
 static void write_specs(ot_str *out, const char *key, const ot_tensor_spec *specs, size_t n)
 {
     ot_str_addf(out, ",\n \"%s\": [", key);
     for (size_t i = 0; i < n; i++) {
         ot_str_adds(out, i == 0 ? "{\"name\": " : ",\n  {\"name\": ");
-        write_string(out, specs[i].name);
+        ot_str_add_quoted(out, specs[i].name);
         ot_str_addf(out, ", \"datatype\": \"%s\", \"shape\": [", ot_dtype_name(specs[i].dtype));
         for (int k = 0; k < specs[i].rank; k++) {
             ot_str_addf(out, "%s%" PRId64, k == 0 ? "" : ", ", specs[i].dims[k]);
@@ -247,7 +240,7 @@ static void write_files(ot_str *out, const ot_manifest *m)
     for (size_t i = 0; i < m->n_files; i++) {
         char hex[OT_DIGEST_HEX];
         ot_str_adds(out, i == 0 ? "{\"path\": " : ",\n  {\"path\": ");
-        write_string(out, m->files[i].path);
+        ot_str_add_quoted(out, m->files[i].path);
         ot_str_addf(out, ", \"size\": %" PRIu64 ", \"sha256\": \"%s\"}", m->files[i].size,
                     ot_digest_hex(&m->files[i].sha256, hex));
     }
@@ -266,7 +259,7 @@ ot_rc ot_manifest_write(const ot_manifest *m, ot_str *out, ot_error *err)
     }
     if (m->prediction_kind != OT_PREDICTION_NONE) {
         ot_str_adds(out, ",\n \"prediction\": {\"output\": ");
-        write_string(out, m->outputs[m->prediction_output].name);
+        ot_str_add_quoted(out, m->outputs[m->prediction_output].name);
         ot_str_addf(out, ", \"kind\": \"%s\"}", ot_prediction_kind_name(m->prediction_kind));
     }
     write_files(out, m);

@@ -12,13 +12,6 @@ void ot_describe_server(ot_str *out)
                 OT_SERVE_VERSION);
 }
 
-static void add_text(ot_str *out, const char *z)
-{
-    ot_str_addc(out, '"');
-    ot_str_add_json(out, z, strlen(z));
-    ot_str_addc(out, '"');
-}
-
 static void add_dims(ot_str *out, const ot_tensor_spec *t, int from)
 {
     ot_str_addc(out, '[');
@@ -33,7 +26,7 @@ static void add_specs(ot_str *out, const char *what, const ot_tensor_spec *specs
     ot_str_addf(out, ",\"%s\":[", what);
     for (size_t i = 0; i < n; i++) {
         ot_str_adds(out, i > 0 ? ",{\"name\":" : "{\"name\":");
-        add_text(out, specs[i].name);
+        ot_str_add_quoted(out, specs[i].name);
         ot_str_addf(out, ",\"datatype\":\"%s\",\"shape\":", ot_dtype_name(specs[i].dtype));
         add_dims(out, &specs[i], 0);
         ot_str_addc(out, '}');
@@ -57,7 +50,7 @@ void ot_describe_model(const ot_dep *d, const ot_variant *v, ot_str *out)
     }
     if (v->note[0] != '\0') {
         ot_str_adds(out, ",\"note\":");
-        add_text(out, v->note);
+        ot_str_add_quoted(out, v->note);
     }
     ot_str_adds(out, "}}");
 }
@@ -68,7 +61,7 @@ static void add_config_tensors(ot_str *out, const char *what, const ot_tensor_sp
     ot_str_addf(out, ",\"%s\":[", what);
     for (size_t i = 0; i < n; i++) {
         ot_str_adds(out, i > 0 ? ",{\"name\":" : "{\"name\":");
-        add_text(out, specs[i].name);
+        ot_str_add_quoted(out, specs[i].name);
         const char *type = specs[i].dtype == OT_DT_BYTES ? "STRING" : ot_dtype_name(specs[i].dtype);
         ot_str_addf(out, ",\"data_type\":\"TYPE_%s\",\"dims\":", type);
         add_dims(out, &specs[i], from);
@@ -84,7 +77,7 @@ void ot_describe_config(const ot_dep *d, const ot_variant *v, ot_str *out)
     ot_str_addf(out,
                 "{\"name\":\"%s\",\"platform\":\"%s_%s\",\"backend\":\"%s\",\"runtime_version\":",
                 d->name, v->info.plugin, v->info.format, v->info.plugin);
-    add_text(out, v->info.runtime_version);
+    ot_str_add_quoted(out, v->info.runtime_version);
     ot_str_addf(out, ",\"max_batch_size\":%" PRId64, from == 1 ? batch : 0);
     add_config_tensors(out, "input", v->sig.inputs, v->sig.n_inputs, from);
     add_config_tensors(out, "output", v->sig.outputs, v->sig.n_outputs, from);

@@ -137,13 +137,6 @@ bool ot_tfs_rest_fast(ot_worker *w, ot_http_req *req)
 
 /* ---- status and metadata */
 
-static void put_text(ot_str *out, const char *z)
-{
-    ot_str_addc(out, '"');
-    ot_str_add_json(out, z, strlen(z));
-    ot_str_addc(out, '"');
-}
-
 static void status(ot_worker *w, ot_http_req *req, const ot_tfs_target *t)
 {
     const ot_dep *d;
@@ -164,7 +157,7 @@ static void status(ot_worker *w, ot_http_req *req, const ot_tfs_target *t)
                     "\",\"state\":\"%s\",\"status\":{\"error_code\":\"%s\",\"error_message\":",
                     i > 0 ? "," : "", s[i].version, ot_tfs_state_name(s[i].state),
                     s[i].message[0] == '\0' ? "OK" : "UNKNOWN");
-        put_text(&out, s[i].message);
+        ot_str_add_quoted(&out, s[i].message);
         ot_str_adds(&out, "}}");
     }
     ot_str_adds(&out, "]}");
@@ -175,7 +168,7 @@ static void put_specs(ot_str *out, const ot_tensor_spec *specs, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         ot_str_adds(out, i > 0 ? "," : "");
-        put_text(out, specs[i].name);
+        ot_str_add_quoted(out, specs[i].name);
         ot_str_addf(out, ":{\"dtype\":\"%s\",\"tensor_shape\":{\"dim\":[",
                     ot_tfs_type_name(specs[i].dtype));
         for (int k = 0; k < specs[i].rank; k++) {
@@ -183,20 +176,20 @@ static void put_specs(ot_str *out, const ot_tensor_spec *specs, size_t n)
                         specs[i].dims[k]);
         }
         ot_str_adds(out, "],\"unknown_rank\":false},\"name\":");
-        put_text(out, specs[i].name);
+        ot_str_add_quoted(out, specs[i].name);
         ot_str_addc(out, '}');
     }
 }
 
 static void put_signature(ot_str *out, const ot_variant *v)
 {
-    put_text(out, ot_tfs_signature_name(v));
+    ot_str_add_quoted(out, ot_tfs_signature_name(v));
     ot_str_adds(out, ":{\"inputs\":{");
     put_specs(out, v->sig.inputs, v->sig.n_inputs);
     ot_str_adds(out, "},\"outputs\":{");
     put_specs(out, v->sig.outputs, v->sig.n_outputs);
     ot_str_adds(out, "},\"method_name\":");
-    put_text(out, ot_tfs_method_name(v));
+    ot_str_add_quoted(out, ot_tfs_method_name(v));
     ot_str_adds(out, ",\"defaults\":{}}");
 }
 

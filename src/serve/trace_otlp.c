@@ -12,17 +12,10 @@
 
 enum { KIND_INTERNAL = 1, KIND_SERVER = 2, STATUS_ERROR = 2 };
 
-static void add_text(ot_str *out, const char *z)
-{
-    ot_str_addc(out, '"');
-    ot_str_add_json(out, z, strlen(z));
-    ot_str_addc(out, '"');
-}
-
 static void add_string(ot_str *out, const char *key, const char *value)
 {
     ot_str_addf(out, "{\"key\":\"%s\",\"value\":{\"stringValue\":", key);
-    add_text(out, value);
+    ot_str_add_quoted(out, value);
     ot_str_adds(out, "}}");
 }
 
@@ -44,7 +37,7 @@ static void begin_span(ot_str *out, const ot_span *s, const uint8_t id[8], const
     ot_str_addf(out,
                 "{\"traceId\":\"%s\",\"spanId\":\"%s\",\"parentSpanId\":\"%s\",\"name\":", trace,
                 span, above);
-    add_text(out, name);
+    ot_str_add_quoted(out, name);
     ot_str_addf(out,
                 ",\"kind\":%d,\"startTimeUnixNano\":\"%" PRId64 "\",\"endTimeUnixNano\":\"%" PRId64
                 "\",\"attributes\":[",
@@ -77,7 +70,7 @@ static void add_request(ot_str *out, const ot_span *s, uint64_t incarnation)
     ot_str_addc(out, ']');
     if (s->failed) {
         ot_str_addf(out, ",\"status\":{\"code\":%d,\"message\":", STATUS_ERROR);
-        add_text(out, s->message);
+        ot_str_add_quoted(out, s->message);
         ot_str_addc(out, '}');
     }
     ot_str_addc(out, '}');
