@@ -10,10 +10,11 @@
 
 #define CLOSED_CONNECTIONS 32
 #define CLOSED_NS UINT64_C(1000000000) /* at least */
-#define NARROW 0.06   /* the search ends when it knows the rate of a core to this share of it */
-#define LIGHT 0.02    /* of what a core can do: a load that hardly waits for itself */
-#define SAMPLES 300   /* answers that a p99 needs */
-#define ANSWERED 0.97 /* of the rate that was asked for */
+#define NARROW 0.06      /* the search ends when it knows the rate of a core to this share of it */
+#define LIGHT 0.03       /* of what a core can do: a load that hardly waits for itself */
+#define SAMPLES 300      /* answers that a p99 needs */
+#define LONGEST_STEPS 15 /* that a measurement takes for them at most */
+#define ANSWERED 0.97    /* of the rate that was asked for */
 
 void ot_size_options_init(ot_size_options *o)
 {
@@ -29,7 +30,11 @@ static ot_rc measure(const ot_size_options *o, ot_bench *b, double rate, ot_erro
     ot_bench_options l = o->load;
     l.rate = rate;
     l.connections = rate > 0 ? 256 : CLOSED_CONNECTIONS;
-    l.duration_ns = OT_MAX(o->step_ns, rate > 0 ? (uint64_t)(SAMPLES / rate * 1e9) : CLOSED_NS);
+    l.duration_ns = OT_MAX(o->step_ns, CLOSED_NS);
+    if (rate > 0) {
+        uint64_t enough = (uint64_t)(SAMPLES / rate * 1e9);
+        l.duration_ns = OT_MAX(o->step_ns, OT_MIN(enough, LONGEST_STEPS * o->step_ns));
+    }
     OT_TRY(ot_bench_run(&l, b, err));
     const ot_load_counts *c = &b->result.measured;
     uint64_t bad = c->n[OT_LOAD_WRONG] + c->n[OT_LOAD_CLIENT_ERROR] + c->n[OT_LOAD_MALFORMED] +

@@ -1,6 +1,5 @@
 """What a replica tells Prometheus: read by Prometheus' own parser and linter, and added up."""
 
-import pathlib
 import shutil
 import subprocess
 
@@ -64,10 +63,14 @@ def test_stages_of_the_pool(serve, tmp_path):
     assert value(f["overtake_stage_seconds"], "overtake_stage_seconds_sum", stage="run", **LABELS) >= 3 * 0.002
 
 
-def test_promtool_finds_nothing_wrong(linear):
+def test_promtool_finds_nothing_wrong(serve, tmp_path):
     if PROMTOOL is None:
         pytest.skip("promtool is not installed (tools/deps.sh promtool)")
-    linear.infer("m", np.zeros((1, 4)))
-    done = subprocess.run([PROMTOOL, "check", "metrics"], input=text_of(linear), capture_output=True, text=True)
+    r.write_raw(tmp_path / "models" / "m", r.linear(np.eye(4)))
+    s = serve(tmp_path / "models", "--record", tmp_path / "r.otr", "--otlp", "http://127.0.0.1:9", "--trace-sample", "100%")
+    s.infer("m", np.zeros((1, 4)))
+    text = text_of(s)
+    assert "overtake_traced_requests_total" in text and "overtake_recorded_requests_total" in text
+    done = subprocess.run([PROMTOOL, "check", "metrics"], input=text, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert subprocess.run([PROMTOOL, "check", "metrics"], input="x{ 1\n", capture_output=True, text=True).returncode != 0
