@@ -383,6 +383,7 @@ ot_rc ot_instance_submit(ot_instance *inst, const ot_run *run, ot_run_fn *fn, vo
 
 typedef struct waiter {
     ot_instance *inst;
+    const ot_run *run;
     ot_run_result *out;
     ot_error *err;
     size_t n_parts;
@@ -415,6 +416,9 @@ static void take_result(void *arg, const ot_run_result *result)
     out->owner = result->owner;
     out->token = result->token;
     if (!out->final) {
+        if (w->run->more != NULL) {
+            w->run->more(w->run->more_arg, out);
+        }
         ot_run_result_release(out);
         return;
     }
@@ -433,7 +437,7 @@ static void take_result(void *arg, const ot_run_result *result)
 ot_rc ot_instance_run(ot_instance *inst, const ot_run *run, ot_run_result *result_out,
                       ot_error *err)
 {
-    waiter w = {.inst = inst, .out = result_out, .err = err, .rc = OT_INTERNAL};
+    waiter w = {.inst = inst, .run = run, .out = result_out, .err = err, .rc = OT_INTERNAL};
     w.n_parts = run->n_parts > 0 ? (size_t)run->n_parts : 0;
     uint64_t ticket;
     result_out->token = NULL;

@@ -178,6 +178,10 @@ typedef struct ot_run {
     const ot_run_part *parts; /* NULL: one request */
     int n_parts;
     uint64_t deadline_ns; /* on ot_clock_mono_ns; 0: none */
+    /* Of ot_instance_run: called with each response but the last, whose outputs are valid until it
+     * returns. NULL: they are dropped; the last one's `sequence` tells how many there were. */
+    ot_run_fn *more;
+    void *more_arg;
 } ot_run;
 
 ot_rc ot_instance_create(ot_model *m, ot_instance **inst_out, ot_error *err) OT_CHECKED;

@@ -1,5 +1,7 @@
 #include "serve/call.h"
 
+#include "serve/more.h"
+
 #include <string.h>
 
 /* ---- checking against the signature */
@@ -96,6 +98,9 @@ ot_rc ot_call_decode(ot_call *call, const ot_variant *v, int64_t header_len, ot_
 
 bool ot_call_fits(const ot_call *a, const ot_call *b)
 {
+    if (a != b && (ot_call_streams(a) || ot_call_streams(b))) {
+        return false; /* each response is one request's */
+    }
     if (!a->variant->dynamic) {
         return true;
     }

@@ -92,7 +92,7 @@ static void answer_chat(ot_worker *w, ot_call *call)
                                                  .n_body = 1});
 }
 
-static const ot_wire chat_wire = {"chat", answer_chat, fail_chat};
+static const ot_wire chat_wire = {.name = "chat", .answer = answer_chat, .fail = fail_chat};
 
 bool ot_chat_begin(ot_passing *p)
 {

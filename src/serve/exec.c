@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "serve/more.h"
 
 #include <string.h>
 
@@ -72,6 +73,10 @@ static ot_rc run(ot_exec *x, ot_variant *v, int n_parts, ot_error *err)
         .parts = n_parts > 1 ? x->parts : NULL,
         .n_parts = n_parts > 1 ? n_parts : 0,
     };
+    if (x->streams != NULL) {
+        r.more = ot_more_add;
+        r.more_arg = x->streams;
+    }
     uint64_t start = ot_clock_mono_ns();
     atomic_store_explicit(&v->slots[x->slot].since_ns, start, memory_order_relaxed);
     ot_rc rc = ot_instance_run(inst, &r, &x->result, err);
@@ -85,6 +90,11 @@ static ot_rc run(ot_exec *x, ot_variant *v, int n_parts, ot_error *err)
     x->holding = true;
     if (x->result.rc != OT_OK) {
         return ot_fail(err, x->result.rc, "the run failed");
+    }
+    if (x->result.sequence > 0 && x->streams == NULL) {
+        return ot_fail(err, OT_UNIMPLEMENTED,
+                       "the model gave %u responses; ask for them with ModelStreamInfer (gRPC)",
+                       x->result.sequence + 1);
     }
     if ((size_t)x->result.n_outputs != v->sig.n_outputs) {
         return ot_fail(err, OT_INTERNAL, "the model gave %d outputs instead of %zu",
@@ -475,7 +485,9 @@ bool ot_exec_run(ot_exec *x, ot_variant *v, ot_call *const *calls, size_t n)
     for (size_t k = 0; k < n; k++) {
         rows += calls[k]->rows;
     }
+    x->streams = n == 1 && ot_call_streams(calls[0]) ? calls[0] : NULL;
     ot_rc rc = n == 1 ? run_one(x, v, calls[0], &err) : run_merged(x, v, calls, n, &err);
+    x->streams = NULL;
     if (rc == OT_OK) {
         if (rows > 0) {
             ot_cost_add(&v->cost, rows, x->run_ns);

@@ -10,9 +10,10 @@
 #define OT_EXEC_CALLS_MAX 1024 /* calls of one batch */
 
 typedef struct ot_exec {
-    unsigned slot; /* of each variant */
-    ot_slot *held; /* of the variant that is being run, see ot_variant_hold; or NULL */
-    bool holding;  /* `result` has outputs of the last run */
+    unsigned slot;    /* of each variant */
+    ot_slot *held;    /* of the variant that is being run, see ot_variant_hold; or NULL */
+    bool holding;     /* `result` has outputs of the last run */
+    ot_call *streams; /* the one call of the run, which takes several responses; or NULL */
     ot_run_result result;
     uint64_t run_ns; /* what the runs of the last batch took */
     uint64_t run_from_ns,

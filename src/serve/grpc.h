@@ -88,6 +88,8 @@ struct ot_grpc_item {
 /* The item's next answer goes between these. */
 size_t ot_grpc_item_frame(ot_grpc_item *item);
 void ot_grpc_item_framed(ot_grpc_item *item, size_t mark);
+/* What has been framed is sent as soon as it can be; more answers follow. */
+void ot_grpc_item_more(ot_grpc_item *item);
 /* The item has had all of its answers; rc other than OT_OK ends the stream (the text is copied). */
 void ot_grpc_item_done(ot_grpc_item *item, ot_rc rc, const char *why);
 

@@ -95,7 +95,7 @@ typedef struct streamed {
     const char *model;
 } streamed;
 
-static int stream_params(const ot_worker *w, const ot_call *call, ot_param *p)
+static int stream_params(const ot_worker *w, const ot_call *call, bool last, ot_param *p)
 {
     int n = 0;
     ot_http_field fields[OT_GRPC_FIELDS];
@@ -104,39 +104,57 @@ static int stream_params(const ot_worker *w, const ot_call *call, ot_param *p)
         p[n++] = (ot_param){.name = fields[i].name, .type = OT_PARAM_STRING, .s = fields[i].value};
     }
     /* What Triton's client looks for when a request may have several answers. */
-    p[n++] = (ot_param){.name = "triton_final_response", .type = OT_PARAM_BOOL, .b = true};
+    p[n++] = (ot_param){.name = "triton_final_response", .type = OT_PARAM_BOOL, .b = last};
     return n;
 }
 
-static void answer_streamed(ot_worker *w, ot_call *call)
+/* A response as a message behind the item's others; false and why. */
+static ot_rc add_streamed(ot_worker *w, ot_grpc_item *item, const ot_call *call, bool last,
+                          ot_error *err)
 {
-    ot_grpc_item *item = ((streamed *)call)->item;
     ot_oip_tensor tensors[OT_OIP_TENSORS_MAX];
     ot_param params[OT_GRPC_FIELDS + 1];
     ot_oip_response r;
     ot_oip_pb_encoded e;
-    ot_error err;
     ot_str_clear(&w->head);
     w->head.failed = false;
-    ot_rc rc = ot_call_response(call, tensors, &r, &err);
-    if (rc == OT_OK) {
-        r.params = (ot_params){params, stream_params(w, call, params)};
-        rc = ot_oip_pb_response_encode(&r, true, &w->head, &e, &err);
-    }
-    if (rc == OT_OK && e.bytes > UINT32_MAX) {
-        rc = ot_fail(&err, OT_EXHAUSTED, "the answer has %zu bytes; a message has at most 4 GiB",
-                     e.bytes);
-    }
-    if (rc != OT_OK) {
-        fail_answer(w, call, rc, err.msg);
-        return;
+    OT_TRY(ot_call_response(call, tensors, &r, err));
+    r.params = (ot_params){params, stream_params(w, call, last, params)};
+    OT_TRY(ot_oip_pb_response_encode(&r, true, &w->head, &e, err));
+    if (e.bytes > UINT32_MAX) {
+        return ot_fail(err, OT_EXHAUSTED, "the answer has %zu bytes; a message has at most 4 GiB",
+                       e.bytes);
     }
     size_t mark = ot_grpc_item_frame(item);
     for (int i = 0; i < e.n_iov; i++) {
         ot_str_add(&item->answer, e.iov[i].iov_base, e.iov[i].iov_len);
     }
     ot_grpc_item_framed(item, mark);
+    return OT_OK;
+}
+
+static void answer_streamed(ot_worker *w, ot_call *call)
+{
+    ot_grpc_item *item = ((streamed *)call)->item;
+    ot_error err;
+    ot_rc rc = add_streamed(w, item, call, true, &err);
+    if (rc != OT_OK) {
+        fail_answer(w, call, rc, err.msg);
+        return;
+    }
     ot_grpc_item_done(item, OT_OK, NULL);
+}
+
+static void more_streamed(ot_worker *w, ot_call *call, const ot_call *now)
+{
+    streamed *s = (streamed *)call;
+    ot_error err;
+    if (add_streamed(w, s->item, now, false, &err) != OT_OK) {
+        size_t mark = ot_grpc_item_frame(s->item);
+        ot_oip_pb_stream_error(err.msg, s->model, now->in.id, &s->item->answer);
+        ot_grpc_item_framed(s->item, mark);
+    }
+    ot_grpc_item_more(s->item);
 }
 
 static void fail_streamed(ot_worker *w, ot_call *call, const ot_refusal *why)
@@ -150,7 +168,7 @@ static void fail_streamed(ot_worker *w, ot_call *call, const ot_refusal *why)
 }
 
 static const ot_wire stream = {
-    .name = "grpc-stream", .answer = answer_streamed, .fail = fail_streamed};
+    .name = "grpc-stream", .answer = answer_streamed, .fail = fail_streamed, .more = more_streamed};
 
 void ot_grpc_model_stream_infer(ot_worker *w, ot_grpc_item *item)
 {

@@ -257,6 +257,17 @@ static void settle(ot_grpc_stream *s)
     }
 }
 
+void ot_grpc_item_more(ot_grpc_item *item)
+{
+    /* The item is still being answered, so that it stays; the stream ends after it. */
+    if (item->answer.failed || item->answer.len > BYTES_MAX) {
+        refuse(item->stream, OT_EXHAUSTED, "the client does not read the answers");
+        ot_str_clear(&item->answer);
+        item->answer.failed = false;
+    }
+    settle(item->stream);
+}
+
 void ot_grpc_item_done(ot_grpc_item *item, ot_rc rc, const char *why)
 {
     item->done = true;

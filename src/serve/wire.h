@@ -27,6 +27,9 @@ typedef struct ot_wire {
     void (*answer)(ot_worker *w, ot_call *call);
     /* Says no. Also for calls without a deployment or a variant. */
     void (*fail)(ot_worker *w, ot_call *call, const ot_refusal *why);
+    /* NULL, or: a response before the last one. `now` is the call as if that were its answer, and
+     * lives during the call only; `call` itself is still being run. See more.h. */
+    void (*more)(ot_worker *w, ot_call *call, const ot_call *now);
 } ot_wire;
 
 #endif

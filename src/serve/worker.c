@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "serve/grpc.h"
+#include "serve/more.h"
 #include "serve/record.h"
 #include "serve/sleep.h"
 #include "serve/thread.h"
@@ -240,7 +241,7 @@ static bool is_for_pool(const ot_worker *w, const ot_call *call)
 {
     uint32_t most = call->dep->limits.concurrency;
     /* A worker process that hangs must not hold this loop up, so it never runs inline. */
-    return call->variant->info.isolated || w->turn_ns > TURN_NS ||
+    return call->variant->info.isolated || ot_call_streams(call) || w->turn_ns > TURN_NS ||
            (most != 0 && most < w->serve->n_workers) ||
            ot_cost_predict(&call->variant->cost, call->rows) >
                (uint64_t)w->serve->o.inline_us * 1000;
@@ -359,6 +360,7 @@ static void on_done(void *arg)
     w->done = NULL;
     w->done_tail = &w->done;
     pthread_mutex_unlock(&w->lock);
+    ot_more_deliver(w); /* what these calls gave before their last responses */
     while (list != NULL) {
         ot_call *call = list;
         list = call->next;
@@ -529,6 +531,8 @@ ot_rc ot_worker_create(ot_serve *s, unsigned index, ot_worker **w_out, ot_error 
     w->seq = (uint64_t)index << OT_WORKER_SEQ_SHIFT | 1;
     w->budget = (ot_budget){.fraction = s->o.count_budget, .start_ns = ot_clock_mono_ns()};
     w->done_tail = &w->done;
+    w->more_tail = &w->more;
+    pthread_cond_init(&w->more_taken, NULL);
     w->asks_tail = &w->asks;
     ot_str_init(&w->head);
     pthread_mutex_init(&w->lock, NULL);
@@ -591,6 +595,7 @@ void ot_worker_destroy(ot_worker *w)
     ot_str_done(&w->head);
     ot_oip_memo_destroy(w->memo);
     ot_free(w->ready);
+    pthread_cond_destroy(&w->more_taken);
     pthread_mutex_destroy(&w->lock);
     ot_free(w);
 }

@@ -45,6 +45,9 @@ struct ot_worker {
     /* Synchronization: under lock. Calls that the pool has finished. */
     pthread_mutex_t lock;
     ot_call *done, **done_tail;
+    struct ot_more *more, **more_tail; /* responses before the last ones (more.h) */
+    unsigned n_more;
+    pthread_cond_t more_taken;
 
     /* Synchronization: relaxed, one writer. */
     _Atomic uint64_t answers[6]; /* by the first digit of their status */

@@ -197,3 +197,61 @@ def test_every_type_comes_and_goes(tmp_path, start):
         "inputs": [{"name": t, "datatype": t, "shape": [1, 2], "data": data.get(t, [1, 2])} for t in types]})
     assert status == 200, body
     assert {o["name"]: o["data"] for o in body["outputs"]} == {t: data.get(t, [1, 2]) for t in types}
+
+
+COUNT = """
+    class Model:
+        signature = {"inputs": [{"name": "n", "datatype": "INT32", "shape": [1]}],
+                     "outputs": [{"name": "k", "datatype": "INT32", "shape": [1]},
+                                 {"name": "text", "datatype": "BYTES", "shape": [1]}]}
+
+        def predict(self, inputs):
+            n = int(inputs["n"][0])
+            for k in range(n):
+                if k == 50:
+                    raise RuntimeError("fifty is too many")
+                yield {"k": [k], "text": ["x" * k]}
+    """
+
+
+def test_streams(tmp_path, start):
+    grpcclient = pytest.importorskip("tritonclient.grpc")
+    import queue
+    write(tmp_path / "models" / "count", COUNT)
+    s = start(tmp_path / "models")
+    c = grpcclient.InferenceServerClient(f"{s.host}:{s.port}")
+    answers = queue.Queue()
+    c.start_stream(lambda result, error: answers.put((result, error)))
+
+    def send(n, id):
+        x = grpcclient.InferInput("n", [1], "INT32")
+        x.set_data_from_numpy(np.array([n], np.int32))
+        c.async_stream_infer("count", [x], request_id=id)
+
+    def take():
+        result, error = answers.get(timeout=r.PATIENCE)
+        return result, error
+
+    send(20, "a")
+    for k in range(20):
+        result, error = take()
+        assert error is None, str(error)
+        message = result.get_response()
+        assert message.id == "a" and result.as_numpy("k")[0] == k and result.as_numpy("text")[0] == b"x" * k
+        assert message.parameters["triton_final_response"].bool_param == (k == 19)
+    send(1, "b")
+    send(60, "c")
+    assert take()[0].get_response().id == "b"
+    for k in range(49):  # the one before the failure is held back until it is known whether it is the last
+        assert take()[0].as_numpy("k")[0] == k
+    result, error = take()
+    assert result is None and "RuntimeError: fifty is too many (model.py:" in str(error)
+    send(2, "d")
+    assert [take()[0].as_numpy("k")[0] for _ in range(2)] == [0, 1]
+    c.stop_stream()
+    c.close()
+    status, _, body = s.post("/v2/models/count/infer", {
+        "inputs": [{"name": "n", "datatype": "INT32", "shape": [1], "data": [3]}]})
+    assert status == 501 and "3 responses" in body["error"] and "ModelStreamInfer" in body["error"], body
+    assert s.post("/v2/models/count/infer", {
+        "inputs": [{"name": "n", "datatype": "INT32", "shape": [1], "data": [1]}]})[0] == 200
