@@ -493,3 +493,35 @@ def test_grpc_reload_config(saved, apis, serve, tmp_path):
     c.refused(call, config("image", "nobody"), grpc.StatusCode.NOT_FOUND, "model 'nobody' could not be loaded")
     assert served() == {"image"}
     c.channel.close()
+
+
+# ---- under a control plane
+
+
+def test_labels_and_reload_under_a_control_plane(managed, bundles, apis):
+    from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, predict_pb2
+    plane, start = managed
+    plane.want({**r.deployment(r.variant("champion", 1, bundles(1), 0.7), r.variant("canary", 2, bundles(2), 0.3),
+                               r.variant("shadow", 3, bundles(3), 0)), "labels": {"next": 3}})
+    s = start()
+    c = Client(s)
+    for label, version in (("stable", 1), ("canary", 2), ("next", 3)):
+        status, got = post(s, f"m/labels/{label}:predict", {"instances": [[0, 0, 0, 0]]})
+        assert (status, got) == (200, {"predictions": [[version, version]]}), label
+        q = predict_pb2.PredictRequest()
+        q.model_spec.name, q.model_spec.version_label = "m", label
+        q.inputs["x"].dtype = 1
+        q.inputs["x"].tensor_shape.dim.add(size=1)
+        q.inputs["x"].tensor_shape.dim.add(size=4)
+        a = c.predictions.Predict(q)
+        assert a.model_spec.version.value == version and list(a.outputs["y"].float_val) == [version, version]
+        assert s.get(f"/v1/models/m/labels/{label}")["model_version_status"][0]["version"] == str(version)
+        assert s.get(f"/v1/models/m/labels/{label}/metadata")["model_spec"]["version"] == str(version)
+    assert post(s, "m/labels/other:predict", {"instances": [[0, 0, 0, 0]]})[0] == 404
+    assert {v["version"] for v in s.get("/v1/models/m")["model_version_status"]} == {"1", "2", "3"}
+    q = get_model_status_pb2.GetModelStatusRequest()
+    q.model_spec.name = "m"
+    assert len(c.models.GetModelStatus(q).model_version_status) == 3
+    c.refused(c.models.HandleReloadConfigRequest, model_management_pb2.ReloadConfigRequest(),
+              grpc.StatusCode.FAILED_PRECONDITION, "apply an app instead")
+    c.channel.close()
