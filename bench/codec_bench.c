@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "codec/number.h"
-#include "codec/oip.h"
+#include "codec/oip_pb.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@
 
 typedef struct bench {
     ot_str array4, array9, array17; /* 784 floats with so many digits */
-    ot_str request, binary;         /* whole bodies; JSON with 9 digits */
+    ot_str request, binary, grpc;   /* whole bodies; JSON with 9 digits */
     int64_t binary_header;
     float in[N_IN], out[N_OUT];
     ot_arena arena;
@@ -95,6 +95,14 @@ static void case_binary(bench *b)
          &err);
 }
 
+static void case_grpc(bench *b)
+{
+    ot_error err;
+    ot_oip_pb_request r;
+    ot_arena_reset(&b->arena);
+    must(ot_oip_pb_request_decode(b->grpc.data, b->grpc.len, &b->arena, &r, &err), &err);
+}
+
 static void case_print(bench *b)
 {
     char *p = b->text.data;
@@ -112,9 +120,10 @@ static void case_print_libc(bench *b)
     }
 }
 
-static void encode(bench *b, bool binary)
+static void encode(bench *b, bool binary, bool grpc)
 {
     ot_error err;
+    ot_oip_pb_encoded g;
     ot_oip_tensor y = {.tensor = {.name = "y",
                                   .dtype = OT_DT_FP32,
                                   .rank = 2,
@@ -125,16 +134,22 @@ static void encode(bench *b, bool binary)
     ot_oip_response r = {.model_name = "mlp", .model_version = "3", .outputs = &y, .n_outputs = 1};
     ot_oip_encoded e;
     ot_str_clear(&b->text);
-    must(ot_oip_response_encode(&r, &b->text, &e, &err), &err);
+    must(grpc ? ot_oip_pb_response_encode(&r, false, &b->text, &g, &err)
+              : ot_oip_response_encode(&r, &b->text, &e, &err),
+         &err);
 }
 
 static void case_encode(bench *b)
 {
-    encode(b, false);
+    encode(b, false, false);
 }
 static void case_encode_binary(bench *b)
 {
-    encode(b, true);
+    encode(b, true, false);
+}
+static void case_encode_grpc(bench *b)
+{
+    encode(b, true, true);
 }
 
 static const struct {
@@ -148,10 +163,12 @@ static const struct {
     {"parse 784 FP32, 17 digits", "strtof", case_libc17},
     {"decode JSON request [1,784], 9 digits", "own", case_request},
     {"decode binary request [1,784]", "own", case_binary},
+    {"decode ModelInferRequest [1,784]", "own", case_grpc},
     {"print 10 FP32", "own", case_print},
     {"print 10 FP32", "snprintf %.9g", case_print_libc},
     {"encode JSON response [1,10]", "own", case_encode},
     {"encode binary response [1,10]", "own", case_encode_binary},
+    {"encode ModelInferResponse [1,10]", "own", case_encode_grpc},
 };
 #define N_CASES (sizeof cases / sizeof *cases)
 
@@ -194,6 +211,13 @@ static void setup(bench *b)
     must(ot_oip_request_encode(&q, &b->binary, &e, &err), &err);
     b->binary_header = e.header_len;
     ot_str_add(&b->binary, b->in, sizeof b->in);
+    ot_pb_put_string(&b->grpc, 1, "mlp");
+    size_t input = ot_pb_begin(&b->grpc, 5);
+    ot_pb_put_string(&b->grpc, 1, "x");
+    ot_pb_put_string(&b->grpc, 2, "FP32");
+    ot_pb_put_packed(&b->grpc, 3, shape_in, 2);
+    ot_pb_end(&b->grpc, input, 0);
+    ot_pb_put_bytes(&b->grpc, 7, b->in, sizeof b->in);
     ot_arena_init(&b->arena, 16384, 1 << 20);
     ot_str_reserve(&b->text, 4096);
 }
@@ -211,6 +235,7 @@ int main(void)
                       .array17 = OT_STR_INIT,
                       .request = OT_STR_INIT,
                       .binary = OT_STR_INIT,
+                      .grpc = OT_STR_INIT,
                       .text = OT_STR_INIT};
     static double us[N_CASES][ROUNDS];
     setup(&b);
