@@ -238,7 +238,7 @@ CROSS_ROOT := .deps/aarch64/usr
 CROSS_VARS := V=release BUILD=build/aarch64 CC=$(CROSS)-gcc AR=$(CROSS)-ar \
               INC="-Isrc -Iinclude -Itests -isystem $(CROSS_ROOT)/include -isystem $(CROSS_ROOT)/include/$(CROSS)" \
               LIBS="$(foreach l,sodium jansson sqlite3 yaml z nghttp2,$(CROSS_ROOT)/lib/$(CROSS)/lib$(l).a) -lm -ldl -pthread"
-CROSS_LEAVE := $(foreach t,cli/supervise cli/up launch/proc launch/run \
+CROSS_LEAVE := $(foreach t,cli/supervise cli/up launch/proc launch/run launch/sandbox runtime/isolate \
                  $(addprefix pipeline/,loop people release restart tidy training),$(t)_test=starts_programs_or_reads_their_memory) \
                $(foreach t,stats/edetect_null stats/edetect_delay,$(t)_test=simulates_years)
 cross-test: deps-cross

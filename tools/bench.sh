@@ -11,6 +11,8 @@ for b in codec stats store backup; do
     "$build/bench/${b}_bench"
 done
 echo "# runtime"
+"$build/bench/isolate_bench" --program "$build/overtake" --plugins "$build/plugins" build/models/null/linear \
+    build/models/onnx/mlp.onnx build/models/onnx/cnn.onnx
 "$build/bench/runtime_bench" --plugins "$build/plugins" build/models/onnx/mlp.onnx \
     build/models/onnx/cnn.onnx build/models/saved_model/mlp
 echo "# serve"
