@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define ARENA_CHUNK 16384
-#define ARENA_LIMIT ((size_t)512 << 20)
 #define BODY_MIN 4096
 #define BODY_AT_ONCE 65536 /* of an announced length that is reserved before it has come */
 #define FIELDS_START 24
@@ -34,7 +32,7 @@ static h2_stream *stream_new(http_conn *c, int32_t id)
         if (st == NULL) {
             return NULL;
         }
-        ot_arena_init(&st->arena, ARENA_CHUNK, ARENA_LIMIT);
+        ot_arena_init(&st->arena, HTTP_ARENA_CHUNK, HTTP_ARENA_LIMIT);
         st->in = (http_buf){0};
     }
     ot_arena arena = st->arena;

@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define ARENA_CHUNK 16384
-#define ARENA_LIMIT ((size_t)512 << 20)
 #define LINGER_READ 16384
 
 static void on_ready(void *arg, unsigned events);
@@ -16,24 +14,6 @@ static void on_ready(void *arg, unsigned events);
 static uint64_t after_ms(const ot_http_server *s, uint32_t ms)
 {
     return ot_loop_now_ns(s->loop) + (uint64_t)ms * 1000000u;
-}
-
-bool http_buf_resize(ot_http_server *s, http_buf *b, size_t cap)
-{
-    char *p = NULL;
-    if (cap != 0) {
-        p = ot_realloc(b->data, cap);
-        if (p == NULL) {
-            return false;
-        }
-    } else {
-        ot_free(b->data);
-        b->at = b->len = 0;
-    }
-    s->memory = s->memory - b->cap + cap;
-    b->data = p;
-    b->cap = cap;
-    return true;
 }
 
 static http_conn *conn_get(ot_http_server *s)
@@ -47,7 +27,7 @@ static http_conn *conn_get(ot_http_server *s)
     c = ot_calloc(1, sizeof *c);
     if (c != NULL) {
         c->server = s;
-        ot_arena_init(&c->arena, ARENA_CHUNK, ARENA_LIMIT);
+        ot_arena_init(&c->arena, HTTP_ARENA_CHUNK, HTTP_ARENA_LIMIT);
     }
     return c;
 }
@@ -109,58 +89,6 @@ ot_rc http_conn_open(ot_http_server *s, int fd, ot_tls *tls, ot_error *err)
     s->stats.conns++;
     s->stats.accepted++;
     return OT_OK;
-}
-
-void http_kit_done(ot_http_server *s, http_kit *k)
-{
-    (void)http_buf_resize(s, &k->in, 0);
-    (void)http_buf_resize(s, &k->out, 0);
-    ot_arena_done(&k->arena);
-}
-
-void http_conn_equip(http_conn *c)
-{
-    ot_http_server *s = c->server;
-    if (c->in.cap == 0 && c->out.cap == 0 && c->arena.head == NULL && s->n_kits > 0) {
-        const http_kit *k = &s->kits[--s->n_kits];
-        c->in = k->in;
-        c->out = k->out;
-        c->arena = k->arena;
-    }
-}
-
-static void give_kit(http_conn *c)
-{
-    ot_http_server *s = c->server;
-    c->in.at = c->out.at = 0;
-    http_kit k = {c->in, c->out, c->arena};
-    if (s->n_kits < HTTP_KITS_MAX) {
-        s->kits[s->n_kits++] = k;
-    } else {
-        http_kit_done(s, &k);
-    }
-    c->in = c->out = (http_buf){0};
-    ot_arena_init(&c->arena, ARENA_CHUNK, ARENA_LIMIT);
-}
-
-void http_conn_rest(http_conn *c)
-{
-    bool rests = !c->open || c->state == HTTP_H2 || (c->state == HTTP_READ && !c->started);
-    if (rests && c->in.len == 0 && c->out.len == 0 && c->n_ext == 0 && c->in.cap + c->out.cap > 0 &&
-        c->in.cap <= HTTP_KEEP_MAX && c->out.cap <= HTTP_KEEP_MAX) {
-        give_kit(c);
-    }
-}
-
-void http_conn_trim(http_conn *c)
-{
-    if (c->in.len == 0 && c->in.cap > HTTP_KEEP_MAX) {
-        (void)http_buf_resize(c->server, &c->in, 0);
-    }
-    if (c->out.len == 0 && c->out.cap > HTTP_KEEP_MAX) {
-        (void)http_buf_resize(c->server, &c->out, 0);
-    }
-    http_conn_rest(c);
 }
 
 void http_conn_free(http_conn *c)

@@ -20,6 +20,8 @@
 #define HTTP_INLINE_MAX 16384 /* bodies up to this are copied behind their head */
 #define HTTP_LISTENERS_MAX 16
 #define HTTP_KITS_MAX 256
+#define HTTP_ARENA_CHUNK 16384 /* of a request */
+#define HTTP_ARENA_LIMIT ((size_t)512 << 20)
 #define HTTP_SCRATCH 65536 /* what is read at once of an HTTP/2 connection */
 
 typedef enum http_conn_state {
@@ -125,21 +127,23 @@ void http_conn_close(http_conn *c);         /* the caller must not touch c after
 void http_conn_free(http_conn *c);          /* back to the pool; it is closed and answered */
 void http_conn_dirty(http_conn *c);         /* looked at by the flush hook of this turn */
 void http_conn_process(http_conn *c);       /* starts what requests the input holds */
-void http_conn_over(http_conn *c);  /* the request's bytes and arena are not needed any more */
+void http_conn_over(http_conn *c);    /* the request's bytes and arena are not needed any more */
+void http_conn_watch(http_conn *c);   /* waits for what its state needs */
+void http_conn_destroy(http_conn *c); /* frees a pooled one */
+
+/* http_kit.c */
+bool http_buf_resize(ot_http_server *s, http_buf *b, size_t cap);
 void http_conn_rest(http_conn *c);  /* gives its kit back, if it needs none now */
 void http_conn_trim(http_conn *c);  /* the same, with large buffers, which are freed */
 void http_conn_equip(http_conn *c); /* takes a kit, if it has none and there is one */
 void http_kit_done(ot_http_server *s, http_kit *k);
-void http_conn_watch(http_conn *c);   /* waits for what its state needs */
-void http_conn_destroy(http_conn *c); /* frees a pooled one */
 
 /* http_write.c */
 void http_conn_flush(http_conn *c);                       /* may close c */
 bool http_out_reserve(http_conn *c, size_t n);            /* room in `out`; false sets `broken` */
 void http_out_add(http_conn *c, const void *p, size_t n); /* within what was reserved */
 void http_conn_refuse(http_conn *c, int status, const char *reason); /* answer and close */
-bool http_buf_resize(ot_http_server *s, http_buf *b, size_t cap);
-ssize_t http_conn_recv(http_conn *c, void *p, size_t n); /* like read(2) */
+ssize_t http_conn_recv(http_conn *c, void *p, size_t n);             /* like read(2) */
 
 /* http_answer.c */
 const char *http_date(ot_http_server *s, size_t *n_out); /* now, as a field's value */

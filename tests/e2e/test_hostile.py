@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from replica import PATIENCE, Replica, linear, wait_for, write_raw
+from replica import BUILD, PATIENCE, Replica, linear, wait_for, write_raw
 from test_listeners import BODY, Authority, client_context, shake, start, tls_args, tls_port  # noqa: F401
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
@@ -88,7 +88,7 @@ def test_calls_dropped_in_flight(server, kind):
     before = rss_kib(server)
     drop(n // 2)
     good(server)
-    assert rss_kib(server) - before < 4096
+    assert "asan" in BUILD.name or rss_kib(server) - before < 4096  # which keeps what was freed for a while
     wait_for("all descriptors to be given back", lambda: descriptors(server) <= quiet)
     text = server.log_path.read_text()
     assert " error " not in text and " warn" not in text, text
