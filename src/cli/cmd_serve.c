@@ -293,10 +293,12 @@ const ot_command ot_cli_serve_command = {
     .group = "Parts alone",
     .name = "serve",
     .summary = "serve models over HTTP (Open Inference Protocol)",
-    .detail = "Alone: every sub-folder of DIR that is a bundle or a model (.onnx, SavedModel) is "
-              "served under its name; DIR itself may be one. Under a control plane (--agent) it "
-              "serves what that one says.\n\nSIGTERM drains: nothing new is accepted, what is in "
-              "flight is answered.",
+    .detail =
+        "Alone: every sub-folder of DIR that is a bundle or a model (.onnx, SavedModel), or has "
+        "such in numbered folders as Triton and TensorFlow Serving lay them out, is served "
+        "under its name; DIR itself may be one. Under a control plane (--agent) it "
+        "serves what that one says.\n\nSIGTERM drains: nothing new is accepted, what is in "
+        "flight is answered.",
     OT_OPTS(serve_opts),
     OT_POS(serve_pos),
     .run = run_serve};

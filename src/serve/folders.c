@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define UNSEEN "it is empty, has a symbolic link in it, or changes at this moment"
+
 /* ---- what is to be served */
 
 static void stamp_text(uint64_t stamp, char out[sizeof((ot_target_variant *)0)->bundle])
@@ -368,6 +370,10 @@ ot_rc ot_folders_load(ot_folders *f, const char *name, ot_error *err)
         d->wanted = true;
         ot_folder_merge(f, d, l, OT_MERGE_NOW);
         aim_and_apply(f, d);
+        if (ot_target_find(f->control->target, name) == NULL) {
+            rc = ot_fail(err, OT_INVALID, "model '%s': none of its versions can be loaded: %s",
+                         name, UNSEEN);
+        }
     }
     ot_free(l);
     return rc;
@@ -429,6 +435,9 @@ static const char *why_not(const ot_folders *f, const ot_folder *d, const ot_see
 {
     if (!d->wanted) {
         return "unloaded";
+    }
+    if (s->looked == 0) {
+        return UNSEEN;
     }
     if (s->settled != 0) {
         return "it is not among the versions that are served";

@@ -59,7 +59,7 @@ typedef struct ot_target_variant {
     ot_role role;
     char model[65];
     uint64_t version;
-    char bundle[65]; /* digest in hex, "" when `path` is set */
+    char bundle[65]; /* digest in hex; with `path` what tells states of its files apart, or "" */
     char *path;      /* alone: where the model lies; or NULL */
     double share;
     ot_isolate isolate; /* ISOLATE_AUTO: the replica's own rule */

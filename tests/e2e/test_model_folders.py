@@ -229,6 +229,21 @@ def test_load_and_unload_of_versions(tmp_path, serve):
     c.close()
 
 
+def test_versions_that_cannot_be_looked_at(tmp_path, serve):
+    m = tmp_path / "models" / "m"
+    (m / "1").mkdir(parents=True)
+    r.write_raw(tmp_path / "models" / "other", times(3))
+    s = serve(tmp_path / "models", "--model-control", "explicit")
+    (m / "2").mkdir()
+    (m / "2" / "null.json").symlink_to(tmp_path / "models" / "other" / "null.json")
+    status, _, body = s.post("/v2/repository/models/m/load")
+    assert status == 400 and "symbolic link" in body["error"], body
+    assert states(s) == {("m", "2"): "UNAVAILABLE", ("m", "1"): "UNAVAILABLE", ("other", "1"): "UNAVAILABLE"}
+    assert "symbolic link" in reason(s, "m", "2") and s.request("GET", "/v2/health/ready")[0] == 200
+    r.write_raw(m / "1", times(1))
+    assert s.post("/v2/repository/models/m/load")[0] == 200 and answers(s) == ("1", 1)
+
+
 def test_bodies_of_repository_requests(tmp_path, serve):
     version(tmp_path / "models" / "m", 1)
     s = serve(tmp_path / "models")
