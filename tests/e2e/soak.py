@@ -5,8 +5,8 @@ that crosses with that end is asked again; it is counted apart.)
 
     python tests/e2e/soak.py [--seed N] [--seconds S]
 
-The clients are those that people have: plain HTTP, tritonclient over HTTP and gRPC (one call, and a stream), curl's
-HTTP/2, TensorFlow Serving's REST and gRPC. test_soak.py runs a short one in `make test`, `make test-long` ten minutes."""
+The clients are those that people have: plain HTTP, tritonclient over HTTP and gRPC (one call, and a stream), TensorFlow
+Serving's REST and gRPC. test_soak.py runs a short one in `make test`, `make test-long` ten minutes."""
 
 import argparse
 import collections
@@ -156,8 +156,35 @@ class TritonStream(TritonGrpc):
         return int(r.get_response().model_version), r.as_numpy("y")
 
 
+class ServingGrpc:
+    """TensorFlow Serving's gRPC with its own package, which brings TensorFlow."""
+
+    def __init__(self, host, port):
+        import grpc
+        from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+        self.grpc, self.messages = grpc, predict_pb2
+        self.channel = grpc.insecure_channel(f"{host}:{port}")
+        self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+
+    def ask(self, x):
+        import tensorflow as tf
+        r = self.messages.PredictRequest()
+        r.model_spec.name = APP
+        r.inputs["x"].CopyFrom(tf.make_tensor_proto(x))
+        try:
+            answer = self.stub.Predict(r, timeout=PATIENCE)
+        except self.grpc.RpcError as e:
+            if e.code() == self.grpc.StatusCode.UNAVAILABLE:
+                raise Broken(str(e)) from e
+            raise
+        return answer.model_spec.version.value, tf.make_ndarray(answer.outputs["y"])
+
+    def close(self):
+        self.channel.close()
+
+
 PROTOCOLS = {"rest": Rest, "triton http": TritonHttp, "serving rest": ServingRest, "triton grpc": TritonGrpc,
-             "triton stream": TritonStream}
+             "triton stream": TritonStream, "serving grpc": ServingGrpc}
 
 
 class Client(threading.Thread):
