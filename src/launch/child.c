@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -109,7 +110,7 @@ static void run_child(plan *p)
     fail_child(p);
 }
 
-ot_rc ot_launch_child_start(const ot_launch_child *c, pid_t *pid_out, ot_error *err)
+static ot_rc start(const ot_launch_child *c, pid_t *pid_out, ot_error *err)
 {
     int pipe_fds[2], errnum = 0;
     if (c->n_fds > OT_LAUNCH_CHILD_FDS_MAX) {
@@ -139,4 +140,81 @@ ot_rc ot_launch_child_start(const ot_launch_child *c, pid_t *pid_out, ot_error *
     }
     *pid_out = pid;
     return OT_OK;
+}
+
+/* ---- the thread that starts them */
+
+static struct {
+    pthread_once_t once;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* Synchronization: under lock. One request at a time. */
+    bool running, answered;
+    const ot_launch_child *ask;
+    pid_t pid;
+    ot_rc rc;
+    ot_error *err;
+} starter = {.once = PTHREAD_ONCE_INIT,
+             .lock = PTHREAD_MUTEX_INITIALIZER,
+             .changed = PTHREAD_COND_INITIALIZER};
+
+static void *starter_main(void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&starter.lock);
+    for (;;) {
+        while (starter.ask == NULL || starter.answered) {
+            pthread_cond_wait(&starter.changed, &starter.lock);
+        }
+        starter.rc = start(starter.ask, &starter.pid, starter.err);
+        starter.answered = true;
+        pthread_cond_broadcast(&starter.changed);
+    }
+    return NULL;
+}
+
+static void start_starter(void)
+{
+    pthread_t t;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are other threads' to take */
+    starter.running = pthread_create(&t, NULL, starter_main, NULL) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (starter.running) {
+        pthread_detach(t);
+    }
+}
+
+void ot_launch_child_prepare(void)
+{
+    pthread_once(&starter.once, start_starter);
+}
+
+ot_rc ot_launch_child_start(const ot_launch_child *c, pid_t *pid_out, ot_error *err)
+{
+    ot_launch_child_prepare();
+    pthread_mutex_lock(&starter.lock);
+    while (starter.running && starter.ask != NULL) {
+        pthread_cond_wait(&starter.changed, &starter.lock);
+    }
+    if (!starter.running) {
+        pthread_mutex_unlock(&starter.lock);
+        return ot_fail(err, OT_UNAVAILABLE, "%s: no thread to start it", c->exe);
+    }
+    starter.ask = c;
+    starter.err = err;
+    starter.answered = false;
+    pthread_cond_broadcast(&starter.changed);
+    while (!starter.answered) {
+        pthread_cond_wait(&starter.changed, &starter.lock);
+    }
+    ot_rc rc = starter.rc;
+    if (rc == OT_OK) {
+        *pid_out = starter.pid;
+    }
+    starter.ask = NULL;
+    pthread_cond_broadcast(&starter.changed);
+    pthread_mutex_unlock(&starter.lock);
+    return rc;
 }

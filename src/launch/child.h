@@ -1,8 +1,9 @@
 /* Starts a helper of this process: a program that dies with it and inherits nothing but what it is
  * given. Runs of users' programs have a shim and a record instead (run.h).
  *
- * Threads: any; the child is killed when the thread that started it ends, so start it from one that
- * lives as long as the child should. The caller waits for the pid (waitpid). */
+ * Threads: any. One thread of the process, which never ends, starts them all: the kernel kills a
+ * child when the thread that started it ends, and a child has the priority of that thread. The
+ * caller waits for the pid (waitpid). */
 #ifndef OT_LAUNCH_CHILD_H
 #define OT_LAUNCH_CHILD_H
 
@@ -22,6 +23,9 @@ typedef struct ot_launch_child {
     size_t n_fds;            /* at most OT_LAUNCH_CHILD_FDS_MAX */
     int output;              /* standard output and error; standard input is /dev/null */
 } ot_launch_child;
+
+/* Starts that thread, of the caller's priority: early, from a thread of full priority. */
+void ot_launch_child_prepare(void);
 
 /* Everything else is closed; signals have their defaults; it leaves no core file, has no
  * capabilities, may never gain privileges and is among the first that the kernel kills when memory

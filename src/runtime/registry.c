@@ -1,6 +1,7 @@
 /* The registry: which plug-ins lie where, opening them, and which format a path is of. */
 #include "base/log.h"
 #include "base/mem.h"
+#include "launch/child.h"
 #include "runtime/external.h"
 #include "runtime/internal.h"
 
@@ -144,6 +145,7 @@ ot_rc ot_runtime_create(const char *plugin_path, ot_runtime **rt_out, ot_error *
         return ot_fail(err, OT_EXHAUSTED, "plug-in registry: out of memory");
     }
     atomic_init(&rt->refs, 1);
+    ot_launch_child_prepare(); /* workers must not get the priority of who loads them */
     pthread_mutex_init(&rt->lock, NULL);
     ot_rc rc = add_built_in(rt, ot_external_runtime(), err);
     if (rc == OT_OK) {

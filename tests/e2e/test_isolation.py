@@ -64,6 +64,12 @@ def test_answers_are_the_same_and_say_where_they_come_from(isolated):
     load.end()
 
 
+def test_it_is_no_less_urgent_than_the_server(isolated):
+    """What loads it is: a model that is served must not compute at a loader's priority."""
+    nice = [os.getpriority(os.PRIO_PROCESS, p) for p in (worker_of(isolated), isolated.process.pid)]
+    assert nice[0] == nice[1], nice
+
+
 def test_what_the_process_has_given_up(isolated):
     pid = worker_of(isolated)
     note = isolated.get("/v2/models/m")["parameters"]["note"]
