@@ -11,6 +11,7 @@ is user + system from /proc/PID/stat of the server. A round with a wrong or fail
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -201,6 +202,16 @@ def spreads(rows, digits=2):
     return {k: sb.spread([r[k] for r in rows], digits) for k in rows[0]}
 
 
+def named(model, name):
+    """A bundle's folder has its digest; a framework's own files are digested here."""
+    if model.name.startswith(f"{name}-"):
+        return model.name
+    digest = hashlib.sha256()
+    for f in sorted(p for p in model.rglob("*") if p.is_file()):
+        digest.update(f.relative_to(model).as_posix().encode() + b"\0" + f.read_bytes())
+    return f"{name}-{digest.hexdigest()[:12]}"
+
+
 def one_model(a, name, folder):
     model = bench_models.make(replica.BUILD / "bench_models", name)
     if model is None:
@@ -228,7 +239,7 @@ def one_model(a, name, folder):
                 tools.setdefault(peer.name, []).append(load(a, peer.address, peer.process.pid, "mlp", "rest", 64))
     for p in protocols:
         print(json.dumps({
-            "bench": "models", "model": model.name, "protocol": p, "rounds": len(alone),
+            "bench": "models", "model": named(model, name), "protocol": p, "rounds": len(alone),
             "in_process_batch1_per_s": sb.spread([x["rows_per_s_batch1"] for x in alone], 0),
             "in_process_best_per_s": sb.spread([x["rows_per_s_best"] for x in alone], 0),
             "in_process_best_cpu_us": sb.spread([x["cpu_us_row_best"] for x in alone]),

@@ -10,6 +10,9 @@ static ot_http_step bad(const char **why, const char *text)
 
 ot_slice ot_load_reply_field(const char *head, size_t n, const char *name)
 {
+    if (n == 0) {
+        return (ot_slice){0};
+    }
     const char *end = head + n;
     size_t name_len = strlen(name);
     const char *line = memchr(head, '\n', n);
