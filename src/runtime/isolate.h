@@ -2,7 +2,7 @@
  *
  * Above the ABI nothing can tell: ot_model and ot_instance see a table with the real plug-in's name
  * whose runs are answered inside submit. One thread a model (its minder) starts the process,
- * watches it and starts it again; it is the process's parent, so that neither outlives the other.
+ * watches it and starts it again. The kernel ends the process when this one ends.
  *
  * Threads: as the plug-in ABI has it. Lifetime: model_unload ends process, thread and cache. */
 #ifndef OT_RUNTIME_ISOLATE_H

@@ -1,4 +1,4 @@
-/* The parent of a worker process: starts it, loads the model in it, watches it, starts it again. */
+/* Who minds a worker process: starts it, loads the model in it, watches it, starts it again. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
