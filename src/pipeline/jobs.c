@@ -48,12 +48,6 @@ typedef struct job {
     int fd; /* out: watches the shim */
 } job;
 
-const char *pl_step_name(pl_step s)
-{
-    static const char *const names[] = {"train", "package", "evaluate"};
-    return names[s];
-}
-
 void pl_run_dir(const ot_pipeline *p, int64_t run, char out[OT_PATH_MAX])
 {
     snprintf(out, OT_PATH_MAX, "%s/runs/%" PRId64, p->data_dir, run);

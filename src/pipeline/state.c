@@ -16,6 +16,12 @@
 static const char *const cycle_names[] = {"idle",        "training",   "packaging",
                                           "registering", "evaluating", "releasing"};
 
+const char *pl_step_name(pl_step s)
+{
+    static const char *const names[] = {"train", "package", "evaluate"};
+    return names[s];
+}
+
 const char *pl_cycle_state_name(pl_cycle_state s)
 {
     return cycle_names[s];

@@ -79,6 +79,8 @@ typedef struct ot_ask {
 
 /* False when the worker's loop takes no more posts now: try again. */
 bool ot_worker_ask(ot_ask *ask);
+void ot_worker_asks(void *arg);                         /* the worker's hook: does what was asked */
+void ot_worker_flush_samples(ot_worker *w, bool force); /* chunks that are due, or all */
 
 /* The access log names the client; false when it is NULL. */
 bool ot_worker_note_client(ot_http_req *req, const ot_client *client);
