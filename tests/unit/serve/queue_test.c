@@ -25,7 +25,8 @@ static ot_variant *model(uint64_t row_ms, int64_t merge)
 
 static ot_call call_of(ot_variant *v, ot_priority priority)
 {
-    return (ot_call){.variant = v, .priority = priority, .rows = 1};
+    static const ot_wire wire = {.name = "test"};
+    return (ot_call){.wire = &wire, .variant = v, .priority = priority, .rows = 1};
 }
 
 static void put(ot_lane *l, ot_call *c, uint64_t now_ms)
