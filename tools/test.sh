@@ -104,7 +104,7 @@ fuzz() {
     if [ -z "${FUZZ:-}" ]; then
         echo "  fuzz: # SKIP no clang-14 here"; skipped=$((skipped + 1)); return
     fi
-    if FUZZ_SECONDS=${FUZZ_SECONDS:-10} tools/fuzz.sh "$FUZZ"; then
+    if FUZZ_SECONDS=${FUZZ_SECONDS:-5} tools/fuzz.sh "$FUZZ"; then
         passed=$((passed + $(wc -l <"$FUZZ/fuzz.list")))
     else
         failed=$((failed + 1)); status=1
