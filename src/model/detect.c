@@ -206,6 +206,12 @@ static ot_rc detect_dir(ot_disk *disk, const char *path, ot_detected *out, ot_er
     if (ot_disk_exists(disk, file)) {
         return found(out, "python", path, err);
     }
+    OT_TRY(ot_path_join(file, path, "chain.json", err));
+    if (ot_disk_exists(disk, file)) {
+        OT_TRY(is_object(disk, file, &yes, err));
+        return yes ? found(out, "chain", path, err)
+                   : ot_fail(err, OT_INVALID, "%s: a JSON object is expected", file);
+    }
     for (size_t i = 0; i < OT_COUNT(objects); i++) {
         OT_TRY(ot_path_join(file, path, objects[i].file, err));
         if (ot_disk_exists(disk, file)) {

@@ -1,5 +1,6 @@
 /* Loaded models: what the plug-in reports is copied and checked once, here. */
 #include "base/mem.h"
+#include "runtime/chain.h"
 #include "runtime/isolate.h"
 
 #include <string.h>
@@ -134,9 +135,24 @@ static ot_rc load_isolated(ot_model *m, const ot_model_place *place, const ot_mo
     return read_info(m, place->format->name, ot_isolate_version(m->model), err);
 }
 
+static ot_rc load_chain(ot_model *m, const ot_model_place *place, const ot_model_options *opts,
+                        ot_error *err)
+{
+    ot_rc rc = ot_chain_load(m->rt, place->path, opts, &m->plugin, &m->model, err);
+    if (rc != OT_OK) {
+        return ot_error_prefix(err, rc, "%s: %s", m->plugin->name, place->path);
+    }
+    m->info.isolated = ot_chain_isolated(m->model);
+    m->info.isolation_lacks = ot_chain_lacks(m->model);
+    return read_info(m, place->format->name, ot_chain_version(m->model), err);
+}
+
 static ot_rc load_with(ot_model *m, const ot_model_place *place, const ot_model_options *opts,
                        ot_error *err)
 {
+    if (m->plugin == ot_chain_runtime()) {
+        return load_chain(m, place, opts, err);
+    }
     const ot_isolation *isolation = opts != NULL ? opts->isolation : NULL;
     if (ot_plugin_has_worker(m->plugin) || (isolation != NULL && !isolation->if_needed)) {
         return load_isolated(m, place, opts, err);
@@ -225,6 +241,9 @@ ot_rc ot_model_estimate(ot_runtime *rt, const char *format, const char *path, ui
     }
     OT_TRY(ot_runtime_locate(rt, format, path, place, err));
     const overtake_plugin *t = place->plugin->table;
+    if (t == ot_chain_runtime()) {
+        return ot_chain_estimate(rt, place->path, bytes_out, err);
+    }
     if (t->model_estimate == NULL) {
         return ot_fail(err, OT_UNIMPLEMENTED, "%s: gives no estimate of memory", t->name);
     }
@@ -236,7 +255,8 @@ ot_rc ot_model_estimate(ot_runtime *rt, const char *format, const char *path, ui
 
 pid_t ot_model_worker_pid(ot_model *m)
 {
-    return m->info.isolated ? ot_isolate_pid(m->model) : 0;
+    bool chain = strcmp(m->info.format, OT_CHAIN_FORMAT) == 0;
+    return m->info.isolated && !chain ? ot_isolate_pid(m->model) : 0;
 }
 
 ot_model *ot_model_ref(ot_model *m)

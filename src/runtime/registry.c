@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "launch/child.h"
+#include "runtime/chain.h"
 #include "runtime/external.h"
 #include "runtime/internal.h"
 
@@ -148,6 +149,9 @@ ot_rc ot_runtime_create(const char *plugin_path, ot_runtime **rt_out, ot_error *
     ot_launch_child_prepare(); /* workers must not get the priority of who loads them */
     pthread_mutex_init(&rt->lock, NULL);
     ot_rc rc = add_built_in(rt, ot_external_runtime(), err);
+    if (rc == OT_OK) {
+        rc = add_built_in(rt, ot_chain_runtime(), err);
+    }
     if (rc == OT_OK) {
         rc = fill_search_path(rt, plugin_path, err);
     }

@@ -97,7 +97,7 @@ typedef struct ot_model_info {
     uint64_t capabilities;  /* OVERTAKE_CAP_* */
     uint64_t memory_bytes, instance_memory_bytes; /* estimates */
     bool quick;    /* it was loaded quickly, and would run faster if it were loaded again without */
-    bool isolated; /* runs in a worker process; its figures of memory are there */
+    bool isolated; /* runs in a worker process, where its memory is; a chain: some step does */
     const char *isolation_lacks; /* what the kernel could not do for that; "" when nothing */
 } ot_model_info;
 
@@ -118,7 +118,8 @@ ot_rc ot_model_view(ot_model *m, unsigned index, ot_model **view_out, ot_error *
 ot_model *ot_model_ref(ot_model *m);
 void ot_model_unref(ot_model *m); /* the last one unloads, in the calling thread; NULL is fine */
 const ot_model_info *ot_model_info_of(const ot_model *m); /* lives as long as the model */
-/* The worker process of an isolated model; 0 while there is none. */
+/* The worker process of an isolated model; 0 while there is none, and for a chain, whose steps have
+ * their own. */
 pid_t ot_model_worker_pid(ot_model *m);
 
 /* ------------------------------------------------------------------ runs */
