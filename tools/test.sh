@@ -58,7 +58,7 @@ conformance() {
     "${PYTHON:-.deps/venv/bin/python}" tests/golden/make_models.py build/models >build/models.log 2>&1 ||
         { cat build/models.log; status=1; failed=$((failed + 1)); return; }
     grep -i skip build/models.log
-    for m in build/models/onnx/*.onnx build/models/saved_model/*/ build/models/null/*/ build/models/python/*/; do
+    for m in build/models/onnx/*.onnx build/models/saved_model/*/ build/models/null/*/ build/models/python/*/ build/models/chain/*/; do
         [ -e "$m" ] || continue
         log=$build/tests/conformance/$(echo "$m" | tr / _).log
         golden=

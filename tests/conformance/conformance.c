@@ -576,6 +576,21 @@ static void check_numbers(env *e, const char *golden)
     ot_instance_destroy(inst);
 }
 
+/* What is damaged in a folder that is a model; "": the model is the file. */
+static const char *file_in(const char *format)
+{
+    static const char *const files[][2] = {{"saved_model", "saved_model.pb"},
+                                           {"null", "null.json"},
+                                           {"python", "model.py"},
+                                           {"chain", "chain.json"}};
+    for (size_t i = 0; i < OT_COUNT(files); i++) {
+        if (strcmp(format, files[i][0]) == 0) {
+            return files[i][1];
+        }
+    }
+    return "";
+}
+
 static void check_model(env *e, const char *golden)
 {
     ot_error err;
@@ -598,15 +613,8 @@ static void check_model(env *e, const char *golden)
     } else {
         check_numbers(e, golden);
     }
-    bool dir = strcmp(e->info->format, "saved_model") == 0;
-    bool null = strcmp(e->info->format, "null") == 0;
-    bool python = strcmp(e->info->format, "python") == 0;
-    broken_models(e->rt, e->info->format, e->path, &o,
-                  dir      ? "saved_model.pb"
-                  : null   ? "null.json"
-                  : python ? "model.py"
-                           : "",
-                  report_broken, NULL);
+    broken_models(e->rt, e->info->format, e->path, &o, file_in(e->info->format), report_broken,
+                  NULL);
     ot_model_unref(e->model);
     ot_free(e->x);
     ot_free(e->y);

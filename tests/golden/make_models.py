@@ -1,6 +1,6 @@
 """Writes the models that tests and benches run, from fixed seeds, into a folder.
 
-    python tests/golden/make_models.py build/models [onnx] [saved_model] [null] [python]
+    python tests/golden/make_models.py build/models [onnx] [saved_model] [null] [python] [chain]
 
 Without names of kinds, all that the environment can make; a kind whose package is missing is
 skipped with a line that says so. A kind that is there already, made by this version of the script,
@@ -15,6 +15,8 @@ from any runtime, as lines of numbers (see write_golden).
     null/linear/null.json     4 -> 2
     python/linear/            the same as a class
     python/strings/           Identity on strings
+    chain/linear/             null/linear after a step that copies
+    chain/strings/            strings through two steps that copy
 """
 
 import hashlib
@@ -153,23 +155,19 @@ def make_saved_model(out):
     write_golden(os.path.join(out, "mlp.golden.txt"), x, mlp(x))
 
 
+def null_linear():
+    return {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
+            "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
+            "op": "linear", "weights": weights(4, 2, seed=9).tolist(), "softmax": True}
+
+
 def make_null(out):
-    w = weights(4, 2, seed=9)
     folder = os.path.join(out, "linear")
     os.makedirs(folder)
     with open(os.path.join(folder, "null.json"), "w") as f:
-        json.dump(
-            {
-                "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
-                "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
-                "op": "linear",
-                "weights": w.tolist(),
-                "softmax": True,
-            },
-            f,
-        )
+        json.dump(null_linear(), f)
     x = rows(8, 4)
-    write_golden(os.path.join(out, "linear.golden.txt"), x, softmax(x @ w))
+    write_golden(os.path.join(out, "linear.golden.txt"), x, softmax(x @ weights(4, 2, seed=9)))
 
 
 PYTHON_LINEAR = """import numpy as np
@@ -208,7 +206,26 @@ def make_python(out):
     write_golden(os.path.join(out, "linear.golden.txt"), x, softmax(x @ w))
 
 
-KINDS = {"onnx": make_onnx, "saved_model": make_saved_model, "null": make_null, "python": make_python}
+def make_chain(out):
+    def copies(name, datatype, shape):
+        spec = [{"name": name, "datatype": datatype, "shape": shape}]
+        return {"inputs": spec, "outputs": spec, "op": "identity"}
+
+    strings = copies("s", "BYTES", [-1])
+    for name, models in (("linear", {"pre": copies("x", "FP32", [-1, 4]), "net": null_linear()}),
+                         ("strings", {"one": strings, "two": strings})):
+        for folder, model in models.items():
+            os.makedirs(os.path.join(out, name, folder))
+            with open(os.path.join(out, name, folder, "null.json"), "w") as f:
+                json.dump(model, f)
+        with open(os.path.join(out, name, "chain.json"), "w") as f:
+            json.dump({"steps": [{"model": folder} for folder in models]}, f)
+    x = rows(8, 4)
+    write_golden(os.path.join(out, "linear.golden.txt"), x, softmax(x @ weights(4, 2, seed=9)))
+
+
+KINDS = {"onnx": make_onnx, "saved_model": make_saved_model, "null": make_null, "python": make_python,
+         "chain": make_chain}
 
 
 def make(kind, root):
