@@ -52,6 +52,11 @@ int main(void)
     expect(at("n/null.json"), OT_OK, "null", "its file");
     write_text(at("n2/null.json"), "[]");
     expect(at("n2"), OT_INVALID, "JSON object", "not an object");
+    write_text(at("c/chain.json"), "{}");
+    write_text(at("c/pre/null.json"), "{}");
+    expect(at("c"), OT_OK, "chain", "a chain is its folder");
+    write_text(at("c2/chain.json"), "[]");
+    expect(at("c2"), OT_INVALID, "JSON object", "not an object either");
     write_text(at("b/manifest.json"), "{}");
     expect(at("b"), OT_OK, "bundle", "a bundle");
     ok(ot_disk_mkdirs(disk, at("void"), 0755, &e) == OT_OK, "an empty directory");
