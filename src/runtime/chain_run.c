@@ -469,20 +469,15 @@ static ot_rc hand_inputs(const job *j, int step, ot_error *err)
     return OT_OK;
 }
 
-/* Rows of several requests keep their places through all steps. */
-static ot_rc check_rows(const job *j, const ot_run_result *r, ot_error *err)
+/* The parts are those of the rows that the step is handed too, and not only of the chain's. */
+static bool keeps_rows(const job *j, int n_inputs)
 {
-    if (j->s->n_parts == 0) {
-        return OT_OK;
+    bool kept = j->s->n_inputs > 0 && j->s->inputs[0].rank > 0;
+    for (int i = 0; i < n_inputs && kept; i++) {
+        const ot_tensor *t = &j->inst->inputs[i].tensor;
+        kept = t->rank > 0 && t->dims[0] == j->s->inputs[0].dims[0];
     }
-    for (int i = 0; i < r->n_outputs; i++) {
-        const ot_tensor *t = &r->outputs[i];
-        if (t->rank == 0 || t->dims[0] != j->s->inputs[0].dims[0]) {
-            return ot_fail(err, OT_INTERNAL,
-                           "output '%s' does not have a row for each of the batch", t->name);
-        }
-    }
-    return OT_OK;
+    return kept;
 }
 
 static ot_rc run_step(job *j, int step, ot_error *err)
@@ -499,7 +494,7 @@ static ot_rc run_step(job *j, int step, ot_error *err)
                   .outputs = inst->outputs,
                   .n_outputs = p->n_asked[step],
                   .parts = (const ot_run_part *)(const void *)j->s->parts,
-                  .n_parts = (int)j->s->n_parts,
+                  .n_parts = keeps_rows(j, info_of->n_inputs) ? (int)j->s->n_parts : 0,
                   .deadline_ns = j->s->deadline_ns,
                   .more = last ? pass_on : NULL,
                   .more_arg = j};
@@ -511,7 +506,6 @@ static ot_rc run_step(job *j, int step, ot_error *err)
                        "it gave %u responses; only the last step of a chain may give several",
                        r->sequence + 1);
     }
-    OT_TRY(check_rows(j, r, err));
     return merge_parts(j, r, err);
 }
 
