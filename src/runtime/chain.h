@@ -13,8 +13,8 @@
  * of the nearest earlier step that has one, else the chain's input of that name. Without `inputs`
  * the chain takes what its first step takes; without `outputs` it gives what its last step gives.
  *
- * The host has a runtime for this format built in (chain_run.c), whose models own a model for each
- * step. Threads: immutable once read and planned; any. */
+ * The host has a runtime for this format built in (chain_model.c), whose models own a model for
+ * each step. Threads: immutable once read and planned; any. */
 #ifndef OT_RUNTIME_CHAIN_H
 #define OT_RUNTIME_CHAIN_H
 
@@ -75,7 +75,7 @@ typedef struct ot_chain_plan {
 ot_rc ot_chain_plan_make(ot_chain *c, const ot_model_info *const *steps, ot_chain_plan *out,
                          ot_error *err) OT_CHECKED;
 
-/* ---- chain_run.c */
+/* ---- chain_model.c */
 
 /* The table of the runtime that is built in; models have tables of their own. */
 const overtake_plugin *ot_chain_runtime(void);

@@ -24,12 +24,6 @@ typedef struct answer {
     ot_arena arena;
 } answer;
 
-static int32_t give(overtake_error *out, const ot_error *err)
-{
-    snprintf(out->message, sizeof out->message, "%s", err->msg);
-    return (int32_t)err->rc;
-}
-
 static int32_t runtime_info(overtake_runtime_info *info, overtake_error *err)
 {
     (void)err;
@@ -85,15 +79,6 @@ static ot_rc ask_metadata(ot_external *x, ot_error *err)
     return rc == OT_OK ? rc : ot_error_prefix(err, rc, "model '%s' of the server", x->model);
 }
 
-static void fill_specs(const ot_tensor_spec *from, size_t n, overtake_spec *to)
-{
-    for (size_t i = 0; i < n; i++) {
-        to[i] = (overtake_spec){
-            .name = from[i].name, .dtype = (int32_t)from[i].dtype, .rank = from[i].rank};
-        memcpy(to[i].dims, from[i].dims, sizeof to[i].dims);
-    }
-}
-
 static void unload(overtake_model *m)
 {
     ot_external_done(&m->x);
@@ -113,10 +98,10 @@ static int32_t load_model(const overtake_load *load, overtake_model **out, overt
         if (m != NULL) {
             unload(m);
         }
-        return give(why, &err);
+        return ot_runtime_give(why, &err);
     }
-    fill_specs(m->x.inputs, m->x.n_inputs, m->inputs);
-    fill_specs(m->x.outputs, m->x.n_outputs, m->outputs);
+    ot_runtime_fill_specs(m->x.inputs, m->x.n_inputs, m->inputs);
+    ot_runtime_fill_specs(m->x.outputs, m->x.n_outputs, m->outputs);
     *out = m;
     return OVERTAKE_OK;
 }
@@ -159,7 +144,7 @@ static int32_t instance_create(overtake_model *m, overtake_instance **out, overt
     inst->x = &m->x;
     if (connect_to(&m->x, &inst->client, &err) != OT_OK) {
         ot_free(inst);
-        return give(why, &err);
+        return ot_runtime_give(why, &err);
     }
     *out = inst;
     return OVERTAKE_OK;
@@ -357,7 +342,7 @@ static int32_t submit(overtake_instance *inst, const overtake_submission *s, ove
                                                     : run_chat(inst, s, a, outputs, &err);
     if (rc != OT_OK) {
         answer_free(a);
-        return give(why, &err);
+        return ot_runtime_give(why, &err);
     }
     respond(s, inst->x, outputs, a);
     return OVERTAKE_OK;

@@ -9,6 +9,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
 
 #define OT_PLUGIN_NAME_MAX 64
 #define OT_PLUGINS_MAX 64
@@ -63,6 +65,23 @@ void ot_runtime_read_paths(void (*fn)(void *arg, const char *path), void *arg);
 static inline bool ot_plugin_has_worker(const overtake_plugin *t)
 {
     return OVERTAKE_HAS(t, overtake_plugin, worker) && t->worker != NULL;
+}
+
+/* An error of ours as the ABI has it. */
+static inline int32_t ot_runtime_give(overtake_error *out, const ot_error *err)
+{
+    snprintf(out->message, sizeof out->message, "%s", err->msg);
+    return (int32_t)err->rc;
+}
+
+/* Tensors of ours as the ABI has them; names are shared. */
+static inline void ot_runtime_fill_specs(const ot_tensor_spec *from, size_t n, overtake_spec *to)
+{
+    for (size_t i = 0; i < n; i++) {
+        to[i] = (overtake_spec){
+            .name = from[i].name, .dtype = (int32_t)from[i].dtype, .rank = from[i].rank};
+        memcpy(to[i].dims, from[i].dims, sizeof to[i].dims);
+    }
 }
 
 /* Opens the plug-in if that hasn't been tried; NULL when it is refused (see reason). */
