@@ -5,7 +5,7 @@
  *   onnx         a file that is an ONNX ModelProto, or a directory with exactly one such .onnx file
  *                (external data may lie beside it)
  *   python       a directory with model.py
- *   chain        a directory with chain.json, a JSON object; its steps' models are in sub-directories
+ *   chain        a directory with chain.json, a JSON object, and its steps' models below
  *   null         a file null.json with a JSON object, or a directory with it (the tutorial plug-in)
  * Threads: any. */
 #ifndef OT_MODEL_DETECT_H
