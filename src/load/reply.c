@@ -1,5 +1,7 @@
 #include "load/reply.h"
 
+#include "net/http_response.h"
+
 #include <string.h>
 
 static ot_http_step bad(const char **why, const char *text)
@@ -35,31 +37,6 @@ ot_slice ot_load_reply_field(const char *head, size_t n, const char *name)
     return (ot_slice){0};
 }
 
-/* "HTTP/1.1 200 ..." */
-static bool read_status(ot_load_reply *r, const char *p)
-{
-    if (memcmp(p, "HTTP/1.", 7) != 0 || (p[7] != '0' && p[7] != '1') || p[8] != ' ' || p[9] < '1' ||
-        p[9] > '5' || p[10] < '0' || p[10] > '9' || p[11] < '0' || p[11] > '9') {
-        return false;
-    }
-    r->status = (p[9] - '0') * 100 + (p[10] - '0') * 10 + (p[11] - '0');
-    r->close = p[7] == '0';
-    return true;
-}
-
-static bool read_length(ot_slice v, uint64_t *out)
-{
-    uint64_t x = 0;
-    for (size_t i = 0; i < v.n; i++) {
-        if (v.p[i] < '0' || v.p[i] > '9') {
-            return false;
-        }
-        x = x * 10 + (unsigned)(v.p[i] - '0');
-    }
-    *out = x;
-    return v.n > 0 && v.n <= 18;
-}
-
 static const char *read_fields(ot_load_reply *r, const char *buf)
 {
     ot_slice length = ot_load_reply_field(buf, r->head_len, "content-length");
@@ -70,7 +47,7 @@ static const char *read_fields(ot_load_reply *r, const char *buf)
         return "its Transfer-Encoding is not chunked alone";
     }
     r->has_length = length.p != NULL;
-    if (r->has_length && !read_length(length, &r->length)) {
+    if (r->has_length && !ot_http_length(length, &r->length)) {
         return "its Content-Length is not a number";
     }
     if (r->status == 204 || r->status == 304) {
@@ -96,7 +73,7 @@ static ot_http_step feed_head(ot_load_reply *r, char *buf, size_t *len, const ch
                                            : OT_HTTP_MORE;
         }
         r->head_len = (size_t)(end - buf) + 4;
-        if (r->head_len < 16 || !read_status(r, buf)) {
+        if (!ot_http_status_line(buf, r->head_len, &r->status, &r->close)) {
             return bad(why, "it is not HTTP/1.1");
         }
         if (r->status < 200) {

@@ -78,23 +78,24 @@ static bool is_sound(const char *p, size_t n)
     return true;
 }
 
-static bool read_status(ot_http_response *r)
+bool ot_http_status_line(const char *z, size_t n, int *status_out, bool *close_out)
 {
-    const char *z = r->head.data;
-    size_t n = r->head.len;
     if (n < 15 || memcmp(z, "HTTP/1.", 7) != 0 || (z[7] != '0' && z[7] != '1') || z[8] != ' ' ||
         z[9] < '1' || z[9] > '5' || z[10] < '0' || z[10] > '9' || z[11] < '0' || z[11] > '9' ||
         (z[12] != ' ' && z[12] != '\r')) {
         return false;
     }
-    r->status = (z[9] - '0') * 100 + (z[10] - '0') * 10 + (z[11] - '0');
-    r->close = z[7] == '0';
+    *status_out = (z[9] - '0') * 100 + (z[10] - '0') * 10 + (z[11] - '0');
+    *close_out = z[7] == '0';
     return true;
 }
 
-static bool read_length(ot_slice v, uint64_t *out)
+bool ot_http_length(ot_slice v, uint64_t *out)
 {
     uint64_t x = 0;
+    if (v.n == 0 || v.n > 18) {
+        return false;
+    }
     for (size_t i = 0; i < v.n; i++) {
         if (v.p[i] < '0' || v.p[i] > '9') {
             return false;
@@ -102,7 +103,7 @@ static bool read_length(ot_slice v, uint64_t *out)
         x = x * 10 + (unsigned)(v.p[i] - '0');
     }
     *out = x;
-    return v.n > 0 && v.n <= 18;
+    return true;
 }
 
 static const char *read_framing(ot_http_response *r)
@@ -116,7 +117,7 @@ static const char *read_framing(ot_http_response *r)
         return "its Transfer-Encoding is not chunked";
     }
     if (length.p != NULL &&
-        (field(r, "content-length", 1).p != NULL || !read_length(length, &r->left))) {
+        (field(r, "content-length", 1).p != NULL || !ot_http_length(length, &r->left))) {
         return "its Content-Length is not a number";
     }
     r->chunked = coding.p != NULL;
@@ -133,7 +134,8 @@ static const char *read_framing(ot_http_response *r)
 /* The head has come whole. */
 static ot_http_step take_head(ot_http_response *r, const char **why)
 {
-    if (!is_sound(r->head.data, r->head.len) || !read_status(r)) {
+    if (!is_sound(r->head.data, r->head.len) ||
+        !ot_http_status_line(r->head.data, r->head.len, &r->status, &r->close)) {
         return bad(why, "it is not HTTP/1.1");
     }
     if (r->status < 200) {

@@ -24,6 +24,11 @@ typedef struct ot_http_response {
     bool chunked, done;
 } ot_http_response;
 
+/* For whoever reads answers. The status line is at the start of p[0, n); *close_out: it is
+ * HTTP/1.0. A Content-Length is 1 to 18 digits and nothing else. Nothing is set when false. */
+bool ot_http_status_line(const char *p, size_t n, int *status_out, bool *close_out);
+bool ot_http_length(ot_slice v, uint64_t *out);
+
 void ot_http_response_init(ot_http_response *r);
 void ot_http_response_reset(ot_http_response *r);
 void ot_http_response_done(ot_http_response *r);
