@@ -4,172 +4,35 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "runtime/isolate_model.h"
+#include "runtime/isolate_segment.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#define SEGMENT_MIN UINT64_C(65536)
 #define DEADLINE_GRACE_NS UINT64_C(2000000) /* a worker that keeps deadlines answers by itself */
-
-/* A piece of shared memory that outputs lie in. Held by a run, then by who holds the response. */
-typedef struct segment {
-    overtake_instance *lane;
-    uint32_t id;
-    uint64_t size;
-    void *at;
-    void *own; /* copies of what is not read from shared memory */
-    /* Synchronization: under overtake_instance.lock. */
-    bool busy, stale; /* stale: of a process that is gone; unmapped when it is free */
-} segment;
 
 struct overtake_instance {
     overtake_model *m;
-    uint32_t number;
-    uint64_t up; /* the process that knows this lane */
+    ot_isolate_segments memory; /* and the process that knows it */
     ot_ring *ring;
-    uint32_t seen; /* of worker_turn */
-    void *in;
-    uint64_t in_size;
-    uint64_t out_hint;     /* room that runs have needed */
-    bool late;             /* the run before was answered for it: the worker still has it */
-    uint64_t hang_ns;      /* when that run, or this one, has taken too long */
-    segment *current;      /* of the run */
-    ot_ring_answer answer; /* our copy */
+    uint32_t seen;               /* of worker_turn */
+    uint64_t out_hint;           /* room that runs have needed */
+    bool late;                   /* the run before was answered for it: the worker still has it */
+    uint64_t hang_ns;            /* when that run, or this one, has taken too long */
+    ot_isolate_segment *current; /* of the run */
+    ot_ring_answer answer;       /* our copy */
     int32_t *parts;
     size_t parts_cap;
     const ot_tensor_spec *asked[OT_RUNTIME_OUTPUTS_MAX];
-    pthread_mutex_t lock;
-    segment *segments[OT_RING_SEGMENTS_MAX];
 };
-
-/* ---- segments */
-
-static void segment_free(segment *s)
-{
-    munmap(s->at, s->size);
-    ot_free(s->own);
-    ot_free(s);
-}
-
-static void segment_release(segment *s)
-{
-    overtake_instance *l = s->lane;
-    ot_free(s->own);
-    s->own = NULL;
-    pthread_mutex_lock(&l->lock);
-    s->busy = false;
-    bool gone = s->stale;
-    pthread_mutex_unlock(&l->lock);
-    if (gone) {
-        segment_free(s);
-    }
-}
-
-/* Gives the worker a piece of memory under number `id`. */
-static ot_rc share(overtake_instance *l, uint32_t id, uint64_t size, void **at_out, ot_error *err)
-{
-    int fd = -1;
-    void *at;
-    OT_TRY(ot_ring_memory("overtake-segment", size, id == 0, &fd, &at, err));
-    ot_rc rc = ot_minder_tell(l->m->minder, l->up,
-                              json_pack("{s:s,s:i,s:i,s:I}", "op", "segment", "lane",
-                                        (int)l->number, "id", (int)id, "size", (json_int_t)size),
-                              fd, true, err);
-    ot_fd_close(&fd);
-    if (rc != OT_OK) {
-        munmap(at, size);
-        return rc;
-    }
-    *at_out = at;
-    return OT_OK;
-}
-
-static uint64_t round_up(uint64_t size)
-{
-    size = OT_MAX(size + size / 4, SEGMENT_MIN);
-    return OT_MIN((size + 4095) & ~UINT64_C(4095), OT_RING_SEGMENT_MAX);
-}
-
-/* A free segment of at least `size` bytes, busy from now on. */
-static ot_rc take_segment(overtake_instance *l, uint64_t size, segment **out, ot_error *err)
-{
-    segment *found = NULL;
-    uint32_t id = 0;
-    pthread_mutex_lock(&l->lock);
-    for (uint32_t i = 1; i < OT_RING_SEGMENTS_MAX; i++) {
-        segment *s = l->segments[i];
-        if (s != NULL && !s->busy && (found == NULL || s->size > found->size)) {
-            found = s;
-        } else if (s == NULL && id == 0) {
-            id = i;
-        }
-    }
-    if (found != NULL && found->size >= size) {
-        found->busy = true;
-        pthread_mutex_unlock(&l->lock);
-        *out = found;
-        return OT_OK;
-    }
-    if (found != NULL) { /* a larger one in its place */
-        id = found->id;
-        l->segments[id] = NULL;
-    }
-    pthread_mutex_unlock(&l->lock);
-    if (found != NULL) {
-        segment_free(found);
-    }
-    if (id == 0) {
-        return ot_fail(err, OT_EXHAUSTED, "%d answers of this instance are still held",
-                       OT_RING_SEGMENTS_MAX - 1);
-    }
-    segment *s = ot_calloc(1, sizeof *s);
-    if (s == NULL) {
-        return ot_fail(err, OT_EXHAUSTED, "shared memory: out of memory");
-    }
-    *s = (segment){.lane = l, .id = id, .size = round_up(size), .busy = true};
-    ot_rc rc = size > OT_RING_SEGMENT_MAX
-                   ? ot_fail(err, OT_EXHAUSTED, "outputs of %llu bytes; the limit is %llu",
-                             (unsigned long long)size, (unsigned long long)OT_RING_SEGMENT_MAX)
-                   : share(l, id, s->size, &s->at, err);
-    if (rc != OT_OK) {
-        ot_free(s);
-        return rc;
-    }
-    pthread_mutex_lock(&l->lock);
-    l->segments[id] = s;
-    pthread_mutex_unlock(&l->lock);
-    *out = s;
-    return OT_OK;
-}
 
 /* ---- opening */
 
-/* Forgets what a process that is gone had. Answers that are held keep their memory. */
 static void lane_forget(overtake_instance *l)
 {
     ot_isolate_lane_ring(l->m, &l->ring, NULL);
-    if (l->in != NULL) {
-        munmap(l->in, l->in_size);
-        l->in = NULL;
-        l->in_size = 0;
-    }
-    for (uint32_t i = 1; i < OT_RING_SEGMENTS_MAX; i++) {
-        pthread_mutex_lock(&l->lock);
-        segment *s = l->segments[i];
-        l->segments[i] = NULL;
-        bool free_now = s != NULL && !s->busy;
-        if (s != NULL && s->busy) {
-            s->stale = true;
-        }
-        pthread_mutex_unlock(&l->lock);
-        if (free_now) {
-            segment_free(s);
-        }
-    }
+    ot_isolate_segments_forget(&l->memory);
     l->late = false;
-    l->up = 0;
 }
 
 static ot_rc lane_open(overtake_instance *l, ot_error *err)
@@ -182,11 +45,11 @@ static ot_rc lane_open(overtake_instance *l, ot_error *err)
     ot_isolate_lane_ring(l->m, &l->ring, at);
     l->ring->version = OT_RING_VERSION;
     l->seen = 0;
-    ot_rc rc =
-        ot_minder_tell(l->m->minder, up,
-                       json_pack("{s:s,s:i}", "op", "lane", "lane", (int)l->number), fd, true, err);
+    ot_rc rc = ot_minder_tell(l->m->minder, up,
+                              json_pack("{s:s,s:i}", "op", "lane", "lane", (int)l->memory.lane), fd,
+                              true, err);
     ot_fd_close(&fd);
-    l->up = rc == OT_OK ? up : 0;
+    l->memory.up = rc == OT_OK ? up : 0;
     return rc;
 }
 
@@ -207,23 +70,10 @@ static uint64_t inputs_size(const overtake_submission *s)
 
 static ot_rc put_inputs(overtake_instance *l, const overtake_submission *s, ot_error *err)
 {
-    uint64_t total = inputs_size(s), at = 0;
-    if (total > OT_RING_SEGMENT_MAX) {
-        return ot_fail(err, OT_EXHAUSTED, "inputs of %llu bytes; the limit is %llu",
-                       (unsigned long long)total, (unsigned long long)OT_RING_SEGMENT_MAX);
-    }
-    if (l->in == NULL || l->in_size < total) {
-        uint64_t size = round_up(total);
-        void *in;
-        OT_TRY(share(l, 0, size, &in, err));
-        if (l->in != NULL) {
-            munmap(l->in, l->in_size);
-        }
-        l->in = in;
-        l->in_size = size;
-    }
+    uint64_t at = 0;
+    OT_TRY(ot_isolate_segments_inputs(&l->memory, inputs_size(s), err));
     ot_ring_ask *ask = &l->ring->ask;
-    uint8_t *base = l->in;
+    uint8_t *base = l->memory.in;
     for (uint32_t i = 0; i < s->n_inputs; i++) {
         const overtake_input *from = &s->inputs[i];
         ot_ring_tensor *to = &ask->inputs[i];
@@ -280,7 +130,7 @@ static ot_rc put_outputs(overtake_instance *l, const overtake_submission *s, ot_
         }
         at = 0;
     }
-    OT_TRY(take_segment(l, OT_MAX(at, l->out_hint), &l->current, err));
+    OT_TRY(ot_isolate_segment_take(&l->memory, OT_MAX(at, l->out_hint), &l->current, err));
     ask->n_outputs = s->n_outputs;
     ask->out_segment = l->current->id;
     ask->out_size = l->current->size;
@@ -300,7 +150,7 @@ static void post(overtake_instance *l, uint32_t kind)
 static ot_rc next_answer(overtake_instance *l, uint64_t until, ot_error *err)
 {
     const ot_minder *minder = l->m->minder;
-    while (ot_minder_up(minder) == l->up) {
+    while (ot_minder_up(minder) == l->memory.up) {
         uint32_t turn = atomic_load_explicit(&l->ring->worker_turn, memory_order_acquire);
         if (turn != l->seen) {
             l->seen = turn;
@@ -315,7 +165,7 @@ static ot_rc next_answer(overtake_instance *l, uint64_t until, ot_error *err)
             char why[96], text[32];
             snprintf(why, sizeof why, "a run did not come back within %s",
                      ot_format_duration(l->m->how.hang_us, text));
-            ot_minder_kill(l->m->minder, l->up, why);
+            ot_minder_kill(l->m->minder, l->memory.up, why);
             l->hang_ns = until = UINT64_MAX; /* its death wakes us */
         } else {
             return ot_fail(err, OT_TIMEOUT, "the deadline passed during the run");
@@ -330,7 +180,7 @@ static ot_rc broke(overtake_instance *l, const ot_error *what, ot_error *err)
 {
     char why[200];
     snprintf(why, sizeof why, "it broke the protocol: %s", what->msg);
-    ot_minder_kill(l->m->minder, l->up, why);
+    ot_minder_kill(l->m->minder, l->memory.up, why);
     l->hang_ns = UINT64_MAX;
     while (next_answer(l, UINT64_MAX, err) == OT_OK) {
     }
@@ -347,8 +197,8 @@ static ot_rc give_room(overtake_instance *l, ot_error *err)
                       (unsigned long long)need);
         return broke(l, &what, err);
     }
-    segment *old = l->current;
-    ot_rc rc = take_segment(l, need, &l->current, err);
+    ot_isolate_segment *old = l->current;
+    ot_rc rc = ot_isolate_segment_take(&l->memory, need, &l->current, err);
     if (rc == OT_OK) {
         l->out_hint = need;
         l->ring->ask.out_segment = l->current->id;
@@ -358,7 +208,7 @@ static ot_rc give_room(overtake_instance *l, ot_error *err)
     } else if (rc != OT_UNAVAILABLE) {
         rc = broke(l, err, &(ot_error){0}); /* it can't be told to give up */
     }
-    segment_release(old);
+    ot_isolate_segment_release(old);
     return rc;
 }
 
@@ -431,10 +281,10 @@ static ot_rc pass_on(overtake_instance *l, const overtake_submission *s, bool *f
                            .outputs = outputs,
                            .part_status = codes,
                            .token = ok ? l->current : NULL};
-    segment *mine = l->current;
+    ot_isolate_segment *mine = l->current;
     l->current = NULL;
     if (!ok) {
-        segment_release(mine);
+        ot_isolate_segment_release(mine);
     }
     s->respond(s->user, &r);
     return OT_OK;
@@ -443,7 +293,8 @@ static ot_rc pass_on(overtake_instance *l, const overtake_submission *s, bool *f
 /* After a response that was not the last: the next one goes elsewhere, this one may be held. */
 static ot_rc ask_for_more(overtake_instance *l, ot_error *err)
 {
-    ot_rc rc = take_segment(l, OT_MAX(l->out_hint, SEGMENT_MIN), &l->current, err);
+    ot_rc rc =
+        ot_isolate_segment_take(&l->memory, OT_MAX(l->out_hint, OT_SEGMENT_MIN), &l->current, err);
     if (rc != OT_OK) {
         return rc == OT_UNAVAILABLE ? rc : broke(l, err, &(ot_error){0});
     }
@@ -486,7 +337,7 @@ static ot_rc drain(overtake_instance *l, uint64_t until, ot_error *err)
         }
     }
     if (l->current != NULL) {
-        segment_release(l->current);
+        ot_isolate_segment_release(l->current);
         l->current = NULL;
     }
     return OT_OK;
@@ -494,9 +345,9 @@ static ot_rc drain(overtake_instance *l, uint64_t until, ot_error *err)
 
 static ot_rc prepare(overtake_instance *l, const overtake_submission *s, ot_error *err)
 {
-    if (l->up == 0 || ot_minder_up(l->m->minder) != l->up) {
+    if (l->memory.up == 0 || ot_minder_up(l->m->minder) != l->memory.up) {
         if (l->current != NULL) {
-            segment_release(l->current);
+            ot_isolate_segment_release(l->current);
             l->current = NULL;
         }
         OT_TRY(lane_open(l, err));
@@ -538,7 +389,7 @@ static int32_t submit(overtake_instance *l, const overtake_submission *s, overta
             cancel(l, s->ticket);
         }
     } else if (rc != OT_OK && l->current != NULL) {
-        segment_release(l->current);
+        ot_isolate_segment_release(l->current);
         l->current = NULL;
     }
     if (rc != OT_OK) {
@@ -557,31 +408,31 @@ static void cancel(overtake_instance *l, uint64_t ticket)
     /* One that comes too late, or to nobody, is as good as none. */
     (void)!ot_minder_tell(
         l->m->minder, ot_minder_up(l->m->minder),
-        json_pack("{s:s,s:i,s:s}", "op", "cancel", "lane", (int)l->number, "ticket", text), -1,
+        json_pack("{s:s,s:i,s:s}", "op", "cancel", "lane", (int)l->memory.lane, "ticket", text), -1,
         false, &err);
 }
 
 static void release(overtake_instance *l, void *token)
 {
     (void)l;
-    segment_release(token);
+    ot_isolate_segment_release(token);
 }
 
 static void instance_destroy(overtake_instance *l)
 {
     ot_error err;
-    if (l->ring != NULL && l->up != 0 && drain(l, UINT64_MAX, &err) == OT_OK) {
+    if (l->ring != NULL && l->memory.up != 0 && drain(l, UINT64_MAX, &err) == OT_OK) {
         post(l, OT_ASK_CLOSE);
-        (void)!ot_minder_tell(l->m->minder, l->up,
-                              json_pack("{s:s,s:i}", "op", "close", "lane", (int)l->number), -1,
-                              true, &err);
+        (void)!ot_minder_tell(l->m->minder, l->memory.up,
+                              json_pack("{s:s,s:i}", "op", "close", "lane", (int)l->memory.lane),
+                              -1, true, &err);
     }
     if (l->current != NULL) {
-        segment_release(l->current);
+        ot_isolate_segment_release(l->current);
     }
     lane_forget(l);
-    ot_isolate_lane_remove(l->m, l->number);
-    pthread_mutex_destroy(&l->lock);
+    ot_isolate_lane_remove(l->m, l->memory.lane);
+    ot_isolate_segments_done(&l->memory);
     ot_free(l->parts);
     ot_free(l);
 }
@@ -595,18 +446,18 @@ static int32_t instance_create(overtake_model *m, overtake_instance **out, overt
         return OVERTAKE_EXHAUSTED;
     }
     l->m = m;
-    pthread_mutex_init(&l->lock, NULL);
-    ot_rc rc = ot_isolate_lane_add(m, &l->ring, &l->number, &err);
+    ot_isolate_segments_init(&l->memory, m->minder);
+    ot_rc rc = ot_isolate_lane_add(m, &l->ring, &l->memory.lane, &err);
     if (rc == OT_OK) {
         rc = lane_open(l, &err);
         if (rc != OT_OK) {
             lane_forget(l);
-            ot_isolate_lane_remove(m, l->number);
+            ot_isolate_lane_remove(m, l->memory.lane);
         }
     }
     if (rc != OT_OK) {
         snprintf(why->message, sizeof why->message, "%s", err.msg);
-        pthread_mutex_destroy(&l->lock);
+        ot_isolate_segments_done(&l->memory);
         ot_free(l);
         return (int32_t)rc;
     }
