@@ -27,14 +27,15 @@ ROW_load     := $(MID)
 ROW_quality  := $(MID)
 ROW_rollout  := $(MID)
 HIGH         := serve load quality rollout $(MID)
+ROW_protocol := serve $(MID)
 ROW_pipeline := $(HIGH)
 ROW_fleet    := $(HIGH)
 TOP          := pipeline fleet $(HIGH)
 ROW_api      := $(TOP)
 ROW_doctor   := $(MID)
 ROW_simulate := $(TOP)
-ROW_cli      := api doctor simulate $(TOP)
-MODULES      := cli api doctor simulate $(TOP)
+ROW_cli      := api doctor simulate protocol $(TOP)
+MODULES      := cli api doctor simulate protocol $(TOP)
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wvla -Wundef -Wcast-qual -Wformat=2 -Wno-format-truncation $(if $(WERROR),-Werror)
@@ -93,9 +94,9 @@ $(BUILD)/protos/protos.c: tools/protoset.py $(shell find proto -name '*.proto')
 	@mkdir -p $(@D)
 	@python3 tools/protoset.py proto $@
 	@touch $@
-$(BUILD)/protos/protos.o: $(BUILD)/protos/protos.c src/serve/protos.h
+$(BUILD)/protos/protos.o: $(BUILD)/protos/protos.c src/protocol/protos.h
 	$(CC) $(ALL_CFLAGS) -c $< -o $@
-$(BUILD)/lib/serve.a: $(BUILD)/protos/protos.o
+$(BUILD)/lib/protocol.a: $(BUILD)/protos/protos.o
 
 $(BUILD)/overtake: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/*.c)) $(ARCHIVES)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $(filter %.o,$^) \

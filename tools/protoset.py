@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compiles .proto files to descriptors, as C arrays for server reflection (src/serve/protos.h).
+"""Compiles .proto files to descriptors, as C arrays for server reflection (src/protocol/protos.h).
 
     tools/protoset.py FOLDER OUT.c        (or OUT.pb: a FileDescriptorSet)
 
@@ -271,7 +271,7 @@ def encode_file(p, known):
 
 def c_source(files, encoded):
     order = {p.name: i for i, p in enumerate(files)}
-    out = ['#include "serve/protos.h"', "", "#include <stddef.h>", ""]
+    out = ['#include "protocol/protos.h"', "", "#include <stddef.h>", ""]
     for i, p in enumerate(files):
         rows = [", ".join(map(str, encoded[i][k:k + 24])) for k in range(0, len(encoded[i]), 24)]
         out += [f"static const unsigned char file_{i}[] = {{", "    " + ",\n    ".join(rows) + "};"]

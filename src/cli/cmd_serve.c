@@ -4,7 +4,7 @@
 #include "base/sock.h"
 #include "cli/commands.h"
 #include "cli/listen.h"
-#include "serve/serve.h"
+#include "protocol/protocol.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -39,6 +39,7 @@ static ot_serve_control control_mode(const ot_args *args)
 
 static void fill_options(const ot_args *args, ot_serve_options *o)
 {
+    o->protocols = &ot_protocols;
     o->dir = ot_args_pos(args, "DIR");
     o->agent = ot_args_str(args, "agent");
     o->data = o->agent != NULL ? ot_args_str(args, "data") : NULL;

@@ -292,3 +292,23 @@ void ot_worker_json(ot_worker *w, ot_http_req *req, int status, const ot_str *bo
     ot_worker_count_answer(w, status);
     ot_http_respond_bytes(req, status, "application/json", body->data, body->len);
 }
+
+bool ot_worker_allow(ot_worker *w, ot_http_req *req, bool post)
+{
+    bool is_get = req->method == OT_HTTP_GET || req->method == OT_HTTP_HEAD;
+    if (post ? req->method == OT_HTTP_POST : is_get) {
+        return true;
+    }
+    ot_http_field field = {"Allow", post ? "POST" : "GET, HEAD"};
+    OT_AUTO(ot_str_done) ot_str body = OT_STR_INIT;
+    ot_oip_error_body(&body, post ? "this takes POST" : "this takes GET");
+    struct iovec iov = {body.data, body.len};
+    ot_worker_count_answer(w, 405);
+    ot_http_respond(req, &(ot_http_answer){.status = 405,
+                                           .type = "application/json",
+                                           .fields = &field,
+                                           .n_fields = 1,
+                                           .body = &iov,
+                                           .n_body = 1});
+    return false;
+}

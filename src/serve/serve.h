@@ -10,6 +10,7 @@
 #define OT_SERVE_SERVE_H
 
 #include "base/error.h"
+#include "net/http_server.h"
 #include "net/loop.h"
 #include "net/tls.h"
 
@@ -35,8 +36,17 @@ typedef enum ot_serve_control {
     OT_SERVE_POLL,     /* those that are there */
 } ot_serve_control;
 
+/* What requests say and how they are answered is known above (protocol/protocol.h). These are the
+ * callbacks of the workers' HTTP servers, their `arg` the ot_worker (worker.h). */
+typedef struct ot_serve_protocols {
+    ot_http_handler *request;
+    ot_http_streams_fn *streams;
+    ot_http_refused_fn *refused;
+} ot_serve_protocols;
+
 typedef struct ot_serve_options {
     size_t struct_size;
+    const ot_serve_protocols *protocols; /* the caller's; must outlive the server */
     const char *dir;   /* alone: a model, or a folder of models; NULL when `agent` is set */
     const char *agent; /* address of the control plane ("unix:PATH"), or NULL */
     const char *data;  /* data directory; the replica's own part is DATA/replica. Needed with
@@ -81,7 +91,7 @@ typedef struct ot_serve_options {
 } ot_serve_options;
 
 void ot_serve_options_init(
-    ot_serve_options *o); /* the defaults; dir or agent, and listeners, lack */
+    ot_serve_options *o); /* the defaults; protocols, dir or agent, and listeners, lack */
 
 /* Checks the options and prepares; starts no thread. */
 ot_rc ot_serve_create(const ot_serve_options *o, ot_serve **serve_out, ot_error *err) OT_CHECKED;

@@ -2,7 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "serve/grpc.h"
+#include "codec/grpc.h"
 #include "serve/more.h"
 #include "serve/record.h"
 #include "serve/sleep.h"
@@ -412,9 +412,9 @@ static ot_rc make_http(ot_worker *w, ot_error *err)
     o.limits.body_max = w->serve->o.body_max + OT_GRPC_PREFIX;
     o.body_max = body_max;
     o.conns_max = w->serve->o.conns_max;
-    o.handler = ot_worker_request;
-    o.streams = ot_grpc_streams;
-    o.refused = ot_grpc_refused;
+    o.handler = w->serve->o.protocols->request;
+    o.streams = w->serve->o.protocols->streams;
+    o.refused = w->serve->o.protocols->refused;
     o.arg = w;
     return ot_http_server_create(w->loop, &o, &w->http, err);
 }

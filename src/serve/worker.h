@@ -28,14 +28,14 @@ struct ot_worker {
     ot_oip_memo *memo; /* heads of requests and answers */
     ot_str head;       /* of the answer being encoded */
     ot_share *open;    /* shares with a chunk of samples */
-    uint64_t unpacked; /* bytes that its calls hold of compressed bodies; see coding.h */
+    uint64_t unpacked; /* bytes that its calls hold of compressed bodies; see protocol/coding.h */
 
     ot_call **ready; /* this turn's calls, in order of arrival */
     size_t n_ready, ready_cap;
     bool mixed;       /* they have more than one priority */
     uint64_t turn_ns; /* what the inline runs of this turn have taken */
 
-    struct ot_grpc_open *grpc_open; /* see grpc.h */
+    struct ot_grpc_open *grpc_open; /* see protocol/grpc.h */
     ot_timer grpc_timer;
     size_t grpc_bytes; /* of requests in streams */
 
@@ -89,12 +89,9 @@ bool ot_worker_note_client(ot_http_req *req, const ot_client *client);
 void ot_worker_done(void *arg, ot_call *call);
 
 /* For the files of the worker, on its thread. */
-void ot_worker_request(void *arg, ot_http_req *req); /* api.c: dispatches */
 /* The method is POST, or GET or HEAD; false: 405 was answered. */
 bool ot_worker_allow(ot_worker *w, ot_http_req *req, bool post);
 bool ot_worker_number(ot_slice s, uint64_t max, uint64_t *out); /* decimal digits, 0 to max */
-/* wire_rest.c: POST .../infer. */
-void ot_worker_infer(ot_worker *w, ot_http_req *req, const char *name, size_t n, uint64_t version);
 /* infer.c: finds the deployment, reads the headers that all protocols share and chooses the
  * variant; `version` 0: by share. False: the call was refused. */
 bool ot_worker_begin(ot_worker *w, ot_call *call, const char *name, size_t n, uint64_t version);

@@ -1,7 +1,7 @@
 /* The Open Inference Protocol over HTTP: infer requests in JSON and with the binary extension. */
-#include "serve/wire_rest.h"
+#include "protocol/wire_rest.h"
 
-#include "serve/coding.h"
+#include "protocol/coding.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -90,7 +90,8 @@ void ot_wire_rest_fail(ot_worker *w, ot_call *call, const ot_refusal *why)
 
 static const ot_wire rest = {.name = "rest", .answer = answer_rest, .fail = ot_wire_rest_fail};
 
-void ot_worker_infer(ot_worker *w, ot_http_req *req, const char *name, size_t n, uint64_t version)
+void ot_wire_rest_infer(ot_worker *w, ot_http_req *req, const char *name, size_t n,
+                        uint64_t version)
 {
     ot_call *call = ot_arena_calloc(req->arena, 1, sizeof *call);
     if (call == NULL) {

@@ -6,8 +6,8 @@
  * of an ot_call, or as a stream of its own (ot_http_stream_*, for server streaming). A method of
  * the streaming kind gets each message as an item; the answers to the items leave in their order.
  * Threads: the worker's, all of it. */
-#ifndef OT_SERVE_GRPC_H
-#define OT_SERVE_GRPC_H
+#ifndef OT_PROTOCOL_GRPC_H
+#define OT_PROTOCOL_GRPC_H
 
 #include "codec/grpc.h"
 #include "serve/worker.h"

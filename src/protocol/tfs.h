@@ -1,8 +1,8 @@
 /* TensorFlow Serving's API: what REST and gRPC share. See docs/tensorflow-serving.md.
  *
  * Threads: the worker's (the route must stay for the call). */
-#ifndef OT_SERVE_TFS_H
-#define OT_SERVE_TFS_H
+#ifndef OT_PROTOCOL_TFS_H
+#define OT_PROTOCOL_TFS_H
 
 #include "codec/tfs_example.h"
 #include "serve/worker.h"

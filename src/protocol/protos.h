@@ -1,7 +1,7 @@
 /* The .proto files of proto/ as descriptors (google.protobuf.FileDescriptorProto), written by
  * tools/protoset.py when this is built. Constant. */
-#ifndef OT_SERVE_PROTOS_H
-#define OT_SERVE_PROTOS_H
+#ifndef OT_PROTOCOL_PROTOS_H
+#define OT_PROTOCOL_PROTOS_H
 
 #include <stddef.h>
 

@@ -1,5 +1,5 @@
 /* ModelInfer and ModelStreamInfer of inference.GRPCInferenceService. */
-#include "serve/grpc_oip.h"
+#include "protocol/grpc_oip.h"
 
 #include "codec/oip_pb.h"
 

@@ -1,6 +1,6 @@
 /* gRPC calls: which method, which message, which answer. Source: gRPC over HTTP2
  * (PROTOCOL-HTTP2.md), "Use of status codes" (statuscodes.md). */
-#include "serve/grpc.h"
+#include "protocol/grpc.h"
 
 #include "codec/number.h"
 

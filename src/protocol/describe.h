@@ -1,8 +1,8 @@
 /* What a replica says about its models and itself: metadata, configuration, statistics.
  *
  * Threads: a worker's (the route must stay for the call). */
-#ifndef OT_SERVE_DESCRIBE_H
-#define OT_SERVE_DESCRIBE_H
+#ifndef OT_PROTOCOL_DESCRIBE_H
+#define OT_PROTOCOL_DESCRIBE_H
 
 #include "serve/worker.h"
 

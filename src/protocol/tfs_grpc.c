@@ -1,8 +1,8 @@
 /* tensorflow.serving.PredictionService over gRPC. Source: tensorflow_serving/apis. */
 #include "codec/tfs_result.h"
 #include "codec/tfs_types.h"
-#include "serve/grpc.h"
-#include "serve/tfs.h"
+#include "protocol/grpc.h"
+#include "protocol/tfs.h"
 
 #include <string.h>
 

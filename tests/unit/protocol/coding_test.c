@@ -1,5 +1,5 @@
 /* Content codings: which one a client accepts, and that what is packed comes back. */
-#include "serve/coding.h"
+#include "protocol/coding.h"
 
 #include "codec/deflate.h"
 

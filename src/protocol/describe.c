@@ -1,4 +1,4 @@
-#include "serve/describe.h"
+#include "protocol/describe.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,9 +2,9 @@
 #include "codec/tfs_json.h"
 #include "codec/tfs_result.h"
 #include "codec/tfs_types.h"
-#include "serve/coding.h"
-#include "serve/tfs.h"
-#include "serve/wire_rest.h"
+#include "protocol/coding.h"
+#include "protocol/tfs.h"
+#include "protocol/wire_rest.h"
 
 #include <inttypes.h>
 #include <string.h>

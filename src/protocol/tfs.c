@@ -1,4 +1,4 @@
-#include "serve/tfs.h"
+#include "protocol/tfs.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "serve/coding.h"
+#include "protocol/coding.h"
 
 #include "codec/deflate.h"
 

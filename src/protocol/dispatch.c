@@ -1,11 +1,14 @@
 /* Dispatch of requests: the Open Inference Protocol's paths, repository, statistics, metrics. */
-#include "serve/coding.h"
+#include "protocol/protocol.h"
+
+#include "protocol/coding.h"
+#include "protocol/describe.h"
+#include "protocol/grpc.h"
+#include "protocol/tfs.h"
+#include "protocol/wire_rest.h"
 #include "serve/control.h"
-#include "serve/describe.h"
 #include "serve/external.h"
-#include "serve/grpc.h"
 #include "serve/metrics.h"
-#include "serve/tfs.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -21,26 +24,6 @@ static void not_found(ot_worker *w, ot_http_req *req)
 {
     ot_worker_error(w, req, 404, "there is nothing at %.*s", (int)OT_MIN(req->path.n, 200u),
                     req->path.p);
-}
-
-bool ot_worker_allow(ot_worker *w, ot_http_req *req, bool post)
-{
-    bool is_get = req->method == OT_HTTP_GET || req->method == OT_HTTP_HEAD;
-    if (post ? req->method == OT_HTTP_POST : is_get) {
-        return true;
-    }
-    ot_http_field field = {"Allow", post ? "POST" : "GET, HEAD"};
-    OT_AUTO(ot_str_done) ot_str body = OT_STR_INIT;
-    ot_oip_error_body(&body, post ? "this takes POST" : "this takes GET");
-    struct iovec iov = {body.data, body.len};
-    ot_worker_count_answer(w, 405);
-    ot_http_respond(req, &(ot_http_answer){.status = 405,
-                                           .type = "application/json",
-                                           .fields = &field,
-                                           .n_fields = 1,
-                                           .body = &iov,
-                                           .n_body = 1});
-    return false;
 }
 
 static const ot_route *route_of(const ot_worker *w)
@@ -182,7 +165,7 @@ static void models(ot_worker *w, ot_http_req *req, const ot_slice *seg, size_t n
                   {"drift", LEAF_DRIFT}};
     if (ot_slice_eq(seg[at], "infer")) {
         if (ot_worker_allow(w, req, true)) {
-            ot_worker_infer(w, req, t.model.p, t.model.n, t.version);
+            ot_wire_rest_infer(w, req, t.model.p, t.model.n, t.version);
         }
         return;
     }
@@ -410,7 +393,7 @@ static bool infer_fast(ot_worker *w, ot_http_req *req)
     if (memchr(name, '/', len) != NULL || memchr(name, '%', len) != NULL) {
         return false;
     }
-    ot_worker_infer(w, req, name, len, 0);
+    ot_wire_rest_infer(w, req, name, len, 0);
     return true;
 }
 
@@ -438,7 +421,7 @@ static bool admitted(ot_worker *w, ot_http_req *req)
     return false;
 }
 
-void ot_worker_request(void *arg, ot_http_req *req)
+static void request(void *arg, ot_http_req *req)
 {
     ot_worker *w = arg;
     if (w->serve->access_log != NULL) {
@@ -464,3 +447,9 @@ void ot_worker_request(void *arg, ot_http_req *req)
     }
     dispatch(w, req, seg, n);
 }
+
+const ot_serve_protocols ot_protocols = {
+    .request = request,
+    .streams = ot_grpc_streams,
+    .refused = ot_grpc_refused,
+};

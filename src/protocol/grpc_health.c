@@ -1,6 +1,6 @@
 /* grpc.health.v1.Health: of the server (""), of each service and of each model. A model's name is a
  * service's name here: "digits". */
-#include "serve/grpc.h"
+#include "protocol/grpc.h"
 
 #include "codec/pb.h"
 

@@ -1,6 +1,6 @@
 /* Triton's extensions of the protocol that are not had here: shared memory, settings of traces and
  * of the log. Each is answered with what holds, or with why it cannot be set. */
-#include "serve/describe.h"
+#include "protocol/describe.h"
 
 #include "serve/server.h"
 

@@ -1,8 +1,8 @@
 /* Content codings of requests and answers (RFC 9110, 8.4): gzip and deflate. gRPC has its own.
  *
  * Threads: the worker's. */
-#ifndef OT_SERVE_CODING_H
-#define OT_SERVE_CODING_H
+#ifndef OT_PROTOCOL_CODING_H
+#define OT_PROTOCOL_CODING_H
 
 #include "serve/worker.h"
 

@@ -3,7 +3,7 @@
  * A client that sends faster than it is answered is held by HTTP/2's flow control: bytes are taken
  * as consumed only while there is room for items. A client that does not read its answers is held
  * the same way, since answers that do not leave keep their items. */
-#include "serve/grpc.h"
+#include "protocol/grpc.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* tensorflow.serving.ModelService over gRPC: the state of versions, and which models are loaded.
  * Source: tensorflow_serving/apis, tensorflow_serving/config. */
+#include "protocol/grpc.h"
+#include "protocol/tfs.h"
 #include "serve/control.h"
-#include "serve/grpc.h"
-#include "serve/tfs.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* inference.GRPCInferenceService but for the infer methods: health, metadata, configuration,
  * statistics, repository, and what of Triton's is answered with why it is not here. The messages:
  * proto/open_inference_grpc.proto. */
-#include "serve/grpc_oip.h"
+#include "protocol/grpc_oip.h"
 
 #include "codec/pb.h"
 #include "serve/control.h"

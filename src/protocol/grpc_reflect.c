@@ -1,9 +1,9 @@
 /* grpc.reflection: which services there are and what their messages look like, for tools that know
  * neither (grpcurl and such). Both versions of the protocol have the same messages. */
-#include "serve/grpc.h"
+#include "protocol/grpc.h"
 
 #include "codec/pb.h"
-#include "serve/protos.h"
+#include "protocol/protos.h"
 
 #include <string.h>
 
