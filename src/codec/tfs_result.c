@@ -144,11 +144,10 @@ static void put_float(ot_str *out, uint32_t number_, float x)
     ot_str_add(out, b, sizeof b);
 }
 
-ot_rc ot_tfs_classes_pb(const ot_tfs_classes *c, const ot_tfs_spec *spec, ot_str *out,
-                        ot_error *err)
+ot_rc ot_tfs_classes_pb(const ot_tfs_classes *c, uint32_t field, ot_str *out, ot_error *err)
 {
     label_walk w = {.c = c};
-    size_t result = ot_pb_begin(out, 1);
+    size_t result = ot_pb_begin(out, field);
     for (int64_t row = 0; row < c->rows && !out->failed; row++) {
         size_t one = ot_pb_begin(out, 1);
         for (int64_t k = 0; k < c->classes; k++) {
@@ -168,7 +167,6 @@ ot_rc ot_tfs_classes_pb(const ot_tfs_classes *c, const ot_tfs_spec *spec, ot_str
         ot_pb_end(out, one, 0);
     }
     ot_pb_end(out, result, 0);
-    ot_tfs_pb_spec_put(out, 2, spec);
     return out->failed ? no_memory(err) : OT_OK;
 }
 
@@ -203,14 +201,13 @@ void ot_tfs_values_json(const ot_tensor *t, ot_str *out)
     ot_str_adds(out, "]}");
 }
 
-void ot_tfs_values_pb(const ot_tensor *t, const ot_tfs_spec *spec, ot_str *out)
+void ot_tfs_values_pb(const ot_tensor *t, uint32_t field, ot_str *out)
 {
-    size_t result = ot_pb_begin(out, 1);
+    size_t result = ot_pb_begin(out, field);
     for (int64_t i = 0; i < t->dims[0] && !out->failed; i++) {
         size_t one = ot_pb_begin(out, 1);
         put_float(out, 1, (float)ot_tensor_f64_at(t, i));
         ot_pb_end(out, one, 0);
     }
     ot_pb_end(out, result, 0);
-    ot_tfs_pb_spec_put(out, 2, spec);
 }

@@ -20,8 +20,8 @@ ot_rc ot_tfs_classes_find(const ot_tensor *outputs, int n, int prediction, ot_tf
                           ot_error *err) OT_CHECKED;
 /* Appends {"results": [[[label, score]...]...]}. */
 ot_rc ot_tfs_classes_json(const ot_tfs_classes *c, ot_str *out, ot_error *err) OT_CHECKED;
-/* Appends ClassificationResponse. */
-ot_rc ot_tfs_classes_pb(const ot_tfs_classes *c, const ot_tfs_spec *spec, ot_str *out,
+/* Appends ClassificationResult as field `number`. */
+ot_rc ot_tfs_classes_pb(const ot_tfs_classes *c, uint32_t number, ot_str *out,
                         ot_error *err) OT_CHECKED;
 
 /* The output `outputs`, else number `prediction`, else the only one: numbers of shape [n] or
@@ -30,7 +30,7 @@ ot_rc ot_tfs_values_find(const ot_tensor *outputs, int n, int prediction, const 
                          ot_error *err) OT_CHECKED;
 /* Appends {"results": [value...]}. */
 void ot_tfs_values_json(const ot_tensor *t, ot_str *out);
-/* Appends RegressionResponse. */
-void ot_tfs_values_pb(const ot_tensor *t, const ot_tfs_spec *spec, ot_str *out);
+/* Appends RegressionResult as field `number`. */
+void ot_tfs_values_pb(const ot_tensor *t, uint32_t number, ot_str *out);
 
 #endif

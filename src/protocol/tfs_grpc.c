@@ -1,8 +1,8 @@
 /* tensorflow.serving.PredictionService over gRPC. Source: tensorflow_serving/apis. */
+#include "protocol/tfs_grpc.h"
+
 #include "codec/tfs_result.h"
 #include "codec/tfs_types.h"
-#include "protocol/grpc.h"
-#include "protocol/tfs.h"
 
 #include <string.h>
 
@@ -25,6 +25,21 @@ static ot_rc encode_predict(const ot_call *call, const ot_tfs_spec *spec, ot_str
     return ot_tfs_pb_predict_encode(spec, outputs, n, out, err);
 }
 
+ot_rc ot_tfs_result_put(const ot_call *call, ot_tfs_method method, uint32_t number, ot_str *out,
+                        ot_error *err)
+{
+    int prediction = ot_tfs_prediction(call);
+    if (method == OT_TFS_CLASSIFY) {
+        ot_tfs_classes c;
+        OT_TRY(ot_tfs_classes_find(call->outputs, call->n_outputs, prediction, &c, err));
+        return ot_tfs_classes_pb(&c, number, out, err);
+    }
+    const ot_tensor *values;
+    OT_TRY(ot_tfs_values_find(call->outputs, call->n_outputs, prediction, &values, err));
+    ot_tfs_values_pb(values, number, out);
+    return OT_OK;
+}
+
 static ot_rc encode(const tfs_call *t, ot_str *out, ot_error *err)
 {
     const ot_call *call = &t->call;
@@ -34,15 +49,8 @@ static ot_rc encode(const tfs_call *t, ot_str *out, ot_error *err)
     if (t->method == OT_TFS_PREDICT) {
         return encode_predict(call, &spec, out, err);
     }
-    int prediction = ot_tfs_prediction(call);
-    if (t->method == OT_TFS_CLASSIFY) {
-        ot_tfs_classes c;
-        OT_TRY(ot_tfs_classes_find(call->outputs, call->n_outputs, prediction, &c, err));
-        return ot_tfs_classes_pb(&c, &spec, out, err);
-    }
-    const ot_tensor *values;
-    OT_TRY(ot_tfs_values_find(call->outputs, call->n_outputs, prediction, &values, err));
-    ot_tfs_values_pb(values, &spec, out);
+    OT_TRY(ot_tfs_result_put(call, t->method, 1, out, err));
+    ot_tfs_pb_spec_put(out, 2, &spec);
     return OT_OK;
 }
 
@@ -155,13 +163,6 @@ static void regress(ot_worker *w, ot_http_req *req, ot_slice message)
     infer(w, req, message, OT_TFS_REGRESS);
 }
 
-static void multi_inference(ot_worker *w, ot_http_req *req, ot_slice message)
-{
-    (void)message;
-    ot_grpc_fail(w, req, OT_UNIMPLEMENTED, 0,
-                 "MultiInference is not served: send a Classify or a Regress for each task");
-}
-
 /* ---- GetModelMetadata */
 
 /* map<string, TensorInfo> as field `number`. */
@@ -259,7 +260,7 @@ static const ot_grpc_method methods[] = {
     {"Classify", classify, NULL},
     {"Regress", regress, NULL},
     {"GetModelMetadata", get_model_metadata, NULL},
-    {"MultiInference", multi_inference, NULL},
+    {"MultiInference", ot_tfs_multi_inference, NULL},
 };
 
 const ot_grpc_service ot_grpc_tfs_prediction = {

@@ -74,6 +74,8 @@ def saved(tmp_path_factory):
     for name in ("classify", "regress"):
         tf.saved_model.save(examples, str(folder / name), signatures={"serving_default": getattr(examples, name)})
         live[name] = tf.saved_model.load(str(folder / name)).signatures["serving_default"]
+    tf.saved_model.save(examples, str(folder / "heads"),
+                        signatures={"serving_default": examples.classify, "value": examples.regress})
     for name, m in {"two": Two(), "words": Words(), "image": Image()}.items():
         more = {"swapped": m.swapped, "regress_x": m.regress} if name == "two" else {}
         tf.saved_model.save(m, str(folder / name), signatures={"serving_default": m.serve, **more})
@@ -411,9 +413,6 @@ def test_grpc_refused(client, saved):
     q = predict_request(tf, "image", image=image)
     q.model_spec.version.value = 9
     client.refused(p.Predict, q, grpc.StatusCode.NOT_FOUND, "no version 9")
-    from tensorflow_serving.apis import inference_pb2
-    client.refused(p.MultiInference, inference_pb2.MultiInferenceRequest(), grpc.StatusCode.UNIMPLEMENTED,
-                   "send a Classify or a Regress for each task")
 
 
 def test_grpc_classify_and_regress(client, saved):
@@ -439,6 +438,62 @@ def test_grpc_classify_and_regress(client, saved):
     assert [v.value for v in client.predictions.Regress(q).result.regressions] == want
     q.ClearField("input")
     client.refused(client.predictions.Regress, q, grpc.StatusCode.INVALID_ARGUMENT, "there is no input")
+
+
+def multi_request(tf, rows, *tasks):
+    from tensorflow_serving.apis import inference_pb2
+    q = inference_pb2.MultiInferenceRequest()
+    for name, signature, method in tasks:
+        task = q.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name, task.model_spec.signature_name = name, signature
+    for row in rows:
+        q.input.example_list.examples.append(tf.train.Example.FromString(row))
+    return q
+
+
+def test_grpc_multi_inference(client, server, saved):
+    """Two heads of a model over the same examples, answered by TensorFlow's own words for both."""
+    _, live, tf = saved
+    rows = [example(tf, x=[1.0, -0.5], k=[2], s=[b"one"]), example(tf, x=[0.25, 3.0], k=[7])]
+    classes, values = live["classify"](tf.constant(rows)), live["regress"](tf.constant(rows))["outputs"]
+    heads = ("heads", "", "classify"), ("heads", "value", "regress")
+    a, call = client.predictions.MultiInference.with_call(multi_request(tf, rows, *heads))
+    assert [(s.model_spec.name, s.model_spec.signature_name, s.model_spec.version.value, s.WhichOneof("result"))
+            for s in a.results] == [("heads", "serving_default", 1, "classification_result"),
+                                    ("heads", "value", 1, "regression_result")]
+    got = a.results[0].classification_result.classifications
+    assert [[c.label.encode() for c in row.classes] for row in got] == classes["classes"].numpy().tolist()
+    np.testing.assert_allclose([[c.score for c in row.classes] for row in got], classes["scores"].numpy(), rtol=1e-5)
+    assert [v.value for v in a.results[1].regression_result.regressions] == values.numpy().tolist()
+    assert dict(call.initial_metadata())["overtake-rows"] == "2"
+    again = client.predictions.MultiInference(multi_request(tf, rows, *reversed(heads)))
+    assert [s.WhichOneof("result") for s in again.results] == ["regression_result", "classification_result"]
+    assert again.results[1].classification_result == a.results[0].classification_result
+    counted = server.get("/v2/models/heads/stats")["model_stats"][0]["inference_count"]
+    assert counted == 8  # each head of each row
+    at_once = [client.predictions.MultiInference.future(multi_request(tf, rows[k % 2:k % 2 + 1], *heads)) for k in range(50)]
+    for k, future in enumerate(at_once):
+        assert future.result(r.PATIENCE).results[1].regression_result.regressions[0].value == values.numpy()[k % 2]
+
+
+def test_grpc_multi_inference_refused(client, saved):
+    _, _, tf = saved
+    rows = [example(tf, x=[1.0, 2.0])]
+    bad, multi = grpc.StatusCode.INVALID_ARGUMENT, client.predictions.MultiInference
+    head = ("heads", "", "classify")
+    client.refused(multi, multi_request(tf, rows), bad, "there are no tasks")
+    client.refused(multi, multi_request(tf, [], head), bad, "there is no input")
+    client.refused(multi, multi_request(tf, rows, head, ("two", "", "regress")), bad, "tasks[1]: it asks model 'two'")
+    client.refused(multi, multi_request(tf, rows, head, head), bad,
+                   "tasks[1]: signature 'serving_default' is tasks[0]'s already")
+    client.refused(multi, multi_request(tf, rows, head, ("heads", "third", "regress")), bad,
+                   "tasks[1]: there is no signature 'third'")
+    client.refused(multi, multi_request(tf, rows, head, ("heads", "value", "predict")),
+                   grpc.StatusCode.UNIMPLEMENTED, "tasks[1]: method_name 'tensorflow/serving/predict' is neither")
+    client.refused(multi, multi_request(tf, rows, ("none", "", "classify")), grpc.StatusCode.NOT_FOUND, "'none' is not known")
+    client.refused(multi, multi_request(tf, [example(tf, x=[1.0, 2.0, 3.0, 4.0], k=[1])], ("two", "regress_x", "regress"),
+                                        ("two", "", "classify")), bad, "tasks[1]: model 'two': the model has 2 outputs")
+    client.refused(multi, multi_request(tf, [b""], head, ("heads", "value", "regress")), bad, "tasks[0]: model 'heads': ")
 
 
 def test_grpc_metadata_and_status(client, saved):

@@ -1,7 +1,8 @@
 /* links: codec base */
-/* Examples, as JSON and as an Input of gRPC: what is read becomes whole tensors, by the names of
- * its features and serialised, and what JSON is made into is read again as a message. */
-#include "codec/tfs_example.h"
+/* Examples, as JSON, as an Input of gRPC and as what several tasks share: what is read becomes
+ * whole tensors, by the names of its features and serialised, and what JSON is made into is read
+ * again as a message. */
+#include "codec/tfs_multi.h"
 #include "codec/tfs_result.h"
 
 #include <stdint.h>
@@ -24,16 +25,15 @@ static void check(const ot_tensor *t, int64_t rows)
     ot_tfs_classes c;
     const ot_tensor *values;
     ot_str out = OT_STR_INIT;
-    ot_tfs_spec spec = {.name = "m"};
     if (ot_tfs_classes_find(t, 1, -1, &c, &err) == OT_OK) {
         if (ot_tfs_classes_json(&c, &out, &err) != OT_OK ||
-            (ot_tfs_classes_pb(&c, &spec, &out, &err) != OT_OK && t->dtype != OT_DT_BYTES)) {
+            (ot_tfs_classes_pb(&c, 1, &out, &err) != OT_OK && t->dtype != OT_DT_BYTES)) {
             abort();
         }
     }
     if (ot_tfs_values_find(t, 1, -1, &values, &err) == OT_OK) {
         ot_tfs_values_json(values, &out);
-        ot_tfs_values_pb(values, &spec, &out);
+        ot_tfs_values_pb(values, 1, &out);
     }
     ot_str_done(&out);
 }
@@ -76,6 +76,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (ot_pb_next(&r, &f, &err) == OT_OK && f.number != 0 &&
         ot_tfs_examples_pb(&r, &f, &arena, &e, &err) == OT_OK) {
         use(&e, &arena, false);
+    }
+    ot_tfs_multi m;
+    if (ot_tfs_multi_pb(data, size, &arena, &m, &err) == OT_OK) {
+        for (size_t i = 0; i < m.n; i++) {
+            if (strcmp(m.tasks[i].spec.name, m.tasks[0].spec.name) != 0) {
+                abort();
+            }
+        }
+        use(&m.input, &arena, false);
     }
     ot_arena_done(&arena);
     return 0;

@@ -197,16 +197,15 @@ static void classified(void)
     ot_tfs_classes c;
     ot_str out = OT_STR_INIT;
     ot_error err;
-    ot_tfs_spec spec = {.name = "m"};
     char hex[256];
     ok(ot_tfs_classes_find(&s, 1, -1, &c, &err) == OT_OK &&
-           ot_tfs_classes_pb(&c, &spec, &out, &err) == OT_OK,
+           ot_tfs_classes_pb(&c, 1, &out, &err) == OT_OK,
        "as a message");
     ot_hex((const uint8_t *)out.data, out.len, hex);
     is_str(
         hex,
         "0a2c0a140a080a0130150000803e0a080a0131150000403f0a140a080a0130150000803f0a080a013115000000"
-        "0012030a016d",
+        "00",
         "with all its fields");
     ot_str_done(&out);
 }
@@ -225,10 +224,10 @@ static void regressed(void)
     is_str(out.data, "{\"results\":[0.25,0.75,1.0,0.0]}", "as JSON");
     ok(ot_tfs_values_find(both, 2, 1, &t, &err) == OT_OK && t == &both[1], "the prediction");
     ot_str_clear(&out);
-    ot_tfs_values_pb(t, &(ot_tfs_spec){.name = "m"}, &out);
+    ot_tfs_values_pb(t, 3, &out);
     char hex[128];
     ot_hex((const uint8_t *)out.data, out.len, hex);
-    is_str(hex, "0a0e0a050d0000e0400a050d000000c112030a016d", "as a message");
+    is_str(hex, "1a0e0a050d0000e0400a050d000000c1", "as a message");
     ok(ot_tfs_values_find(both, 2, -1, &t, &err) == OT_INVALID, "which of two: %s", err.msg);
     ok(ot_tfs_values_find(&wide, 1, -1, &t, &err) == OT_INVALID &&
            strstr(err.msg, "not a number for each example") != NULL,
