@@ -26,14 +26,16 @@ const ot_command ot_cli_package_command = {
     .name = "package",
     .summary = "make a bundle of a model, with golden answers and references",
     .detail = "SPEC: {\"model\": PATH, \"bundle\": DIR, \"train\": [DIR...], \"held_out\": "
-              "[DIR...],\n\"label\": COLUMN, \"lineage\": {...}, \"result\": FILE}",
+              "[DIR...],\n\"label\": COLUMN, \"lineage\": {...}, \"isolation\": \"none\" or "
+              "\"process\", \"result\": FILE}",
     OT_POS(spec_pos),
     .run = run_package,
 };
 const ot_command ot_cli_evaluate_command = {
     .name = "evaluate",
     .summary = "score one or two bundles on the same labelled rows",
-    .detail = "SPEC: {\"bundles\": [{\"name\": NAME, \"dir\": DIR}...],\n\"data\": [{\"name\": "
+    .detail = "SPEC: {\"bundles\": [{\"name\": NAME, \"dir\": DIR, \"isolation\": \"none\" or "
+              "\"process\"}...],\n\"data\": [{\"name\": "
               "NAME, \"dir\": DIR, \"label\": COLUMN}...], \"result\": FILE}",
     OT_POS(spec_pos),
     .run = run_evaluate,

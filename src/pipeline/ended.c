@@ -105,3 +105,27 @@ json_t *pl_ended_json(const pl_app *a, pl_step step, const ot_launch_exit *x, co
     }
     return j;
 }
+
+size_t pl_job_data(const char *dir, pl_data out[OT_APP_DATA_MAX])
+{
+    char path[OT_PATH_MAX];
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    if (ot_path_join(path, dir, "data.json", NULL) != OT_OK ||
+        ot_disk_read_all(ot_disk_posix(), path, 1u << 20, &text, NULL) != OT_OK) {
+        return 0;
+    }
+    json_t *list = json_loadb(text.data, text.len, 0, NULL);
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(list) && n < OT_APP_DATA_MAX; i++) {
+        const json_t *x = json_array_get(list, i);
+        const char *name = json_string_value(json_object_get(x, "name"));
+        const char *hex = json_string_value(json_object_get(x, "sha256"));
+        pl_data d = {.rows = json_integer_value(json_object_get(x, "rows"))};
+        if (name != NULL && hex != NULL && ot_digest_parse(hex, &d.digest)) {
+            snprintf(d.name, sizeof d.name, "%s", name);
+            out[n++] = d;
+        }
+    }
+    json_decref(list);
+    return n;
+}

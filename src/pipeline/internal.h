@@ -268,6 +268,8 @@ void pl_run_dir(const ot_pipeline *p, int64_t run, char out[OT_PATH_MAX]);
 bool pl_ended_has_model(pl_app *a, ot_error *err);
 /* Payload of run.finished. */
 json_t *pl_ended_json(const pl_app *a, pl_step step, const ot_launch_exit *x, const char *dir);
+/* The data that the run in `dir` was given, as its directory says; 0 when it says nothing. */
+size_t pl_job_data(const char *dir, pl_data out[OT_APP_DATA_MAX]);
 
 /* --- jobs.c: what is laid out for runs, away from the loop -------------------------------------
  */
@@ -279,8 +281,6 @@ const char *pl_step_name(pl_step s);
 void pl_job_start(pl_app *a, pl_step step);
 void pl_cycle_launched(pl_app *a, ot_rc rc, const ot_error *err, const pl_data *data, size_t n_data,
                        int fd);
-/* The data that the run in `dir` was given, as its directory says; 0 when it says nothing. */
-size_t pl_job_data(const char *dir, pl_data out[OT_APP_DATA_MAX]);
 /* Registers the bundle; ends in pl_cycle_registered on the loop. */
 void pl_job_register(pl_app *a);
 void pl_cycle_registered(pl_app *a, ot_rc rc, const ot_error *err, const ot_registered *r);
@@ -357,8 +357,10 @@ ot_rc pl_arms_parse(const json_t *arms, json_t *labels, pl_state *s, ot_error *e
 /* --- person.c: what people do ------------------------------------------------------------------
  */
 
-/* "process" or "none": where replicas run a version (isolation.c). */
+/* "process" or "none": where replicas and our own jobs run a version (isolation.c). */
 const char *pl_isolation_of(const pl_app *a, int64_t version);
+/* The same for what the cycle is to pack. */
+const char *pl_isolation_of_new(const pl_app *a);
 ot_rc pl_version_read(const pl_app *a, int64_t version, ot_version_row *out,
                       ot_error *err) OT_CHECKED;
 /* The site lets only versions serve that went through a release. */

@@ -30,12 +30,22 @@ static ot_rc read_origin(ot_txn *txn, void *arg, ot_error *err)
     return rc;
 }
 
+static const char *choose(const pl_app *a, bool trained)
+{
+    int m = a->app->serve.isolation;
+    bool apart = m == OT_ISOLATION_AUTO ? !trained : m == OT_ISOLATION_PROCESS;
+    return apart ? "process" : "none";
+}
+
 const char *pl_isolation_of(const pl_app *a, int64_t version)
 {
     struct origin_arg o = {.app = a->app->app, .version = version};
-    if (a->app->serve.isolation != OT_ISOLATION_AUTO) {
-        return a->app->serve.isolation == OT_ISOLATION_PROCESS ? "process" : "none";
-    }
-    return ot_store_read(a->p->store, read_origin, &o, NULL) == OT_OK && o.trained ? "none"
-                                                                                   : "process";
+    bool asks = a->app->serve.isolation == OT_ISOLATION_AUTO;
+    return choose(a,
+                  asks && ot_store_read(a->p->store, read_origin, &o, NULL) == OT_OK && o.trained);
+}
+
+const char *pl_isolation_of_new(const pl_app *a)
+{
+    return choose(a, !a->st.cycle.pushed);
 }

@@ -16,6 +16,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct job_data {
@@ -38,6 +39,8 @@ typedef struct job {
     double held_out;
     ot_digest code, champion, candidate;
     bool has_champion;
+    const char *isolation,
+        *champion_isolation;      /* of the model that is packed or judged; literals */
     bool background;              /* something serves here, which a run must not slow down */
     char model_path[OT_PATH_MAX]; /* package: what to package */
     int64_t train_run;
@@ -156,6 +159,9 @@ static ot_rc job_fill(pl_app *a, job *j, ot_error *err)
     j->champion = a->st.champion_bundle;
     j->candidate = c->bundle;
     j->train_run = c->train_run;
+    j->isolation =
+        j->step == PL_STEP_PACKAGE ? pl_isolation_of_new(a) : pl_isolation_of(a, c->version);
+    j->champion_isolation = pl_isolation_of(a, a->st.champion);
     j->because = c->last_seq;
     if (c->pushed) {
         snprintf(j->model_path, sizeof j->model_path, "%s", c->path);
@@ -231,30 +237,6 @@ static ot_rc save_data(const job *j, ot_error *err)
     return rc;
 }
 
-size_t pl_job_data(const char *dir, pl_data out[OT_APP_DATA_MAX])
-{
-    char path[OT_PATH_MAX];
-    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
-    if (ot_path_join(path, dir, "data.json", NULL) != OT_OK ||
-        ot_disk_read_all(ot_disk_posix(), path, 1u << 20, &text, NULL) != OT_OK) {
-        return 0;
-    }
-    json_t *list = json_loadb(text.data, text.len, 0, NULL);
-    size_t n = 0;
-    for (size_t i = 0; i < json_array_size(list) && n < OT_APP_DATA_MAX; i++) {
-        const json_t *x = json_array_get(list, i);
-        const char *name = json_string_value(json_object_get(x, "name"));
-        const char *hex = json_string_value(json_object_get(x, "sha256"));
-        pl_data d = {.rows = json_integer_value(json_object_get(x, "rows"))};
-        if (name != NULL && hex != NULL && ot_digest_parse(hex, &d.digest)) {
-            snprintf(d.name, sizeof d.name, "%s", name);
-            out[n++] = d;
-        }
-    }
-    json_decref(list);
-    return n;
-}
-
 static ot_rc launch(job *j, const ot_launch_spec *spec, ot_error *err)
 {
     return ot_launch_start(j->dir, spec, j->p->exe, &j->fd, err);
@@ -312,8 +294,18 @@ static ot_rc start_own(job *j, const char *verb, json_t *spec_json, ot_error *er
     free(text);
     OT_TRY(rc);
     const char *argv[] = {j->p->exe, verb, spec_path};
+    /* Runtimes are found as the replica finds them. */
+    static const char *const names[] = {"OVERTAKE_PLUGIN_PATH", "OVERTAKE_SECRETS",
+                                        "OVERTAKE_ONNXRUNTIME_LIB", "OVERTAKE_TENSORFLOW_LIB",
+                                        "OVERTAKE_PYTHON_LIB"};
+    ot_launch_env env[OT_COUNT(names)];
+    for (size_t i = 0; i < OT_COUNT(names); i++) {
+        env[i] = (ot_launch_env){names[i], getenv(names[i])};
+    }
     ot_launch_spec spec = {.argv = argv,
                            .n_argv = OT_COUNT(argv),
+                           .env = env,
+                           .n_env = OT_COUNT(env),
                            .run = j->run,
                            .time_limit_us = j->res.time_us,
                            .memory_limit_bytes = j->res.memory,
@@ -382,9 +374,9 @@ static ot_rc start_package(job *j, ot_error *err)
     json_t *train = json_array(), *held = json_array();
     ot_rc rc = lay_out_sides(j, train, held, err);
     const char *label = j->n_data > 0 ? j->data[0].label : "y";
-    json_t *spec =
-        json_pack("{s:s,s:s,s:o,s:o,s:s,s:o}", "model", j->model_path, "bundle", bundle, "train",
-                  train, "held_out", held, "label", label, "lineage", lineage_json(j));
+    json_t *spec = json_pack("{s:s,s:s,s:o,s:o,s:s,s:s,s:o}", "model", j->model_path, "bundle",
+                             bundle, "train", train, "held_out", held, "label", label, "isolation",
+                             j->isolation, "lineage", lineage_json(j));
     if (rc == OT_OK) {
         rc = start_own(j, "package", spec, err);
     }
@@ -393,21 +385,22 @@ static ot_rc start_package(job *j, ot_error *err)
 }
 
 static ot_rc add_bundle(job *j, json_t *list, const char *name, const ot_digest *digest,
-                        ot_error *err)
+                        const char *isolation, ot_error *err)
 {
     char dir[OT_PATH_MAX];
     OT_TRY(ot_path_join(dir, j->dir, name, err));
     OT_TRY(ot_registry_materialise(j->p->store, digest, dir, err));
-    json_array_append_new(list, json_pack("{s:s,s:s}", "name", name, "dir", dir));
+    json_array_append_new(
+        list, json_pack("{s:s,s:s,s:s}", "name", name, "dir", dir, "isolation", isolation));
     return OT_OK;
 }
 
 static ot_rc start_evaluate(job *j, ot_error *err)
 {
     json_t *bundles = json_array(), *data = json_array();
-    ot_rc rc = add_bundle(j, bundles, "candidate", &j->candidate, err);
+    ot_rc rc = add_bundle(j, bundles, "candidate", &j->candidate, j->isolation, err);
     if (rc == OT_OK && j->has_champion) {
-        rc = add_bundle(j, bundles, "champion", &j->champion, err);
+        rc = add_bundle(j, bundles, "champion", &j->champion, j->champion_isolation, err);
     }
     if (rc == OT_OK) {
         rc = lay_out_sides(j, NULL, data, err);

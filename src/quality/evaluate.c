@@ -32,12 +32,13 @@ typedef struct evaluation {
 
 /* ------------------------------------------------------------------ bundles */
 
-static ot_rc open_contestant(contestant *c, const json_t *o, ot_error *err)
+static ot_rc open_contestant(contestant *c, const json_t *o, const char *folder, ot_error *err)
 {
-    const char *dir;
+    const char *dir, *apart;
     char path[OT_PATH_MAX];
     OT_TRY(ot_job_text(o, "name", &c->name, err));
     OT_TRY(ot_job_text(o, "dir", &dir, err));
+    OT_TRY(ot_job_apart(o, folder, &apart, err));
     if (!ot_name_ok(c->name) || strcmp(c->name, "rows") == 0 || ot_has_prefix(c->name, "only_") ||
         ot_has_prefix(c->name, "p_")) {
         return ot_fail(err, OT_INVALID, "spec: a bundle cannot be called '%.80s' in a result",
@@ -48,7 +49,7 @@ static ot_rc open_contestant(contestant *c, const json_t *o, ot_error *err)
         rc = ot_bundle_model_path(&c->bundle, path, err);
     }
     if (rc == OT_OK) {
-        rc = ot_scorer_open(&c->scorer, c->bundle.manifest.format, path, err);
+        rc = ot_scorer_open(&c->scorer, c->bundle.manifest.format, path, apart, err);
     }
     if (rc != OT_OK) {
         return ot_error_prefix(err, rc, "bundle '%s'", c->name);
@@ -86,13 +87,15 @@ static ot_rc open_all(evaluation *e, ot_error *err)
 {
     const json_t *list = json_object_get(e->spec, "bundles");
     size_t n = json_array_size(list);
+    char folder[OT_PATH_MAX];
+    OT_TRY(ot_job_folder(e->result, folder, err));
     if (n < 1 || n > BUNDLES_MAX) {
         return ot_fail(err, OT_INVALID, "spec: \"bundles\" must be a list of 1 to %d; it has %zu",
                        BUNDLES_MAX, n);
     }
     for (size_t i = 0; i < n; i++) {
         e->n = i + 1;
-        OT_TRY(open_contestant(&e->c[i], json_array_get(list, i), err));
+        OT_TRY(open_contestant(&e->c[i], json_array_get(list, i), folder, err));
     }
     if (n == 2 && strcmp(e->c[0].name, e->c[1].name) == 0) {
         return ot_fail(err, OT_INVALID, "spec: both bundles are called '%s'", e->c[0].name);

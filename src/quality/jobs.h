@@ -10,6 +10,8 @@
  *    "train": ["/abs/data/base", ...],     directories of .npy: reference/trained_on from these
  *    "held_out": ["/abs/held/base", ...],  golden rows and reference/outputs from these
  *    "label": "y", "lineage": {...},       lineage.json as given
+ *    "isolation": "process",               the model runs in a worker process (docs/isolation.md);
+ *                                          "none", the default: in this one
  *    "result": "/abs/result.json"}
  *   result: {"bundle_sha256": "...", "format": "onnx", "inputs": [...], "outputs": [...],
  *            "golden_rows": 16, "batching": true, "batching_reason": ""}
@@ -17,7 +19,8 @@
  *   answers; missing parts are added. A NaN among the answers to finite rows is an error.
  *
  * evaluate: scores bundles on the same rows.
- *   {"bundles": [{"name": "candidate", "dir": "/abs/.."}, {"name": "champion", "dir": "..."}],
+ *   {"bundles": [{"name": "candidate", "dir": "/abs/..", "isolation": "process"},
+ *                {"name": "champion", "dir": "..."}],
  *    "data": [{"name": "base", "dir": "/abs/held/base", "label": "y"}],
  *    "result": "/abs/result.json"}
  *   result: {"data": {"base": {"rows": 300, "candidate": {"right": 290, "accuracy": 0.966},

@@ -19,9 +19,10 @@
 
 typedef struct packing {
     json_t *spec;
-    const char *bundle, *result, *label; /* label may be NULL */
-    char model[OT_PATH_MAX];
-    ot_bundle given; /* what the program wrote, when that is a bundle */
+    const char *bundle, *result, *label;          /* label may be NULL */
+    char model[OT_PATH_MAX], folder[OT_PATH_MAX]; /* the result's folder */
+    const char *apart; /* NULL, or the folder of the model's worker process */
+    ot_bundle given;   /* what the program wrote, when that is a bundle */
     bool has_given;
     ot_scorer scorer;
     ot_manifest sig;
@@ -64,6 +65,8 @@ static ot_rc read_spec(packing *p, const char *path, ot_error *err)
     OT_TRY(ot_job_text(p->spec, "model", &model, err));
     OT_TRY(ot_job_text(p->spec, "bundle", &p->bundle, err));
     OT_TRY(ot_job_text(p->spec, "result", &p->result, err));
+    OT_TRY(ot_job_folder(p->result, p->folder, err));
+    OT_TRY(ot_job_apart(p->spec, p->folder, &p->apart, err));
     OT_TRY(dirs_ok(p, "train", err));
     OT_TRY(dirs_ok(p, "held_out", err));
     size_t n = strlen(model);
@@ -136,6 +139,29 @@ static ot_rc keep_part(packing *p, const char *path, ot_str *part, ot_error *err
     return OT_OK;
 }
 
+/* A worker process reads the folder that its model's file is in, as that of a bundle may have
+ * weights beside it: a lone file gets a folder of its own. */
+static ot_rc put_apart(packing *p, ot_error *err)
+{
+    ot_stat st;
+    ot_disk *d = ot_disk_posix();
+    OT_TRY(d->ops->stat(d, p->model, &st, err));
+    if (st.is_dir) {
+        return OT_OK;
+    }
+    char dir[OT_PATH_MAX], to[OT_PATH_MAX];
+    const char *slash = strrchr(p->model, '/');
+    OT_TRY(ot_path_join(dir, p->folder, "brought", err));
+    OT_TRY(ot_path_join(to, dir, slash == NULL ? p->model : slash + 1, err));
+    OT_TRY(ot_disk_remove_tree(d, dir, err)); /* of a try before */
+    OT_TRY(ot_disk_mkdirs(d, dir, 0700, err));
+    ot_digest digest;
+    uint64_t size;
+    OT_TRY(ot_file_copy(d, p->model, to, 0600, &digest, &size, err));
+    memcpy(p->model, to, sizeof p->model);
+    return OT_OK;
+}
+
 static ot_rc open_model(packing *p, ot_error *err)
 {
     if (!ot_disk_exists(ot_disk_posix(), p->model)) {
@@ -152,8 +178,11 @@ static ot_rc open_model(packing *p, ot_error *err)
             OT_TRY(keep_part(p, OT_BUNDLE_LINEAGE, &p->lineage, err));
         }
     }
+    if (p->apart != NULL && !p->has_given) {
+        OT_TRY(put_apart(p, err));
+    }
     const char *format = p->has_given ? p->given.manifest.format : NULL;
-    OT_TRY(ot_scorer_open(&p->scorer, format, p->model, err));
+    OT_TRY(ot_scorer_open(&p->scorer, format, p->model, p->apart, err));
     return take_signature(p, err);
 }
 

@@ -1,7 +1,9 @@
 #include "quality/score.h"
 
 #include "base/disk.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "runtime/external.h"
 #include "stats/special.h"
 
 #include <inttypes.h>
@@ -11,17 +13,36 @@
 #include <string.h>
 
 #define SPEC_BYTES_MAX (16u << 20)
+#define HANG_US INT64_C(600000000) /* a run in a worker process */
 
 /* ------------------------------------------------------------------ the model */
 
-ot_rc ot_scorer_open(ot_scorer *s, const char *format, const char *path, ot_error *err)
+static ot_rc load(ot_scorer *s, const char *format, const char *path, const char *apart,
+                  ot_error *err)
+{
+    /* What limits a run is the time of the job. */
+    ot_isolation how = {.dir = apart, .hang_us = HANG_US};
+    ot_model_options options = {.threads = 1, .isolation = &how};
+    if (format == NULL) {
+        OT_TRY(ot_runtime_detect(s->rt, path, &format, err));
+    }
+    /* Nothing of an external server runs here, and a sandbox would not reach it. */
+    bool here = apart == NULL || strcmp(format, OT_EXTERNAL_FORMAT) == 0;
+    return ot_model_load(s->rt, format, path, here ? NULL : &options, &s->model, err);
+}
+
+ot_rc ot_scorer_open(ot_scorer *s, const char *format, const char *path, const char *apart,
+                     ot_error *err)
 {
     OT_TRY(ot_runtime_create(NULL, &s->rt, err));
-    ot_rc rc = ot_model_load(s->rt, format, path, NULL, &s->model, err);
+    ot_rc rc = load(s, format, path, apart, err);
     if (rc != OT_OK) {
         return ot_error_prefix(err, rc, "model %s", path);
     }
     s->info = ot_model_info_of(s->model);
+    if (s->info->isolation_lacks[0] != '\0') {
+        ot_warn("isolate", "model %s: in a worker process; %s", path, s->info->isolation_lacks);
+    }
     if (s->info->n_inputs != 1) {
         return ot_fail(err, OT_INVALID,
                        "model %s: %d inputs; models with one input are scored. Join them in the "
@@ -247,6 +268,29 @@ ot_rc ot_job_text(const json_t *o, const char *key, const char **out, ot_error *
         return ot_fail(err, OT_INVALID, "spec: \"%s\" must be a text that is not empty", key);
     }
     *out = s;
+    return OT_OK;
+}
+
+ot_rc ot_job_folder(const char *file, char out[OT_PATH_MAX], ot_error *err)
+{
+    const char *slash = strrchr(file, '/');
+    size_t n = slash == NULL ? 0 : (size_t)(slash - file);
+    if (n >= OT_PATH_MAX) {
+        return ot_fail(err, OT_RANGE, "spec: a path is longer than %d bytes", OT_PATH_MAX);
+    }
+    snprintf(out, OT_PATH_MAX, "%.*s", slash == NULL ? 1 : (int)OT_MAX(n, (size_t)1),
+             slash == NULL ? "." : file);
+    return OT_OK;
+}
+
+ot_rc ot_job_apart(const json_t *o, const char *dir, const char **apart_out, ot_error *err)
+{
+    const json_t *value = json_object_get(o, "isolation");
+    const char *s = value == NULL ? "none" : json_string_value(value);
+    if (s == NULL || (strcmp(s, "none") != 0 && strcmp(s, "process") != 0)) {
+        return ot_fail(err, OT_INVALID, "spec: \"isolation\" must be \"none\" or \"process\"");
+    }
+    *apart_out = strcmp(s, "process") == 0 ? dir : NULL;
     return OT_OK;
 }
 

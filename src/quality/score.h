@@ -22,8 +22,11 @@ typedef struct ot_scorer {
     const ot_model_info *info;
 } ot_scorer;
 
-/* Loads the model; `format` NULL means detect. OT_INVALID unless it has exactly one input. */
-ot_rc ot_scorer_open(ot_scorer *s, const char *format, const char *path, ot_error *err) OT_CHECKED;
+/* Loads the model; `format` NULL means detect. `apart` NULL: in this process; else in a worker
+ * process (docs/isolation.md), whose folder is made in the folder `apart`. OT_INVALID unless it has
+ * exactly one input. */
+ot_rc ot_scorer_open(ot_scorer *s, const char *format, const char *path, const char *apart,
+                     ot_error *err) OT_CHECKED;
 void ot_scorer_done(ot_scorer *s);
 
 /* Rows of a model's input, in its type; `x.dims[0]` is how many. */
@@ -53,6 +56,11 @@ double ot_sign_test_p(int64_t k, int64_t n);
 
 /* A job's spec: an object. */
 ot_rc ot_job_read(const char *path, json_t **spec_out, ot_error *err) OT_CHECKED;
+/* "isolation" of `o`: NULL for none, the default; for "process" `dir`, the folder of the result. */
+ot_rc ot_job_apart(const json_t *o, const char *dir, const char **apart_out,
+                   ot_error *err) OT_CHECKED;
+/* The folder that a file is in. */
+ot_rc ot_job_folder(const char *file, char out[OT_PATH_MAX], ot_error *err) OT_CHECKED;
 /* A text that must be there and not be empty. */
 ot_rc ot_job_text(const json_t *o, const char *key, const char **out, ot_error *err) OT_CHECKED;
 /* Writes the result whole or not at all. Takes over `result`; NULL means that memory was short. */

@@ -215,11 +215,12 @@ static json_t *load_message(const ot_model_place *place, const ot_model_options 
 {
     unsigned threads = opts != NULL ? opts->threads : 1;
     /* A file may come with others beside it: weights of an .onnx. */
+    json_t *around = place->format->wants_dir != 0 ? json_string(path) : folder_of(path);
     return json_pack("{s:s,s:o,s:s,s:s,s:s,s:s,s:i,s:I,s:[o,o,s]}", "op", "load", "plugins",
                      folder_of(place->plugin->file), "plugin", place->plugin->name, "format",
                      place->format->name, "path", path, "options", options_of(opts), "threads",
                      (int)OT_MAX(threads, 1u), "file_max", (json_int_t)file_max, "read",
-                     folder_of(place->plugin->file), folder_of(path), path);
+                     folder_of(place->plugin->file), around, path);
 }
 
 /* ---- a plug-in whose worker is a program of its own */

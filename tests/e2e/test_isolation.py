@@ -1,9 +1,14 @@
 """Models in worker processes: what their deaths and hangs cost, and what they may not do."""
 
+import ctypes
+import hashlib
+import json
 import os
 import pathlib
 import re
+import shutil
 import signal
+import subprocess
 import threading
 
 import numpy as np
@@ -14,6 +19,7 @@ from linear_model import ROWS, W, Load, check_linear, expected
 
 
 X = np.zeros((1, 4), np.float32)
+WORKED = "write: done; read: done; socket: done; exec: done"
 
 
 def children(pid):
@@ -180,3 +186,85 @@ def test_what_was_brought_runs_apart_what_was_trained_does_not(up, app, tmp_path
     a.apply(u.api, serve={"deployment": "planes", "isolation": "none"})
     r.wait_for("it runs in the replica", lambda: children(u.child("serve")) == {})
     assert u.version_that_answers("planes", X) == 2
+
+
+@pytest.fixture
+def hostile(tmp_path, monkeypatch):
+    """A runtime whose models attack who loads them. hostile(FOLDER) writes one; hostile.victim is what it is after."""
+    cc = shutil.which("cc") or shutil.which("gcc")
+    if cc is None:
+        pytest.skip("no C compiler to build the hostile runtime with")
+    if ctypes.CDLL(None).syscall(444, None, 0, 1) < 1:  # landlock_create_ruleset: its version
+        pytest.skip("the kernel has no Landlock")
+    if not re.search(r"^Seccomp:", pathlib.Path("/proc/self/status").read_text(), re.M):
+        pytest.skip("the kernel has no seccomp")
+    plugins, victim = tmp_path / "plugins", tmp_path / "victim"
+    plugins.mkdir()
+    victim.mkdir()
+    (victim / "secret").write_text("do not read")
+    subprocess.run([cc, "-shared", "-fPIC", f"-I{r.ROOT}/include", "-o", plugins / "overtake_hostile.so",
+                    r.ROOT / "tests/e2e/hostile_plugin.c"], check=True)
+    monkeypatch.setenv("OVERTAKE_PLUGIN_PATH", str(plugins))
+
+    def model(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.hostile").write_text(str(victim))
+        return folder / "model.hostile"
+    model.victim = victim
+    return model
+
+
+def job(folder, verb, **spec):
+    folder.mkdir()
+    (folder / "job.json").write_text(json.dumps({"result": str(folder / "result.json"), **spec}))
+    done = subprocess.run([r.OVERTAKE, verb, folder / "job.json"], capture_output=True, text=True, timeout=r.PATIENCE)
+    assert done.returncode != 0
+    return done.stderr
+
+
+def refused(text, victim):
+    attempts = dict(re.findall(r"(write|read|socket|exec): ([^;\n]*)", text))
+    return len(attempts) == 4 and "done" not in attempts.values() and [p.name for p in victim.iterdir()] == ["secret"]
+
+
+def test_packing_runs_the_model_apart(hostile, tmp_path):
+    model = hostile(tmp_path / "model")
+    (tmp_path / "model" / "secret").write_text("of another model")
+    model.write_text(str(tmp_path / "model"))  # what lies beside a lone file is none of its business
+    for i, isolation in enumerate(("process", "none")):
+        said = job(tmp_path / f"job{i}", "package", model=str(model), bundle=str(tmp_path / f"bundle{i}"),
+                   isolation=isolation)
+        if isolation == "process":
+            assert "write: " in said and "done" not in said, said
+            assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["model.hostile", "secret"]
+        else:
+            assert WORKED in said, said  # the attacks are real ones
+
+
+def test_judging_runs_each_version_apart(hostile, tmp_path):
+    bundle = tmp_path / "bundle"
+    model = hostile(bundle / "model")
+    data = model.read_bytes()
+    (bundle / "manifest.json").write_text(json.dumps({
+        "schema": "overtake.bundle/1", "format": "hostile",
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
+        "prediction": {"output": "y", "kind": "scores"},
+        "files": [{"path": "model/model.hostile", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}]}))
+    apart = {"name": "candidate", "dir": str(bundle), "isolation": "process"}
+    said = job(tmp_path / "apart", "evaluate", bundles=[apart], data=[])
+    assert refused(said, hostile.victim), said
+    said = job(tmp_path / "here", "evaluate", bundles=[apart | {"isolation": "none"}], data=[])
+    assert WORKED in said, said
+    assert "isolation" in job(tmp_path / "odd", "evaluate", bundles=[apart | {"isolation": "some"}], data=[])
+
+
+def test_what_was_brought_is_packed_apart(hostile, up, app, tmp_path):
+    u, a = up(), app()
+    a.apply(u.api)
+    u.wait_serves("planes", 1, X)
+    u.api.act("planes", "push", path=str(hostile(tmp_path / "brought")))
+    failed = u.api.wait_event("cycle.failed", unless=())
+    text = json.dumps([failed, u.api.events("run.finished")])
+    assert refused(text, hostile.victim), text
+    assert u.version_that_answers("planes", X) == 1

@@ -85,6 +85,25 @@ static void test_why(void)
     driver_close(&d);
 }
 
+/* "isolation" of a run's job: of its model, or of its candidate and its champion. */
+static const char *isolation_of(const driver *d, int run)
+{
+    static char out[64];
+    char path[OT_PATH_MAX];
+    snprintf(path, sizeof path, "%s/runs/%d/job.json", d->dir, run);
+    json_t *job = json_load_file(path, 0, NULL);
+    const char *own = json_string_value(json_object_get(job, "isolation"));
+    const json_t *list = json_object_get(job, "bundles");
+    snprintf(out, sizeof out, "%s", own != NULL ? own : "");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *x = json_object_get(json_array_get(list, i), "isolation");
+        size_t n = strlen(out);
+        snprintf(out + n, sizeof out - n, "%s%s", i > 0 ? " " : "", json_string_value(x));
+    }
+    json_decref(job);
+    return out;
+}
+
 /* The bundle or the model that somebody made elsewhere takes the same way. */
 static void test_push(void)
 {
@@ -111,6 +130,9 @@ static void test_push(void)
            "train succeeded, package succeeded, evaluate succeeded, package succeeded, evaluate "
            "succeeded",
            "nothing was trained");
+    is_str(isolation_of(&d, 2), "none", "what was trained here is packed here");
+    is_str(isolation_of(&d, 4), "process", "what was brought is packed in a process of its own");
+    is_str(isolation_of(&d, 5), "process none", "and judged there");
     write_file("better/null.json",
                "{\"inputs\": [{\"name\": \"x\", \"datatype\": \"FP32\", \"shape\": [-1, 4]}],"
                "\"outputs\": [{\"name\": \"y\", \"datatype\": \"FP32\", \"shape\": [-1, 2]}],"
