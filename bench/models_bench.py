@@ -218,7 +218,7 @@ def one_model(a, name, folder):
         print(json.dumps({"bench": "models", "model": name, "skipped": "its framework is not installed"}), flush=True)
         return
     slow = name in SLOW
-    protocols = ["binary", "rest", "grpc"] if name == "mlp" else ["binary"]
+    protocols = {"mlp": ["binary", "rest", "grpc"], "resnet50": ["binary", "grpc"]}.get(name, ["binary"])
     alone, got, tools = [], {p: [] for p in protocols}, {}
     with contextlib.ExitStack() as stack:
         server = start(a, folder / name, model, name)
