@@ -25,6 +25,8 @@ echo "# memory cycles"
 BUILD=$build "$python" bench/memory_cycles.py
 echo "# overload"
 BUILD=$build "$python" bench/overload_bench.py
+echo "# connections at rest"
+BUILD=$build "$python" bench/idle_bench.py
 echo "# swap"
 BUILD=$build "$python" bench/swap_bench.py
 echo "# retrain"

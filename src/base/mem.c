@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* Synchronization: atomics; set by tests before the code under test runs. */
 static _Atomic uint64_t alloc_seen;
@@ -54,6 +56,15 @@ void *ot_aligned_alloc(size_t align, size_t size)
         return NULL;
     }
     return p;
+}
+
+void ot_mem_give_back(void *p, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)p;
+    uintptr_t from = (at + page - 1) / page * page, to = (at + n) / page * page;
+    if (p != NULL && from < to) {
+        (void)!madvise((char *)p + (from - at), to - from, MADV_DONTNEED);
+    }
 }
 
 char *ot_strndup(const char *s, size_t n)

@@ -17,6 +17,9 @@ char *ot_strdup(const char *s);
 char *ot_strndup(const char *s, size_t n);
 char *ot_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void ot_free(void *p);
+/* The whole pages of [p, p + n) go back to the system and are taken anew, as zeros, when they are
+ * used. */
+void ot_mem_give_back(void *p, size_t n);
 
 /* Test seam: the nth allocation from now fails (1 = the next); 0 switches off. Returns how many
  * allocations were asked for since the last call. Process-wide. */

@@ -54,6 +54,11 @@ typedef struct h2_stream {
     uint64_t moved;  /* bytes in the current window of progress */
 } h2_stream;
 
+typedef struct h2_block {
+    void *p;
+    size_t n;
+} h2_block;
+
 typedef struct h2_conn {
     nghttp2_session *session; /* NULL once the connection has gone */
     h2_stream *streams;
@@ -62,6 +67,8 @@ typedef struct h2_conn {
     uint64_t fruitless_ns;
     uint64_t head_since_ns; /* a head has begun and is not complete; 0: none */
     unsigned drain_stage;   /* 0: none; 1: the client was told; 2: new streams are ignored */
+    h2_block frame, zeros;  /* of the session; h2_mem.c */
+    bool rests;             /* they were given back since bytes came last */
 } h2_conn;
 
 /* h2_conn.c */
@@ -79,6 +86,11 @@ void h2_leave(http_conn *c);                         /* ends when its streams ha
 void h2_abandon(http_conn *c);                       /* its held streams are not answered */
 void h2_done(http_conn *c);                          /* frees c->h2 */
 void h2_server_done(ot_http_server *s);
+
+/* h2_mem.c */
+nghttp2_mem h2_mem(h2_conn *h); /* for h's session; h->session is NULL until that is made */
+/* Gives back what a connection without work does not need; false: it has some, or has done so. */
+bool h2_rest(http_conn *c);
 
 /* h2_stream.c */
 void h2_stream_callbacks(nghttp2_session_callbacks *cb);

@@ -9,31 +9,8 @@
 #define FRUITLESS_MAX 1000      /* frames without use in each window of progress */
 #define RESETS_BURST 1000       /* streams that a client may open and reset at once, */
 #define RESETS_RATE 33          /* then a second */
+#define RESTS_A_SWEEP 256       /* a call to the system each, or two */
 #define NS_PER_MS UINT64_C(1000000)
-
-static void *mem_alloc(size_t size, void *arg)
-{
-    (void)arg;
-    return ot_alloc(size);
-}
-
-static void mem_free(void *p, void *arg)
-{
-    (void)arg;
-    ot_free(p);
-}
-
-static void *mem_calloc(size_t n, size_t size, void *arg)
-{
-    (void)arg;
-    return ot_calloc(n, size);
-}
-
-static void *mem_realloc(void *p, size_t size, void *arg)
-{
-    (void)arg;
-    return ot_realloc(p, size);
-}
 
 /* Frames that ask for work and bring nothing: answered, but not without end. */
 static bool fruitless(const nghttp2_frame *f)
@@ -105,7 +82,7 @@ static bool begin_session(http_conn *c)
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, s->opt.limits.head_max},
     };
-    nghttp2_mem mem = {NULL, mem_alloc, mem_free, mem_calloc, mem_realloc};
+    nghttp2_mem mem = h2_mem(c->h2);
     return nghttp2_session_server_new3(&c->h2->session, s->h2_callbacks, c, s->h2_option, &mem) ==
                0 &&
            nghttp2_submit_settings(c->h2->session, 0, settings, OT_COUNT(settings)) == 0 &&
@@ -126,6 +103,8 @@ bool h2_start(http_conn *c)
         h2_done(c);
         return false;
     }
+    ot_free(c->parser);
+    c->parser = NULL;
     c->state = HTTP_H2;
     c->read_due_ns = 0;
     c->idle_since_ns = ot_loop_now_ns(s->loop);
@@ -146,6 +125,7 @@ void h2_done(http_conn *c)
 
 void h2_feed(http_conn *c, const void *p, size_t n)
 {
+    c->h2->rests = false;
     ssize_t k = nghttp2_session_mem_recv(c->h2->session, p, n);
     if (k < 0) {
         /* What nghttp2 finds wrong it says itself; this is what it leaves to us. */
@@ -339,5 +319,8 @@ void h2_sweep(http_conn *c, uint64_t now)
     } else if (h->n_streams == 0 && !c->closing &&
                now - c->idle_since_ns > s->opt.idle_ms * NS_PER_MS) {
         end_politely(c, NGHTTP2_NO_ERROR);
+    } else if (now - c->idle_since_ns > HTTP_TRIM_AFTER_NS && s->rested < RESTS_A_SWEEP &&
+               h2_rest(c)) {
+        s->rested++;
     }
 }

@@ -166,7 +166,7 @@ static void add_head(http_conn *c, const ot_http_answer *a, int64_t length, bool
 
 static bool keeps_alive(const http_conn *c, const ot_http_answer *a)
 {
-    return c->parser.keep_alive && !a->close && !c->closing && !c->server->draining;
+    return c->parser->keep_alive && !a->close && !c->closing && !c->server->draining;
 }
 
 static bool status_has_body(int status)
@@ -307,7 +307,7 @@ void http_conn_refuse(http_conn *c, int status, const char *reason)
         return;
     }
     add_head(c, &a, (int64_t)n, false);
-    if (c->parser.method != OT_HTTP_HEAD) {
+    if (c->parser->method != OT_HTTP_HEAD) {
         http_out_add(c, before, sizeof before - 1);
         http_out_add(c, reason, strlen(reason));
         http_out_add(c, after, sizeof after - 1);

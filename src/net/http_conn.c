@@ -19,16 +19,21 @@ static uint64_t after_ms(const ot_http_server *s, uint32_t ms)
 static http_conn *conn_get(ot_http_server *s)
 {
     http_conn *c = s->free_conns;
-    if (c != NULL) {
-        s->free_conns = c->next;
-        s->n_free--;
-        return c;
-    }
-    c = ot_calloc(1, sizeof *c);
-    if (c != NULL) {
+    if (c == NULL) {
+        c = ot_calloc(1, sizeof *c);
+        if (c == NULL) {
+            return NULL;
+        }
         c->server = s;
         ot_arena_init(&c->arena, HTTP_ARENA_CHUNK, HTTP_ARENA_LIMIT);
+        s->free_conns = c;
+        s->n_free++;
     }
+    if (c->parser == NULL && (c->parser = ot_calloc(1, sizeof *c->parser)) == NULL) {
+        return NULL;
+    }
+    s->free_conns = c->next;
+    s->n_free--;
     return c;
 }
 
@@ -48,7 +53,7 @@ static void conn_init(http_conn *c, int fd)
     c->read_due_ns = after_ms(s, s->opt.idle_ms);
     c->write_due_ns = 0;
     c->idle_since_ns = ot_loop_now_ns(s->loop);
-    ot_http_parser_init(&c->parser, &s->opt.limits);
+    ot_http_parser_init(c->parser, &s->opt.limits);
 }
 
 static ot_rc prepare(http_conn *c, int fd, ot_tls *tls, ot_error *err)
@@ -118,6 +123,7 @@ void http_conn_destroy(http_conn *c)
 {
     http_kit k = {c->in, c->out, c->arena};
     http_kit_done(c->server, &k);
+    ot_free(c->parser);
     ot_free(c);
 }
 
@@ -191,8 +197,8 @@ static bool make_room(http_conn *c)
         return true;
     }
     size_t cap = b->cap != 0 ? b->cap * 2 : HTTP_IN_MIN;
-    if (c->parser.head_done && !c->parser.chunked) {
-        size_t whole = ot_http_parser_size(&c->parser);
+    if (c->parser->head_done && !c->parser->chunked) {
+        size_t whole = ot_http_parser_size(c->parser);
         if (whole <= b->cap && free_space(b) > 0) {
             return true;
         }
@@ -245,7 +251,7 @@ void http_conn_watch(http_conn *c)
 
 static void fill_request(http_conn *c)
 {
-    const ot_http_parser *p = &c->parser;
+    const ot_http_parser *p = c->parser;
     ot_http_req *r = &c->req;
     r->method = p->method;
     r->version = p->is_http10 ? 10 : 11;
@@ -272,8 +278,8 @@ static bool check_head(http_conn *c, bool complete)
     if (s->opt.body_max != NULL) {
         fill_request(c);
         uint64_t max = s->opt.body_max(s->opt.arg, &c->req);
-        c->parser.limits.body_max = OT_MIN(max, s->opt.limits.body_max);
-        const ot_http_parser *p = &c->parser;
+        c->parser->limits.body_max = OT_MIN(max, s->opt.limits.body_max);
+        const ot_http_parser *p = c->parser;
         /* The chunk that has begun was let in under the wider limit. */
         if (p->length > p->limits.body_max ||
             (p->chunked && p->chunks.left > p->limits.body_max - p->length)) {
@@ -281,7 +287,7 @@ static bool check_head(http_conn *c, bool complete)
             return false;
         }
     }
-    if (c->parser.expect_continue && !complete) {
+    if (c->parser->expect_continue && !complete) {
         static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
         if (http_out_reserve(c, sizeof go_on - 1)) {
             http_out_add(c, go_on, sizeof go_on - 1);
@@ -296,7 +302,7 @@ static void dispatch(http_conn *c)
     ot_http_server *s = c->server;
     fill_request(c);
     c->req.body =
-        (ot_slice){.p = c->in.data + c->in.at + c->parser.body_at, .n = (size_t)c->parser.length};
+        (ot_slice){.p = c->in.data + c->in.at + c->parser->body_at, .n = (size_t)c->parser->length};
     c->state = HTTP_BUSY;
     c->read_due_ns = 0;
     s->stats.requests++;
@@ -341,13 +347,13 @@ static bool next_request(http_conn *c)
     if (c->fresh && !is_http1(c)) {
         return false;
     }
-    ot_http_step step = ot_http_parser_feed(&c->parser, c->in.data + c->in.at, &c->in.len);
+    ot_http_step step = ot_http_parser_feed(c->parser, c->in.data + c->in.at, &c->in.len);
     if (step == OT_HTTP_BAD) {
         s->stats.bad_requests++;
-        http_conn_refuse(c, c->parser.status, c->parser.reason);
+        http_conn_refuse(c, c->parser->status, c->parser->reason);
         return false;
     }
-    if (c->parser.head_done && !c->head_seen && !check_head(c, step == OT_HTTP_DONE)) {
+    if (c->parser->head_done && !c->head_seen && !check_head(c, step == OT_HTTP_DONE)) {
         s->stats.bad_requests++;
         return false;
     }
@@ -376,11 +382,11 @@ void http_conn_process(http_conn *c)
 void http_conn_over(http_conn *c)
 {
     ot_http_server *s = c->server;
-    size_t size = ot_http_parser_size(&c->parser);
+    size_t size = ot_http_parser_size(c->parser);
     c->in.at += size;
     c->in.len -= size;
-    ot_http_parser_reset(&c->parser);
-    c->parser.limits.body_max = s->opt.limits.body_max;
+    ot_http_parser_reset(c->parser);
+    c->parser->limits.body_max = s->opt.limits.body_max;
     ot_arena_reset(&c->arena);
     c->state = HTTP_READ;
     c->started = c->head_seen = false;
@@ -511,13 +517,13 @@ ot_slice ot_http_req_header(const ot_http_req *req, const char *name)
     if (req->version == 20) {
         return h2_header(req, name);
     }
-    return ot_http_parser_header(&((const http_conn *)(const void *)req)->parser, name);
+    return ot_http_parser_header(((const http_conn *)(const void *)req)->parser, name);
 }
 
 size_t ot_http_req_header_count(const ot_http_req *req)
 {
     return req->version == 20 ? ((const h2_stream *)(const void *)req)->n_fields
-                              : ((const http_conn *)(const void *)req)->parser.n_headers;
+                              : ((const http_conn *)(const void *)req)->parser->n_headers;
 }
 
 void ot_http_req_header_at(const ot_http_req *req, size_t i, ot_slice *name_out,
@@ -529,7 +535,7 @@ void ot_http_req_header_at(const ot_http_req *req, size_t i, ot_slice *name_out,
         *value_out = f->value;
         return;
     }
-    const ot_http_parser *p = &((const http_conn *)(const void *)req)->parser;
+    const ot_http_parser *p = ((const http_conn *)(const void *)req)->parser;
     *name_out = (ot_slice){.p = p->base + p->headers[i].name.at, .n = p->headers[i].name.n};
     *value_out = (ot_slice){.p = p->base + p->headers[i].value.at, .n = p->headers[i].value.n};
 }

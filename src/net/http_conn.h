@@ -22,6 +22,8 @@
 #define HTTP_KITS_MAX 256
 #define HTTP_ARENA_CHUNK 16384 /* of a request */
 #define HTTP_ARENA_LIMIT ((size_t)512 << 20)
+#define HTTP_TRIM_AFTER_NS                                                                         \
+    UINT64_C(2000000000)   /* of rest: what was kept for the next request goes */
 #define HTTP_SCRATCH 65536 /* what is read at once of an HTTP/2 connection */
 
 typedef enum http_conn_state {
@@ -66,7 +68,7 @@ typedef struct http_conn {
     bool chunked_out; /* of a stream */
     bool stream_full, event_due;
     http_buf in, out;
-    ot_http_parser parser;
+    ot_http_parser *parser; /* NULL: HTTP/2 */
     ot_arena arena;
     struct iovec *ext; /* body outside `out`, in SEND; the array lies in the arena */
     size_t n_ext;
@@ -117,6 +119,7 @@ struct ot_http_server {
     struct nghttp2_session_callbacks *h2_callbacks; /* of all sessions; made with the first */
     struct nghttp2_option *h2_option;
     char *h2_scratch;
+    unsigned rested; /* connections of HTTP/2, by this sweep; h2_mem.c */
 };
 
 /* http_conn.c */

@@ -12,7 +12,6 @@
 #define NS_PER_MS UINT64_C(1000000)
 #define SWEEP_MAX_NS (1000 * NS_PER_MS)
 #define SWEEP_MIN_NS (5 * NS_PER_MS)
-#define TRIM_AFTER_NS (2000 * NS_PER_MS)
 
 void ot_http_options_init(ot_http_options *o)
 {
@@ -322,7 +321,7 @@ static void sweep_one(http_conn *c, uint64_t now)
         h2_sweep(c, now);
     } else if (c->read_due_ns != 0 && now >= c->read_due_ns) {
         read_expired(c, now);
-    } else if (idle && now - c->idle_since_ns > TRIM_AFTER_NS) {
+    } else if (idle && now - c->idle_since_ns > HTTP_TRIM_AFTER_NS) {
         http_conn_trim(c);
     }
 }
@@ -331,6 +330,7 @@ static void sweep(void *arg)
 {
     ot_http_server *s = arg;
     uint64_t now = ot_loop_now_ns(s->loop);
+    s->rested = 0;
     for (http_conn *c = s->conns, *next; c != NULL; c = next) {
         next = c->next;
         if (c->open) {

@@ -1,6 +1,7 @@
 /* HTTP/2: requests and answers as HTTP/1 has them, several at once, in pieces, with trailers; what
  * happens when either side goes. */
 #include "base/mem.h"
+#include "net/h2.h"
 #include "unit/net/h2_client.h"
 
 static struct {
@@ -369,6 +370,37 @@ static void test_drain(void)
     stop(&f);
 }
 
+static void test_rest(void)
+{
+    fixture f;
+    start(&f, with_handler2);
+    h2_client *c = h2_dial(&f);
+    int32_t id = h2_ask(c, "GET", "/hold", -1, false);
+    h2_go(c);
+    http_conn *conn = f.server->conns;
+    ok(!h2_rest(conn), "a connection with a request does not rest");
+    ot_http_respond_bytes(h.held[--h.n_held], 200, NULL, "late", 4);
+    h2_go(c);
+    is_int(answer_at(c, id)->status, 200, "which is answered");
+    const h2_block *frame = &conn->h2->frame;
+    const char *p = frame->p;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    ok(h2_rest(conn) && !h2_rest(conn), "then it rests, once");
+    if (frame->n < page) {
+        skip("the system's pages are larger than what a session frames into");
+    } else {
+        ok(p[0] == 0 && memcmp(p, p + 1, page - 1) == 0, "and holds no page to frame into");
+    }
+    for (int i = 0; i < 2; i++) {
+        id = h2_ask(c, "POST", "/echo", 20000, false);
+        h2_go(c);
+        is_int((long long)answer_at(c, id)->body.len, 20000, "it works as before");
+        ok(h2_rest(conn), "and rests again");
+    }
+    h2_free(c);
+    stop(&f);
+}
+
 /* A warm connection takes small requests without allocating; nghttp2's own are counted too. */
 static void test_memory_fails(void)
 {
@@ -404,6 +436,7 @@ int main(void)
     test_reading();
     test_preface();
     test_drain();
+    test_rest();
     test_memory_fails();
     return tap_done();
 }
