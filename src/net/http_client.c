@@ -1,6 +1,7 @@
 #include "net/http_client.h"
 
 #include "base/disk.h"
+#include "net/tls_conn.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,7 +17,8 @@ struct ot_http_client {
     ot_addr addr;
     ot_http_client_options opt;
     int fd;
-    bool close; /* the server said so, or the framing is lost */
+    tls_conn *tls; /* NULL: clear */
+    bool close;    /* the server said so, or the framing is lost */
     char host[300];
     size_t at, len; /* unread bytes [at, len) of buf */
     char buf[READ_SIZE];
@@ -40,19 +42,34 @@ ot_rc ot_http_client_create(const ot_addr *addr, const ot_http_client_options *o
     c->opt.connect_us = c->opt.connect_us != 0 ? c->opt.connect_us : CONNECT_US;
     c->opt.io_us = c->opt.io_us != 0 ? c->opt.io_us : IO_US;
     c->opt.body_max = c->opt.body_max != 0 ? c->opt.body_max : BODY_MAX;
-    if (addr->is_unix) {
-        snprintf(c->host, sizeof c->host, "localhost");
-    } else {
-        ot_addr_format(addr, c->host);
-    }
+    ot_http_host(addr, c->opt.tls != NULL, c->host);
     *client_out = c;
     return OT_OK;
+}
+
+void ot_http_host(const ot_addr *addr, bool tls, char out[300])
+{
+    if (addr->is_unix) {
+        snprintf(out, 300, "localhost");
+        return;
+    }
+    ot_addr_format(addr, out);
+    if (tls && addr->port == 443) { /* some servers know their own name only without it */
+        *strrchr(out, ':') = '\0';
+    }
+}
+
+static void hang_up(ot_http_client *c)
+{
+    tls_conn_free(c->tls);
+    c->tls = NULL;
+    ot_fd_close(&c->fd);
 }
 
 void ot_http_client_destroy(ot_http_client *c)
 {
     if (c != NULL) {
-        ot_fd_close(&c->fd);
+        hang_up(c);
         ot_free(c);
     }
 }
@@ -101,10 +118,24 @@ static ot_rc fail_io(const ot_http_client *c, int e, const char *what, ot_error 
         return ot_fail(err, OT_TIMEOUT, "%s %s: nothing moved for %lld ms", what, text,
                        (long long)(c->opt.io_us / 1000));
     }
+    if (e == EIO && c->tls != NULL) {
+        return ot_fail(err, OT_UNAVAILABLE, "%s %s: %s", what, text, tls_conn_why(c->tls));
+    }
     if (e == 0) {
         return ot_fail(err, OT_UNAVAILABLE, "%s %s: the server closed the connection", what, text);
     }
     return ot_fail(err, OT_UNAVAILABLE, "%s %s: %s", what, text, strerror(e));
+}
+
+static ssize_t read_bytes(ot_http_client *c, void *p, size_t n)
+{
+    return c->tls != NULL ? tls_conn_read(c->tls, p, n) : ot_sock_read(c->fd, p, n);
+}
+
+static ssize_t write_bytes(ot_http_client *c, const struct iovec *v, int n)
+{
+    return c->tls != NULL ? tls_conn_write(c->tls, v->iov_base, v->iov_len)
+                          : ot_sock_writev(c->fd, v, n);
 }
 
 /* True when the server has closed a kept-alive connection, or sent what nobody asked for. */
@@ -112,16 +143,34 @@ static bool is_stale(ot_http_client *c)
 {
     char byte;
     ot_sock_nonblock(c->fd, true);
-    ssize_t k = ot_sock_read(c->fd, &byte, 1);
+    ssize_t k = read_bytes(c, &byte, 1);
     bool stale = k >= 0 || errno != EAGAIN;
     ot_sock_nonblock(c->fd, false);
     return stale;
 }
 
+/* The socket blocks, for as long as its time limit lets it. */
+static ot_rc shake_hands(ot_http_client *c, ot_error *err)
+{
+    c->tls = tls_conn_connect(c->opt.tls, c->fd);
+    if (c->tls == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "http client: out of memory");
+    }
+    switch (tls_conn_handshake(c->tls)) {
+    case TLS_READY:
+        return OT_OK;
+    case TLS_WAIT:
+        return fail_io(c, EAGAIN, "TLS with", err);
+    case TLS_FAILED:
+        break;
+    }
+    return fail_io(c, EIO, "connect to", err);
+}
+
 static ot_rc ensure_connected(ot_http_client *c, ot_error *err)
 {
     if (c->fd >= 0 && (c->close || c->at != c->len || is_stale(c))) {
-        ot_fd_close(&c->fd);
+        hang_up(c);
     }
     if (c->fd >= 0) {
         return OT_OK;
@@ -132,14 +181,21 @@ static ot_rc ensure_connected(ot_http_client *c, ot_error *err)
     if (rc != OT_OK) {
         return rc == OT_TIMEOUT ? rc : ot_error_prefix(err, OT_UNAVAILABLE, "http client");
     }
-    return c->opt.io_us > 0 ? ot_sock_set_timeout(c->fd, c->opt.io_us, err) : OT_OK;
+    if (c->opt.io_us > 0) {
+        OT_TRY(ot_sock_set_timeout(c->fd, c->opt.io_us, err));
+    }
+    rc = c->opt.tls != NULL ? shake_hands(c, err) : OT_OK;
+    if (rc != OT_OK) {
+        hang_up(c);
+    }
+    return rc;
 }
 
 /* Reads more when the buffer is empty; *n_out = 0 at the end of the connection. */
 static ot_rc fill(ot_http_client *c, size_t *n_out, ot_error *err)
 {
     if (c->at == c->len) {
-        ssize_t k = ot_sock_read(c->fd, c->buf, sizeof c->buf);
+        ssize_t k = read_bytes(c, c->buf, sizeof c->buf);
         if (k < 0) {
             return fail_io(c, errno, "read from", err);
         }
@@ -172,7 +228,7 @@ static ot_rc send_request(ot_http_client *c, const ot_http_call *call, ot_error 
     struct iovec v[2] = {{head.data, head.len}, {cast.out, call->body_len}};
     ot_rc rc = OT_OK;
     for (int i = 0; i < 2;) {
-        ssize_t k = ot_sock_writev(c->fd, v + i, call->body_len > 0 ? 2 - i : 1 - i);
+        ssize_t k = write_bytes(c, v + i, call->body_len > 0 ? 2 - i : 1 - i);
         if (k < 0) {
             /* The server may have answered and closed without reading all: its answer is better
              * than our error. */
@@ -368,7 +424,7 @@ ot_rc ot_http_client_request(ot_http_client *c, const ot_http_call *call, ot_htt
         rc = read_body(c, call, reply, err);
     }
     if (rc != OT_OK || c->close) {
-        ot_fd_close(&c->fd);
+        hang_up(c);
     }
     return rc;
 }

@@ -19,6 +19,7 @@ typedef struct ot_http_client_options {
     int64_t connect_us; /* time limit of connecting; 0: 5 s */
     int64_t io_us;      /* longest silence while sending or receiving; 0: 30 s; < 0: none */
     uint64_t body_max;  /* of a reply that is collected; 0: 256 MiB */
+    const struct ot_tls_client *tls; /* https; NULL: clear. Outlives the client */
 } ot_http_client_options;
 
 /* Connects on the first request. `o` may be NULL. */
@@ -60,6 +61,8 @@ ot_rc ot_http_client_simple(ot_http_client *c, const char *method, const char *t
                             const char *headers, const void *body, size_t body_len,
                             ot_http_reply *reply, ot_error *err) OT_CHECKED;
 
+/* The value of Host. */
+void ot_http_host(const ot_addr *addr, bool tls, char out[300]);
 /* Appends `s` percent-encoded for use as a path segment or a query value. */
 void ot_http_encode(ot_str *out, const char *s);
 

@@ -4,6 +4,8 @@
 #include "base/disk.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "net/http_client.h"
+#include "net/tls_conn.h"
 
 #include <errno.h>
 #include <string.h>
@@ -19,6 +21,9 @@ struct ot_upstream_call {
     ot_upstream *u;
     ot_upstream_call *next, **at; /* in the list of all */
     ot_addr addr;
+    const ot_tls_client *tls_to; /* NULL: clear. Of the call: an idle one has but its id */
+    uint64_t tls_id;
+    tls_conn *tls; /* NULL: clear, or not connected yet */
     int fd;
     ot_watch watch;
     ot_timer timer;
@@ -48,6 +53,8 @@ static void shut(ot_upstream_call *c)
 {
     ot_loop_unwatch(c->u->loop, &c->watch);
     ot_loop_timer_cancel(c->u->loop, &c->timer);
+    tls_conn_free(c->tls);
+    c->tls = NULL;
     ot_fd_close(&c->fd);
 }
 
@@ -65,14 +72,15 @@ static void free_conn(ot_upstream_call *c)
     ot_free(c);
 }
 
-static ot_upstream_call *new_conn(ot_upstream *u, const ot_addr *addr)
+static ot_upstream_call *new_conn(ot_upstream *u, const ot_upstream_request *r)
 {
     ot_upstream_call *c = u->n < OT_UPSTREAM_CONNS_MAX ? ot_calloc(1, sizeof *c) : NULL;
     if (c == NULL) {
         return NULL;
     }
     c->u = u;
-    c->addr = *addr;
+    c->addr = *r->addr;
+    c->tls_id = ot_tls_client_id(r->tls);
     c->fd = -1;
     ot_str_init(&c->out);
     ot_http_response_init(&c->response);
@@ -91,10 +99,10 @@ static bool same(const ot_addr *a, const ot_addr *b)
     return a->is_unix == b->is_unix && a->port == b->port && strcmp(a->host, b->host) == 0;
 }
 
-static ot_upstream_call *find_idle(ot_upstream *u, const ot_addr *addr)
+static ot_upstream_call *find_idle(ot_upstream *u, const ot_upstream_request *r)
 {
     for (ot_upstream_call *c = u->all; c != NULL; c = c->next) {
-        if (c->idle && same(&c->addr, addr)) {
+        if (c->idle && same(&c->addr, r->addr) && c->tls_id == ot_tls_client_id(r->tls)) {
             return c;
         }
     }
@@ -107,9 +115,20 @@ static void arm(ot_upstream_call *c)
     ot_loop_timer_set(c->u->loop, &c->timer, ot_clock_mono_ns() + wait, on_time, c);
 }
 
+static bool shakes(const ot_upstream_call *c)
+{
+    return c->tls != NULL && !tls_conn_ready(c->tls);
+}
+
+/* What TLS has read of the socket does not make it readable: a socket that is writable, which it is
+ * at most times, brings the turn back. */
 static unsigned wanted(const ot_upstream_call *c)
 {
-    bool writes = c->connecting || c->sent < c->out.len;
+    if (shakes(c)) {
+        return OT_LOOP_READ | (tls_conn_wants_write(c->tls) ? OT_LOOP_WRITE : 0u);
+    }
+    bool more = c->tls != NULL && !c->paused && !c->idle && tls_conn_pending(c->tls);
+    bool writes = c->connecting || c->sent < c->out.len || more;
     return (writes ? OT_LOOP_WRITE : 0u) | (c->connecting || c->paused ? 0u : OT_LOOP_READ);
 }
 
@@ -220,17 +239,34 @@ static void on_eof(ot_upstream_call *c)
     }
 }
 
+static ssize_t read_bytes(ot_upstream_call *c, void *p, size_t n)
+{
+    return c->tls != NULL ? tls_conn_read(c->tls, p, n) : ot_sock_read(c->fd, p, n);
+}
+
+static ssize_t write_bytes(ot_upstream_call *c, char *p, size_t n)
+{
+    struct iovec v = {p, n};
+    return c->tls != NULL ? tls_conn_write(c->tls, p, n) : ot_sock_writev(c->fd, &v, 1);
+}
+
+/* A read or write has failed. */
+static const char *why_not(const ot_upstream_call *c)
+{
+    return c->tls != NULL && errno == EIO ? tls_conn_why(c->tls) : strerror(errno);
+}
+
 /* False: the connection is gone, or has ended its call. */
 static bool read_some(ot_upstream_call *c)
 {
     char buf[READ_MAX];
     for (int i = 0; i < READS_MAX && !c->paused; i++) {
-        ssize_t k = ot_sock_read(c->fd, buf, sizeof buf);
+        ssize_t k = read_bytes(c, buf, sizeof buf);
         if (k < 0 && errno == EAGAIN) {
             return true;
         }
         if (k < 0) {
-            fail(c, OT_UNAVAILABLE, strerror(errno));
+            fail(c, OT_UNAVAILABLE, why_not(c));
             return false;
         }
         if (k == 0) {
@@ -261,8 +297,7 @@ static bool write_some(ot_upstream_call *c)
 {
     ot_error err;
     while (c->sent < c->out.len) {
-        struct iovec v = {c->out.data + c->sent, c->out.len - c->sent};
-        ssize_t k = ot_sock_writev(c->fd, &v, 1);
+        ssize_t k = write_bytes(c, c->out.data + c->sent, c->out.len - c->sent);
         if (k < 0 && errno == EAGAIN) {
             return true;
         }
@@ -272,13 +307,13 @@ static bool write_some(ot_upstream_call *c)
             }
             return false;
         }
-        if (k < 0 && (errno == EPIPE || errno == ECONNRESET)) {
+        if (k < 0 && (errno == EPIPE || errno == ECONNRESET || errno == EIO)) {
             c->sent = c->out.len; /* it may have answered without reading all */
             c->response.close = true;
             return true;
         }
         if (k < 0) {
-            fail(c, OT_UNAVAILABLE, strerror(errno));
+            fail(c, OT_UNAVAILABLE, why_not(c));
             return false;
         }
         c->sent += (size_t)k;
@@ -287,11 +322,55 @@ static bool write_some(ot_upstream_call *c)
     return true;
 }
 
+/* Closed by the server in this turn, or with bytes that nobody asked for; TLS has some of its own.
+ */
+static bool is_stale(ot_upstream_call *c)
+{
+    char byte;
+    return read_bytes(c, &byte, 1) >= 0 || errno != EAGAIN;
+}
+
+/* False: the connection is gone, or the other side has to go on. */
+static bool shake_hands(ot_upstream_call *c)
+{
+    switch (tls_conn_handshake(c->tls)) {
+    case TLS_READY:
+        arm(c);
+        return true;
+    case TLS_WAIT:
+        ot_loop_rewatch(c->u->loop, &c->watch, wanted(c));
+        return false;
+    case TLS_FAILED:
+        break;
+    }
+    fail(c, OT_UNAVAILABLE, tls_conn_why(c->tls));
+    return false;
+}
+
+/* The socket is connected, or it isn't. False: the connection is gone. */
+static bool connected(ot_upstream_call *c)
+{
+    int e = ot_sock_error(c->fd);
+    if (e != 0) {
+        fail(c, OT_UNAVAILABLE, strerror(e));
+        return false;
+    }
+    c->connecting = false;
+    ot_sock_nodelay(c->fd);
+    if (c->tls_to != NULL && (c->tls = tls_conn_connect(c->tls_to, c->fd)) == NULL) {
+        fail(c, OT_UNAVAILABLE, "out of memory for TLS");
+        return false;
+    }
+    return true;
+}
+
 static void on_ready(void *arg, unsigned events)
 {
     ot_upstream_call *c = arg;
-    if (c->idle) { /* closed by the server, or something that nobody asked for */
-        free_conn(c);
+    if (c->idle) {
+        if (is_stale(c)) {
+            free_conn(c);
+        }
         return;
     }
     if (c->paused && (events & OT_LOOP_HANGUP) != 0) {
@@ -299,19 +378,18 @@ static void on_ready(void *arg, unsigned events)
         c->hung = true;
         return;
     }
-    if (c->connecting) {
-        int e = ot_sock_error(c->fd);
-        if (e != 0) {
-            fail(c, OT_UNAVAILABLE, strerror(e));
-            return;
-        }
-        c->connecting = false;
-        ot_sock_nodelay(c->fd);
+    if (c->connecting && !connected(c)) {
+        return;
+    }
+    if (shakes(c) && !shake_hands(c)) {
+        return;
     }
     if (c->sent < c->out.len && !write_some(c)) {
         return;
     }
-    if ((events & (OT_LOOP_READ | OT_LOOP_HANGUP)) != 0 && !c->paused && !read_some(c)) {
+    bool more = c->tls != NULL && tls_conn_pending(c->tls);
+    bool reads = more || (events & (OT_LOOP_READ | OT_LOOP_HANGUP)) != 0;
+    if (reads && !c->paused && !read_some(c)) {
         return;
     }
     ot_loop_rewatch(c->u->loop, &c->watch, wanted(c));
@@ -326,8 +404,9 @@ static ot_rc put_request(ot_upstream_call *c, const ot_upstream_request *r, ot_e
     for (size_t i = 0; i < r->n_body; i++) {
         total += r->body[i].iov_len;
     }
+    ot_http_host(&c->addr, r->tls != NULL, host);
     ot_str_addf(&c->out, "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %zu\r\n", r->method,
-                r->target, c->addr.is_unix ? "localhost" : ot_addr_format(&c->addr, host), total);
+                r->target, host, total);
     ot_str_adds(&c->out, r->headers != NULL ? r->headers : "");
     ot_str_adds(&c->out, "\r\n");
     for (size_t i = 0; i < r->n_body; i++) {
@@ -336,20 +415,13 @@ static ot_rc put_request(ot_upstream_call *c, const ot_upstream_request *r, ot_e
     return c->out.failed ? ot_fail(err, OT_EXHAUSTED, "out of memory for the request") : OT_OK;
 }
 
-/* Closed by the server in this turn, or with bytes that nobody asked for. */
-static bool is_stale(ot_upstream_call *c)
-{
-    char byte;
-    return ot_sock_read(c->fd, &byte, 1) >= 0 || errno != EAGAIN;
-}
-
 ot_rc ot_upstream_start(ot_upstream *u, const ot_upstream_request *r, const ot_upstream_ops *ops,
                         void *arg, ot_upstream_call **call_out, ot_error *err)
 {
-    ot_upstream_call *c = find_idle(u, r->addr);
+    ot_upstream_call *c = find_idle(u, r);
     while (c != NULL && is_stale(c)) {
         free_conn(c);
-        c = find_idle(u, r->addr);
+        c = find_idle(u, r);
     }
     if (c != NULL) {
         c->idle = false;
@@ -358,12 +430,13 @@ ot_rc ot_upstream_start(ot_upstream *u, const ot_upstream_request *r, const ot_u
         c->told_head = false;
         ot_http_response_reset(&c->response);
     } else {
-        c = new_conn(u, r->addr);
+        c = new_conn(u, r);
         if (c == NULL) {
             return ot_fail(err, OT_EXHAUSTED, "%u connections to other servers are open", u->n);
         }
     }
     c->timeout_us = r->timeout_us;
+    c->tls_to = r->tls;
     ot_rc rc = put_request(c, r, err);
     if (rc == OT_OK && !c->reused) {
         rc = connect_conn(c, err);

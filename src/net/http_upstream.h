@@ -25,9 +25,10 @@ typedef struct ot_upstream_ops {
 
 typedef struct ot_upstream_request {
     const ot_addr *addr;
-    const char *method, *target; /* already encoded */
-    const char *headers;         /* "Name: value\r\n" lines; Host and Content-Length are added */
-    const struct iovec *body;    /* copied */
+    const struct ot_tls_client *tls; /* https; NULL: clear. Outlives the call */
+    const char *method, *target;     /* already encoded */
+    const char *headers;      /* "Name: value\r\n" lines; Host and Content-Length are added */
+    const struct iovec *body; /* copied */
     size_t n_body;
     int64_t timeout_us; /* longest time in which nothing moves, connecting included */
 } ot_upstream_request;

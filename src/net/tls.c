@@ -21,7 +21,7 @@ struct ot_tls {
     ot_digest tried; /* digest of what was read last, used or not */
 };
 
-static const char *reason(void)
+const char *tls_reason(void)
 {
     unsigned long e = ssl.ERR_peek_last_error();
     const char *z = e != 0 ? ssl.ERR_reason_error_string(e) : NULL;
@@ -72,7 +72,7 @@ static ot_rc use_certificates(SSL_CTX *ctx, const char *path, const ot_str *text
     ssl.BIO_free(in);
     return good ? OT_OK
                 : ot_fail(err, OT_INVALID, "'%s' holds no certificate in PEM that can be used: %s",
-                          path, reason());
+                          path, tls_reason());
 }
 
 static ot_rc use_key(SSL_CTX *ctx, const ot_tls *t, const ot_str *text, ot_error *err)
@@ -84,17 +84,17 @@ static ot_rc use_key(SSL_CTX *ctx, const ot_tls *t, const ot_str *text, ot_error
         return ot_fail(err, OT_INVALID,
                        "'%s' holds no private key in PEM that can be used (it must not be "
                        "encrypted): %s",
-                       t->key, reason());
+                       t->key, tls_reason());
     }
     bool good = ssl.SSL_CTX_use_PrivateKey(ctx, k) == 1 && ssl.SSL_CTX_check_private_key(ctx) == 1;
     ssl.EVP_PKEY_free(k);
     return good
                ? OT_OK
                : ot_fail(err, OT_INVALID, "the key '%s' is not the one of the certificate '%s': %s",
-                         t->key, t->cert, reason());
+                         t->key, t->cert, tls_reason());
 }
 
-static ot_rc trust_clients(SSL_CTX *ctx, const char *path, const ot_str *text, ot_error *err)
+ot_rc tls_trust(SSL_CTX *ctx, const char *path, const ot_str *text, const char *whom, ot_error *err)
 {
     BIO *in = open_text(text);
     X509 *x;
@@ -102,17 +102,15 @@ static ot_rc trust_clients(SSL_CTX *ctx, const char *path, const ot_str *text, o
     bool good = in != NULL;
     while (good && (x = ssl.PEM_read_bio_X509(in, NULL, no_password, NULL)) != NULL) {
         good = ssl.X509_STORE_add_cert(ssl.SSL_CTX_get_cert_store(ctx), x) == 1 &&
-               ssl.SSL_CTX_add_client_CA(ctx, x) == 1;
+               ssl.SSL_CTX_add_client_CA(ctx, x) == 1; /* a list for clients; a server's alone */
         ssl.X509_free(x);
         n++;
     }
     ssl.BIO_free(in);
-    if (!good || n == 0) {
-        return ot_fail(err, OT_INVALID, "'%s' holds no certificate in PEM to trust clients by: %s",
-                       path, n == 0 ? "none found" : reason());
-    }
-    ssl.SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    return OT_OK;
+    return good && n > 0
+               ? OT_OK
+               : ot_fail(err, OT_INVALID, "'%s' holds no certificate in PEM to trust %s by: %s",
+                         path, whom, n == 0 ? "none found" : tls_reason());
 }
 
 static void configure(SSL_CTX *ctx)
@@ -143,7 +141,7 @@ static ot_rc make_context(const ot_tls *t, const texts *x, SSL_CTX **ctx_out, ot
     ssl.ERR_clear_error();
     SSL_CTX *ctx = ssl.SSL_CTX_new(ssl.TLS_server_method());
     if (ctx == NULL) {
-        return ot_fail(err, OT_EXHAUSTED, "TLS: no context: %s", reason());
+        return ot_fail(err, OT_EXHAUSTED, "TLS: no context: %s", tls_reason());
     }
     configure(ctx);
     ot_rc rc = use_certificates(ctx, t->cert, &x->cert, err);
@@ -151,7 +149,8 @@ static ot_rc make_context(const ot_tls *t, const texts *x, SSL_CTX **ctx_out, ot
         rc = use_key(ctx, t, &x->key, err);
     }
     if (rc == OT_OK && t->client_ca != NULL) {
-        rc = trust_clients(ctx, t->client_ca, &x->client_ca, err);
+        rc = tls_trust(ctx, t->client_ca, &x->client_ca, "clients", err);
+        ssl.SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     }
     ssl.ERR_clear_error();
     if (rc != OT_OK) {

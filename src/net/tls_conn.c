@@ -5,6 +5,7 @@
 #include "net/tls_lib.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 struct tls_conn {
@@ -14,6 +15,8 @@ struct tls_conn {
     bool eof;     /* the descriptor has no more */
     bool starved; /* what has come was read, but for less than a record */
     bool wants_write;
+    const ot_tls_client *to; /* whose client it is; NULL: a server's */
+    char why[TLS_WHY_MAX];
 };
 
 /* ---- bytes, through the network seam */
@@ -69,25 +72,43 @@ BIO_METHOD *tls_conn_bio(void)
 
 /* ---- life */
 
-tls_conn *tls_conn_new(ot_tls *t, int fd)
+/* Takes s. */
+static tls_conn *begin(SSL *s, int fd)
 {
-    tls_conn *c = ot_calloc(1, sizeof *c);
-    if (c == NULL) {
+    tls_conn *c = s != NULL ? ot_calloc(1, sizeof *c) : NULL;
+    BIO *b = c != NULL ? ssl.BIO_new(ssl.bio) : NULL;
+    if (b == NULL) {
+        if (s != NULL) {
+            ssl.SSL_free(s);
+        }
+        ot_free(c);
         return NULL;
     }
-    BIO *b = ssl.BIO_new(ssl.bio);
     c->fd = fd;
-    c->s = tls_context_begin(t);
-    if (c->s == NULL || b == NULL) {
-        ssl.BIO_free(b);
-        tls_conn_free(c);
-        return NULL;
-    }
+    c->s = s;
     ssl.BIO_set_data(b, c);
     ssl.BIO_set_init(b, 1);
     ssl.SSL_set_bio(c->s, b, b); /* takes b */
     ssl.SSL_set_read_ahead(c->s, 1);
-    ssl.SSL_set_accept_state(c->s);
+    return c;
+}
+
+tls_conn *tls_conn_new(ot_tls *t, int fd)
+{
+    tls_conn *c = begin(tls_context_begin(t), fd);
+    if (c != NULL) {
+        ssl.SSL_set_accept_state(c->s);
+    }
+    return c;
+}
+
+tls_conn *tls_conn_connect(const ot_tls_client *t, int fd)
+{
+    tls_conn *c = begin(tls_client_begin(t), fd);
+    if (c != NULL) {
+        c->to = t;
+        ssl.SSL_set_connect_state(c->s);
+    }
     return c;
 }
 
@@ -106,6 +127,28 @@ bool tls_conn_ready(const tls_conn *c)
     return c->ready;
 }
 
+static void note_why(tls_conn *c, int e)
+{
+    long verdict = c->to != NULL ? ssl.SSL_get_verify_result(c->s) : X509_V_OK;
+    unsigned long last = ssl.ERR_peek_last_error();
+    const char *reason = last != 0 ? ssl.ERR_reason_error_string(last) : NULL;
+    bool refused = !c->ready && ERR_GET_REASON(last) == SSL_R_CERTIFICATE_VERIFY_FAILED;
+    if (refused && verdict != X509_V_OK) {
+        snprintf(c->why, sizeof c->why, "TLS: its certificate is not accepted for '%s': %s",
+                 tls_client_name(c->to), ssl.X509_verify_cert_error_string(verdict));
+    } else {
+        snprintf(c->why, sizeof c->why, "TLS: %s",
+                 reason != NULL                     ? reason
+                 : e == SSL_ERROR_SYSCALL && c->eof ? "the connection was closed"
+                                                    : strerror(errno));
+    }
+}
+
+const char *tls_conn_why(const tls_conn *c)
+{
+    return c->why;
+}
+
 /* What a call that did not go through means: as errno, or 0 at the end of what the client sends. */
 static int outcome(tls_conn *c, int r)
 {
@@ -120,6 +163,7 @@ static int outcome(tls_conn *c, int r)
     case SSL_ERROR_ZERO_RETURN:
         return 0;
     default:
+        note_why(c, e);
         c->failed = true;
         return EIO;
     }

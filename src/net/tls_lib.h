@@ -6,13 +6,16 @@
 #define OT_NET_TLS_LIB_H
 
 #include "base/error.h"
+#include "base/str.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 
 #define TLS_FUNCTIONS(F)                                                                           \
     F(TLS_server_method)                                                                           \
+    F(TLS_client_method)                                                                           \
     F(SSL_CTX_new)                                                                                 \
     F(SSL_CTX_free)                                                                                \
     F(SSL_CTX_ctrl)                                                                                \
@@ -24,6 +27,8 @@
     F(SSL_CTX_add_client_CA)                                                                       \
     F(SSL_CTX_set_verify)                                                                          \
     F(SSL_CTX_set_alpn_select_cb)                                                                  \
+    F(SSL_CTX_set_alpn_protos)                                                                     \
+    F(SSL_CTX_set_default_verify_paths)                                                            \
     F(SSL_CTX_set_session_id_context)                                                              \
     F(SSL_CTX_set_num_tickets)                                                                     \
     F(SSL_select_next_proto)                                                                       \
@@ -31,6 +36,12 @@
     F(SSL_free)                                                                                    \
     F(SSL_set_bio)                                                                                 \
     F(SSL_set_accept_state)                                                                        \
+    F(SSL_set_connect_state)                                                                       \
+    F(SSL_set1_host)                                                                               \
+    F(SSL_set_hostflags)                                                                           \
+    F(SSL_ctrl)                                                                                    \
+    F(SSL_get_verify_result)                                                                       \
+    F(X509_verify_cert_error_string)                                                               \
     F(SSL_set_read_ahead)                                                                          \
     F(SSL_do_handshake)                                                                            \
     F(SSL_read)                                                                                    \
@@ -74,7 +85,17 @@ extern tls_lib ssl; /* all slots are filled once tls_lib_load was OT_OK */
 ot_rc tls_lib_load(ot_error *err) OT_CHECKED;
 BIO_METHOD *tls_conn_bio(void); /* tls_conn.c */
 
+/* tls.c */
 struct ot_tls;
-SSL *tls_context_begin(struct ot_tls *t); /* tls.c; NULL: memory is short */
+SSL *tls_context_begin(struct ot_tls *t); /* NULL: memory is short */
+const char *tls_reason(void);             /* of OpenSSL's last error */
+/* Trusts the certificates of a PEM file; `whom`, "clients" or "servers", is for the error. */
+ot_rc tls_trust(SSL_CTX *ctx, const char *path, const ot_str *text, const char *whom,
+                ot_error *err) OT_CHECKED;
+
+/* tls_client.c */
+struct ot_tls_client;
+SSL *tls_client_begin(const struct ot_tls_client *t); /* NULL: memory is short */
+const char *tls_client_name(const struct ot_tls_client *t);
 
 #endif

@@ -65,26 +65,23 @@ ot_rc ot_external_specs(const void *json, const char *key, ot_external *x, ot_te
 
 /* ---- where it is */
 
-static ot_rc read_url(const char *url, ot_external *x, ot_error *err)
+static ot_rc read_url(const char *url, ot_external *x, bool *https_out, ot_error *err)
 {
-    static const char http[] = "http://";
     char host[320];
-    if (url == NULL || strncmp(url, http, sizeof http - 1) != 0) {
+    const char *whole = url != NULL ? url : "";
+    *https_out = ot_has_prefix(whole, "https://");
+    url = whole + (*https_out ? strlen("https://") : strlen("http://"));
+    size_t n = *https_out || ot_has_prefix(whole, "http://") ? strcspn(url, "/") : 0;
+    if (n == 0 || n + 5 >= sizeof host || strpbrk(url, "?# \t\r\n@") != NULL) {
         return ot_fail(err, OT_INVALID,
-                       "url '%.200s' is not http://HOST:PORT; for a server with TLS put a proxy on "
-                       "this machine before it",
-                       url != NULL ? url : "");
-    }
-    url += sizeof http - 1;
-    size_t n = strcspn(url, "/");
-    if (n == 0 || n + 4 >= sizeof host || strpbrk(url, "?# \t\r\n@") != NULL) {
-        return ot_fail(err, OT_INVALID, "url: 'http://%.200s' is not http://HOST:PORT[/PATH]", url);
+                       "url '%.200s' is not http://HOST:PORT[/PATH] or https://HOST[:PORT][/PATH]",
+                       whole);
     }
     memcpy(host, url, n);
     host[n] = '\0';
     const char *colon = strrchr(host, ':');
     if (colon == NULL || strchr(colon, ']') != NULL) {
-        strcat(host, ":80");
+        strcat(host, *https_out ? ":443" : ":80");
     }
     OT_TRY(ot_addr_parse(host, &x->addr, err));
     size_t path = strlen(url + n);
@@ -105,17 +102,23 @@ static bool is_clean(const char *z)
     return true;
 }
 
-static ot_rc read_secret(const char *name, ot_str *out, ot_error *err)
+/* What a name of external.json stands for: a file in a folder that the operator has made. */
+static ot_rc secret_path(const char *what, const char *name, char out[OT_PATH_MAX], ot_error *err)
 {
-    char path[OT_PATH_MAX];
     const char *dir = getenv("OVERTAKE_SECRETS");
     if (dir == NULL || dir[0] == '\0') {
         return ot_fail(err, OT_PRECONDITION,
-                       "auth: secret '%s' is asked for, and OVERTAKE_SECRETS does not name the "
-                       "folder that has it",
-                       name);
+                       "%s '%s' is asked for, and OVERTAKE_SECRETS does not name the folder that "
+                       "has it",
+                       what, name);
     }
-    OT_TRY(ot_path_join(path, dir, name, err));
+    return ot_path_join(out, dir, name, err);
+}
+
+static ot_rc read_secret(const char *name, ot_str *out, ot_error *err)
+{
+    char path[OT_PATH_MAX];
+    OT_TRY(secret_path("auth: secret", name, path, err));
     OT_TRY(ot_disk_read_all(ot_disk_posix(), path, SECRET_MAX, out, err));
     size_t n = out->data != NULL ? strcspn(out->data, "\r\n") : 0;
     if (n == 0) {
@@ -153,6 +156,39 @@ static ot_rc read_auth(const json_t *auth, ot_str *headers, ot_error *err)
                                  : "",
                 secret.data);
     return OT_OK;
+}
+
+/* ---- TLS */
+
+static ot_rc read_tls(const json_t *tls, bool https, ot_external *x, ot_error *err)
+{
+    const json_t *verify = json_object_get(tls, "verify"), *ca = json_object_get(tls, "ca");
+    const json_t *name = json_object_get(tls, "name");
+    const char *ca_name = json_string_value(ca);
+    char path[OT_PATH_MAX];
+    if (!https) {
+        return tls == NULL ? OT_OK
+                           : ot_fail(err, OT_INVALID, "tls: the url is not one of https://");
+    }
+    if (tls != NULL && !json_is_object(tls)) {
+        return ot_fail(err, OT_INVALID, "tls: an object with ca, name, verify is expected");
+    }
+    if ((ca != NULL && (ca_name == NULL || !ot_name_ok(ca_name))) ||
+        (verify != NULL && !json_is_boolean(verify)) ||
+        (name != NULL && json_string_length(name) == 0)) {
+        return ot_fail(err, OT_INVALID,
+                       "tls: ca is the name of a file in the folder of secrets, name a host name, "
+                       "verify true or false");
+    }
+    if (ca_name != NULL) {
+        OT_TRY(secret_path("tls: ca", ca_name, path, err));
+    }
+    ot_tls_client_options o = {.name = name != NULL ? json_string_value(name) : x->addr.host,
+                               .ca = ca_name != NULL ? path : NULL,
+                               .unverified = json_is_false(verify)};
+    x->unverified = o.unverified;
+    ot_rc rc = ot_tls_client_create(&o, &x->tls, err);
+    return rc == OT_OK ? rc : ot_error_prefix(err, rc, "tls");
 }
 
 /* ---- the whole */
@@ -206,7 +242,9 @@ static ot_rc read_root(const json_t *root, ot_external *x, ot_error *err)
         return ot_fail(err, OT_INVALID, "model: the name that the server knows is expected");
     }
     OT_TRY(read_protocol(root, x, err));
-    OT_TRY(read_url(json_string_value(json_object_get(root, "url")), x, err));
+    bool https;
+    OT_TRY(read_url(json_string_value(json_object_get(root, "url")), x, &https, err));
+    OT_TRY(read_tls(json_object_get(root, "tls"), https, x, err));
     OT_TRY(read_auth(json_object_get(root, "auth"), &headers, err));
     x->model = ot_arena_strdup(&x->arena, model);
     x->headers = ot_arena_strdup(&x->arena, headers.data != NULL ? headers.data : "");
@@ -247,6 +285,7 @@ ot_rc ot_external_open(const char *path, ot_external *out, ot_error *err)
 
 void ot_external_done(ot_external *x)
 {
+    ot_tls_client_destroy(x->tls);
     ot_arena_done(&x->arena);
     *x = (ot_external){0};
 }

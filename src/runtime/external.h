@@ -19,6 +19,7 @@
 #include "base/sock.h"
 #include "codec/oip.h"
 #include "net/http_client.h"
+#include "net/tls_client.h"
 
 #define OT_EXTERNAL_FORMAT "external"
 #define OT_EXTERNAL_FILE "external.json"
@@ -31,6 +32,8 @@ typedef struct ot_external {
     ot_arena arena; /* of the texts */
     ot_external_protocol protocol;
     ot_addr addr;
+    ot_tls_client *tls;  /* https; NULL: clear */
+    bool unverified;     /* whoever answers is taken for the server */
     const char *base;    /* path before the protocol's own: "" or "/prefix" */
     const char *model;   /* as the server calls it */
     const char *headers; /* "Host: ...\r\n", and the secret's line */

@@ -39,7 +39,8 @@ static ot_rc connect_to(const ot_external *x, ot_http_client **out, ot_error *er
     ot_http_client_options o = {.struct_size = sizeof o,
                                 .connect_us = x->timeout_us,
                                 .io_us = x->timeout_us,
-                                .body_max = OT_EXTERNAL_BODY_MAX};
+                                .body_max = OT_EXTERNAL_BODY_MAX,
+                                .tls = x->tls};
     return ot_http_client_create(&x->addr, &o, out, err);
 }
 

@@ -360,6 +360,7 @@ static ot_rc start(ot_worker *w, ot_passing *p, ot_error *err)
         iov[1 + i] = e.blobs[i];
     }
     ot_upstream_request r = {.addr = &x->addr,
+                             .tls = x->tls,
                              .method = "POST",
                              .target = target.data,
                              .headers = headers.data,

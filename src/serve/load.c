@@ -168,6 +168,11 @@ static ot_rc open_external(ot_variant *v, const char *path, ot_error *err)
         return rc;
     }
     v->external = x;
+    if (x->unverified) {
+        size_t at = strlen(v->note);
+        snprintf(v->note + at, sizeof v->note - at, "%sthe server's certificate is not verified",
+                 at > 0 ? "; " : "");
+    }
     return OT_OK;
 }
 

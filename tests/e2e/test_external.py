@@ -159,12 +159,17 @@ def test_a_server_that_is_gone_falls_back_or_is_told(tmp_path, serve, far):
 class Llm:
     """A server as language models have them. `how` says what it does next."""
 
-    def __init__(self):
-        self.asked, self.gone, self.how, self.sent = [], threading.Event(), "well", 0
+    def __init__(self, tls=None):
+        """`tls`: an ssl.SSLContext."""
+        self.asked, self.gone, self.how, self.sent, self.connections = [], threading.Event(), "well", 0, 0
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self):
+                super().setup()
+                outer.connections += 1
 
             def log_message(self, *_):
                 pass
@@ -175,6 +180,8 @@ class Llm:
                 outer.answer(self, body)
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        if tls is not None:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         self.address = f"127.0.0.1:{self.server.server_port}"
         self.release = threading.Event()
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -405,7 +412,8 @@ def test_two_servers_share_a_chat_deployment(tmp_path, serve, llm):
 
 
 @pytest.mark.parametrize("change, word", [
-    ({"url": "https://x:1"}, "https://x:1"), ({"url": "http://"}, "url"), ({"protocol": "soap"}, "soap"), ({"model": ""}, "model"),
+    ({"url": "ftp://x:1"}, "ftp://x:1"), ({"tls": {}}, "not one of https"), ({"url": "https://x:1", "tls": {"ca": "../x"}}, "tls: ca is the name"),
+    ({"url": "https://x:1", "tls": {"ca": "x"}}, "OVERTAKE_SECRETS"), ({"url": "http://"}, "url"), ({"protocol": "soap"}, "soap"), ({"model": ""}, "model"),
     ({"timeout_ms": 0}, "timeout_ms"), ({"auth": {"secret": "../x"}}, "auth.secret"), ({"auth": {"secret": "none"}}, "OVERTAKE_SECRETS"),
     ({"inputs": [{"name": "x"}], "outputs": []}, "datatype"), ({"url": "http://127.0.0.1:1"}, "127.0.0.1:1")])
 def test_a_description_that_is_wrong_is_told(tmp_path, serve, change, word):

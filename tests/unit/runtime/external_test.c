@@ -44,6 +44,16 @@ static void good(void)
     ok(ot_external_chat(&x, "[", 1, false, &path, &out, &err) == OT_INVALID, "no JSON: %s",
        err.msg);
     ot_external_done(&x);
+
+    static const char https[] = "{\"url\":\"https://h/a\",\"protocol\":\"openai\",\"model\":\"m\"}";
+    ot_rc rc = ot_external_read(https, sizeof https - 1, "t", &x, &err);
+    if (rc == OT_UNAVAILABLE) {
+        skip(err.msg); /* no OpenSSL */
+        return;
+    }
+    is_int(rc, OT_OK, "https: %s", err.msg);
+    ok(x.addr.port == 443 && x.tls != NULL && !x.unverified, "verified, at the usual port");
+    ot_external_done(&x);
 }
 
 static void secrets(void)
