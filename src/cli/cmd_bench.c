@@ -1,37 +1,22 @@
 /* `overtake bench`: load against a model that is served. */
 #include "base/mem.h"
-#include "cli/commands.h"
+#include "cli/loads.h"
 #include "load/bench.h"
+#include "load/protocol.h"
 
-#include <signal.h>
 #include <string.h>
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int signo)
-{
-    (void)signo;
-    interrupted = 1;
-}
-
-static ot_load_protocol protocol_of(const char *name)
-{
-    int i = 0;
-    while (strcmp(ot_load_protocol_names[i], name) != 0) {
-        i++;
-    }
-    return (ot_load_protocol)i;
-}
 
 static ot_rc fill(const ot_args *args, ot_bench_options *o, ot_error *err)
 {
     ot_bench_options_init(o);
     o->url = ot_args_pos(args, "URL");
     o->model = ot_args_str(args, "model");
-    o->protocol = protocol_of(ot_args_str(args, "protocol"));
+    o->protocol = ot_cli_load_protocol(args);
     o->poisson = strcmp(ot_args_str(args, "arrivals"), "poisson") == 0;
     o->connections = (unsigned)ot_args_int(args, "connections");
-    o->streams = o->protocol == OT_LOAD_GRPC ? (unsigned)ot_args_int(args, "streams") : 1;
+    o->streams = ot_load_protocol_wire(o->protocol) == &ot_load_http2
+                     ? (unsigned)ot_args_int(args, "streams")
+                     : 1;
     o->warmup_ns = (uint64_t)ot_args_us(args, "warm-up") * 1000;
     o->duration_ns = (uint64_t)ot_args_us(args, "duration") * 1000;
     o->timeout_ns = (uint64_t)ot_args_us(args, "timeout") * 1000;
@@ -43,7 +28,7 @@ static ot_rc fill(const ot_args *args, ot_bench_options *o, ot_error *err)
     o->data = ot_args_str(args, "data");
     o->expect = ot_args_str(args, "expect");
     o->realtime = ot_args_bool(args, "realtime");
-    o->stop = &interrupted;
+    o->stop = ot_cli_load_stop();
     OT_TRY(ot_parse_f64(ot_args_str(args, "tolerance"), &o->abs, err));
     o->rel = o->abs * 10;
     return ot_args_set(args, "rate") ? ot_parse_f64(ot_args_str(args, "rate"), &o->rate, err)
@@ -62,7 +47,6 @@ static int run_bench(const ot_args *args)
                             "number like 1e-4",
                             OT_LOAD_RATE_MAX);
     }
-    (void)signal(SIGINT, on_interrupt);
     ot_rc rc = ot_bench_open(&o, &b, &err);
     if (rc != OT_OK) {
         return ot_cli_fail(args, &err);
@@ -89,13 +73,10 @@ static const ot_opt bench_opts[] = {
      .type = OT_OPT_STRING,
      .value = "NAME",
      .help = "the model, where the URL names none and the server has several"},
-    {.name = "protocol",
-     .letter = 'p',
-     .type = OT_OPT_STRING,
-     .choices = ot_load_protocol_names,
-     .def = "binary",
-     .help = "Open Inference Protocol over REST in JSON or with binary tensors, or over gRPC; or "
-             "TensorFlow Serving's REST API"},
+    OT_CLI_LOAD_PROTOCOL_OPT(
+        ot_load_protocol_names,
+        "Open Inference Protocol over REST in JSON or with binary tensors, or over gRPC; or "
+        "TensorFlow Serving's API over REST or gRPC"),
     {.name = "rate",
      .letter = 'r',
      .type = OT_OPT_STRING,
@@ -107,13 +88,7 @@ static const ot_opt bench_opts[] = {
      .choices = arrivals,
      .def = "poisson",
      .help = "gaps between requests of --rate: as independent people make them, or even"},
-    {.name = "connections",
-     .letter = 'c',
-     .type = OT_OPT_INT,
-     .def = "16",
-     .min = "1",
-     .max = "16384",
-     .help = "connections"},
+    OT_CLI_LOAD_CONNECTIONS_OPT("16"),
     {.name = "streams",
      .type = OT_OPT_INT,
      .def = "1",
@@ -139,36 +114,15 @@ static const ot_opt bench_opts[] = {
      .min = "0s",
      .max = "1d",
      .help = "load before it; counted apart"},
-    {.name = "timeout",
-     .type = OT_OPT_DURATION,
-     .def = "10s",
-     .min = "1ms",
-     .max = "1h",
-     .help = "an answer that takes longer is a failure"},
+    OT_CLI_LOAD_TIMEOUT_OPT,
     {.name = "inputs",
      .type = OT_OPT_INT,
      .def = "64",
      .min = "1",
      .max = "65536",
      .help = "different requests, sent in turn"},
-    {.name = "rows",
-     .type = OT_OPT_INT,
-     .def = "1",
-     .min = "1",
-     .max = "65536",
-     .help = "rows of a request"},
-    {.name = "open-dim",
-     .type = OT_OPT_INT,
-     .def = "1",
-     .min = "1",
-     .max = "1000000",
-     .help = "size of the other axes that the model leaves open"},
+    OT_CLI_LOAD_INPUT_OPTS,
     {.name = "seed", .type = OT_OPT_INT, .def = "1", .help = "of made-up inputs and of arrivals"},
-    {.name = "data",
-     .type = OT_OPT_STRING,
-     .value = "FILE",
-     .help = "inputs instead: .npz with a column an input, or .json with requests",
-     .env = ""},
     {.name = "expect",
      .type = OT_OPT_STRING,
      .value = "FILE",

@@ -1,18 +1,7 @@
 /* `overtake replay`: a recording of `overtake serve --record`, sent again. */
 #include "base/mem.h"
-#include "cli/commands.h"
+#include "cli/loads.h"
 #include "load/replay.h"
-
-#include <signal.h>
-#include <string.h>
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int signo)
-{
-    (void)signo;
-    interrupted = 1;
-}
 
 static int run_replay(const ot_args *args)
 {
@@ -25,16 +14,12 @@ static int run_replay(const ot_args *args)
     o.model = ot_args_str(args, "model");
     o.connections = (unsigned)ot_args_int(args, "connections");
     o.timeout_ns = (uint64_t)ot_args_us(args, "timeout") * 1000;
-    o.stop = &interrupted;
-    const char *protocol = ot_args_str(args, "protocol");
-    o.protocol = strcmp(protocol, "rest") == 0   ? OT_LOAD_OIP_JSON
-                 : strcmp(protocol, "grpc") == 0 ? OT_LOAD_GRPC
-                                                 : OT_LOAD_OIP_BINARY;
+    o.stop = ot_cli_load_stop();
+    o.protocol = ot_cli_load_protocol(args);
     if (ot_parse_f64(ot_args_str(args, "speed"), &o.speed, &err) != OT_OK || !(o.speed >= 0.001) ||
         o.speed > 1000) {
         return ot_cli_usage(args, "--speed is a factor of 0.001 to 1000");
     }
-    (void)signal(SIGINT, on_interrupt);
     if (ot_replay_run(&o, &r, &err) != OT_OK) {
         return ot_cli_fail(args, &err);
     }
@@ -61,25 +46,11 @@ static const ot_opt replay_opts[] = {
      .type = OT_OPT_STRING,
      .value = "NAME",
      .help = "send all to this model instead of each request's own"},
-    {.name = "protocol",
-     .letter = 'p',
-     .type = OT_OPT_STRING,
-     .choices = protocols,
-     .def = "binary",
-     .help = "Open Inference Protocol over REST in JSON or with binary tensors, or over gRPC"},
-    {.name = "connections",
-     .letter = 'c',
-     .type = OT_OPT_INT,
-     .def = "64",
-     .min = "1",
-     .max = "16384",
-     .help = "connections"},
-    {.name = "timeout",
-     .type = OT_OPT_DURATION,
-     .def = "10s",
-     .min = "1ms",
-     .max = "1h",
-     .help = "an answer that takes longer is a failure"},
+    OT_CLI_LOAD_PROTOCOL_OPT(
+        protocols,
+        "Open Inference Protocol over REST in JSON or with binary tensors, or over gRPC"),
+    OT_CLI_LOAD_CONNECTIONS_OPT("64"),
+    OT_CLI_LOAD_TIMEOUT_OPT,
 };
 
 static const ot_pos replay_pos[] = {

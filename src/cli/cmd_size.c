@@ -1,6 +1,6 @@
 /* `overtake size`: cores and replicas for a rate and a latency. */
 #include "base/mem.h"
-#include "cli/commands.h"
+#include "cli/loads.h"
 #include "load/size.h"
 
 static int run_size(const ot_args *args)
@@ -65,23 +65,7 @@ static const ot_opt size_opts[] = {
      .min = "100ms",
      .max = "10min",
      .help = "how long each measurement takes"},
-    {.name = "rows",
-     .type = OT_OPT_INT,
-     .def = "1",
-     .min = "1",
-     .max = "65536",
-     .help = "rows of a request"},
-    {.name = "open-dim",
-     .type = OT_OPT_INT,
-     .def = "1",
-     .min = "1",
-     .max = "1000000",
-     .help = "size of the other axes that the model leaves open"},
-    {.name = "data",
-     .type = OT_OPT_STRING,
-     .value = "FILE",
-     .help = "inputs instead of made-up ones, as for bench",
-     .env = ""},
+    OT_CLI_LOAD_INPUT_OPTS,
     {.name = "plugin-path",
      .type = OT_OPT_STRING,
      .value = "DIRS",

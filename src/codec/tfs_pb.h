@@ -46,4 +46,11 @@ ot_rc ot_tfs_pb_predict_decode(const void *p, size_t n, ot_arena *arena, ot_tfs_
 ot_rc ot_tfs_pb_predict_encode(const ot_tfs_spec *spec, const ot_tensor *outputs, int n,
                                ot_str *out, ot_error *err) OT_CHECKED;
 
+/* The client's side: PredictRequest made, PredictResponse read; what is an output there is in
+ * out->inputs. */
+ot_rc ot_tfs_pb_request_encode(const ot_tfs_spec *spec, const ot_tensor *inputs, int n, ot_str *out,
+                               ot_error *err) OT_CHECKED;
+ot_rc ot_tfs_pb_predicted_decode(const void *p, size_t n, ot_arena *arena, ot_tfs_pb_predict *out,
+                                 ot_error *err) OT_CHECKED;
+
 #endif

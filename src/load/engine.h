@@ -41,6 +41,10 @@ typedef struct ot_load_request {
     ot_str head; /* HTTP/1.1: request line and fields with the empty line; gRPC: the authority */
     ot_str body; /* gRPC: the message with its prefix */
 } ot_load_request;
+#define OT_LOAD_REQUEST_INIT                                                                       \
+    {                                                                                              \
+        NULL, OT_STR_INIT, OT_STR_INIT                                                             \
+    }
 void ot_load_request_done(ot_load_request *r);
 
 typedef struct ot_load_answer {

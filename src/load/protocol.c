@@ -6,11 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-const ot_load_wire *ot_load_protocol_wire(ot_load_protocol p)
-{
-    return p == OT_LOAD_GRPC ? &ot_load_http2 : &ot_load_http1;
-}
-
 ot_rc ot_load_post(const ot_load_target *t, ot_str *path, const char *type, const char *fields,
                    ot_load_request *r, ot_error *err)
 {
@@ -77,9 +72,10 @@ static ot_rc encode_oip(const ot_load_target *t, const ot_tensor *inputs, ot_loa
                         field, r, err);
 }
 
-static ot_rc decode_oip(const ot_load_answer *a, ot_arena *arena, ot_load_outputs *out,
-                        ot_error *err)
+static ot_rc decode_oip(const ot_load_target *t, const ot_load_answer *a, ot_arena *arena,
+                        ot_load_outputs *out, ot_error *err)
 {
+    (void)t;
     int64_t header_len = -1;
     ot_slice h = ot_load_reply_field(a->head.p, a->head.n, OT_OIP_HEADER_NAME);
     if (h.p != NULL) {
@@ -114,24 +110,48 @@ static void version_oip(const ot_load_answer *a, char out[24])
 
 /* ---- all */
 
+static const struct {
+    const ot_load_wire *wire;
+    ot_rc (*ask)(ot_load_target *t, ot_error *err);
+    ot_rc (*encode)(const ot_load_target *t, const ot_tensor *inputs, ot_load_request *r,
+                    ot_error *err);
+    ot_rc (*decode)(const ot_load_target *t, const ot_load_answer *a, ot_arena *arena,
+                    ot_load_outputs *out, ot_error *err);
+    void (*version)(const ot_load_answer *a, char out[24]);
+} protocols[] = {
+    [OT_LOAD_OIP_JSON] = {&ot_load_http1, ot_load_ask_oip, encode_oip, decode_oip, version_oip},
+    [OT_LOAD_OIP_BINARY] = {&ot_load_http1, ot_load_ask_oip, encode_oip, decode_oip, version_oip},
+    [OT_LOAD_GRPC] = {&ot_load_http2, ot_load_ask_grpc, ot_load_encode_grpc, ot_load_decode_grpc,
+                      ot_load_version_grpc},
+    [OT_LOAD_TFS] = {&ot_load_http1, ot_load_ask_tfs, ot_load_encode_tfs, ot_load_decode_tfs,
+                     version_oip},
+    [OT_LOAD_TFS_GRPC] = {&ot_load_http2, ot_load_ask_tfs_grpc, ot_load_encode_tfs_grpc,
+                          ot_load_decode_tfs_grpc, ot_load_version_tfs_grpc},
+};
+
+const char *const ot_load_protocol_names[] = {"rest",      "binary",         "grpc",
+                                              "tfserving", "tfserving-grpc", NULL};
+
+const ot_load_wire *ot_load_protocol_wire(ot_load_protocol p)
+{
+    return protocols[p].wire;
+}
+
+ot_rc ot_load_ask(ot_load_target *t, ot_error *err)
+{
+    return protocols[t->protocol].ask(t, err);
+}
+
 void ot_load_version_of(const ot_load_target *t, const ot_load_answer *a, char out[24])
 {
-    if (t->protocol == OT_LOAD_GRPC) {
-        ot_load_version_grpc(a, out);
-    } else {
-        version_oip(a, out);
-    }
+    protocols[t->protocol].version(a, out);
 }
 
 ot_rc ot_load_encode(const ot_load_target *t, const ot_tensor *inputs, ot_load_request *out,
                      ot_error *err)
 {
-    ot_load_request r = {0};
-    ot_str_init(&r.head);
-    ot_str_init(&r.body);
-    ot_rc rc = t->protocol == OT_LOAD_TFS    ? ot_load_encode_tfs(t, inputs, &r, err)
-               : t->protocol == OT_LOAD_GRPC ? ot_load_encode_grpc(t, inputs, &r, err)
-                                             : encode_oip(t, inputs, &r, err);
+    ot_load_request r = OT_LOAD_REQUEST_INIT;
+    ot_rc rc = protocols[t->protocol].encode(t, inputs, &r, err);
     if (rc != OT_OK) {
         ot_load_request_done(&r);
         return rc;
@@ -143,9 +163,7 @@ ot_rc ot_load_encode(const ot_load_target *t, const ot_tensor *inputs, ot_load_r
 ot_rc ot_load_decode(const ot_load_target *t, const ot_load_answer *a, ot_arena *arena,
                      ot_load_outputs *out, ot_error *err)
 {
-    return t->protocol == OT_LOAD_TFS    ? ot_load_decode_tfs(t, a, arena, out, err)
-           : t->protocol == OT_LOAD_GRPC ? ot_load_decode_grpc(a, arena, out, err)
-                                         : decode_oip(a, arena, out, err);
+    return protocols[t->protocol].decode(t, a, arena, out, err);
 }
 
 ot_load_outcome ot_load_status(const ot_load_answer *a)

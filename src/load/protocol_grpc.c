@@ -23,28 +23,84 @@ enum {
 
 #define SERVICE "/inference.GRPCInferenceService/"
 
-/* ---- requests */
+/* ---- calls of any service */
 
-static void begin(ot_load_request *r, const ot_load_target *t)
+void ot_load_grpc_begin(ot_load_request *r)
 {
     ot_str_add(&r->body, "\0\0\0\0\0", OT_GRPC_PREFIX);
-    ot_pb_put_string(&r->body, NAME, t->url.model);
-    if (t->url.version[0] != '\0') {
-        ot_pb_put_string(&r->body, VERSION, t->url.version);
-    }
 }
 
-static ot_rc end(ot_load_request *r, const ot_load_target *t, const char *method, ot_error *err)
+ot_rc ot_load_grpc_end(ot_load_request *r, const ot_load_target *t, const char *path, ot_error *err)
 {
-    OT_AUTO(ot_str_done) ot_str path = OT_STR_INIT;
-    ot_str_addf(&path, SERVICE "%s", method);
+    r->path = ot_strdup(path);
     ot_str_adds(&r->head, t->url.host); /* :authority */
-    r->path = ot_str_take(&path);
     if (r->path == NULL || r->head.failed || r->body.failed) {
         return ot_fail(err, OT_EXHAUSTED, "load: out of memory for requests");
     }
     ot_grpc_prefix(r->body.data, r->body.len - OT_GRPC_PREFIX);
     return OT_OK;
+}
+
+typedef struct asking {
+    ot_load_target *t;
+    ot_load_grpc_read_fn *read;
+    ot_rc rc;
+    ot_error err;
+} asking;
+
+static ot_load_outcome take_metadata(void *arg, size_t request, const ot_load_answer *a,
+                                     bool measured)
+{
+    asking *x = arg;
+    (void)request;
+    (void)measured;
+    x->rc = a->grpc_status == 0
+                ? x->read(x->t, a->body, &x->err)
+                : ot_fail(&x->err, a->grpc_status == 5 ? OT_NOT_FOUND : OT_UNAVAILABLE,
+                          "%s answers gRPC status %d: %.*s", x->t->url.host, a->grpc_status,
+                          (int)OT_MIN(a->body.n, 200u), a->body.p);
+    return OT_LOAD_CORRECT;
+}
+
+ot_rc ot_load_grpc_ask(ot_load_target *t, ot_load_request *r, const char *path,
+                       ot_load_grpc_read_fn *read, ot_error *err)
+{
+    ot_load_result *result = ot_calloc(1, sizeof *result);
+    ot_tensor_spec *specs = ot_arena_calloc(&t->arena, 2 * OT_LOAD_TENSORS_MAX, sizeof *specs);
+    asking x = {.t = t, .read = read};
+    x.rc = ot_fail(&x.err, OT_UNAVAILABLE, "%s does not answer as a gRPC server", t->url.host);
+    ot_load_options o = {.addr = t->url.addr,
+                         .wire = &ot_load_http2,
+                         .connections = 1,
+                         .streams = 1,
+                         .requests = r,
+                         .n_requests = 1,
+                         .duration_ns = UINT64_C(10000000000),
+                         .requests_max = 1,
+                         .timeout_ns = UINT64_C(10000000000),
+                         .judge = take_metadata,
+                         .arg = &x};
+    ot_rc rc = result == NULL || specs == NULL ? ot_fail(err, OT_EXHAUSTED, "load: out of memory")
+                                               : ot_load_grpc_end(r, t, path, err);
+    if (rc == OT_OK) {
+        t->inputs = specs;
+        t->outputs = specs + OT_LOAD_TENSORS_MAX;
+        rc = ot_load_run(&o, result, err);
+    }
+    ot_load_request_done(r);
+    ot_free(result);
+    return rc != OT_OK || x.rc == OT_OK ? rc : ot_fail(err, x.rc, "%s", x.err.msg);
+}
+
+/* ---- requests */
+
+static void begin(ot_load_request *r, const ot_load_target *t)
+{
+    ot_load_grpc_begin(r);
+    ot_pb_put_string(&r->body, NAME, t->url.model);
+    if (t->url.version[0] != '\0') {
+        ot_pb_put_string(&r->body, VERSION, t->url.version);
+    }
 }
 
 ot_rc ot_load_encode_grpc(const ot_load_target *t, const ot_tensor *inputs, ot_load_request *r,
@@ -61,7 +117,7 @@ ot_rc ot_load_encode_grpc(const ot_load_target *t, const ot_tensor *inputs, ot_l
     for (size_t i = 0; i < t->n_inputs; i++) {
         ot_pb_put_bytes(&r->body, REQUEST_RAW, inputs[i].data, inputs[i].size_bytes);
     }
-    return end(r, t, "ModelInfer", err);
+    return ot_load_grpc_end(r, t, SERVICE "ModelInfer", err);
 }
 
 /* ---- answers */
@@ -96,9 +152,10 @@ static ot_rc read_tensor(const ot_pb *message, const ot_pb_field *f, ot_arena *a
                : ot_fail(err, OT_INVALID, "tensor '%s' has the type '%s'", out->name, type);
 }
 
-ot_rc ot_load_decode_grpc(const ot_load_answer *a, ot_arena *arena, ot_load_outputs *out,
-                          ot_error *err)
+ot_rc ot_load_decode_grpc(const ot_load_target *t, const ot_load_answer *a, ot_arena *arena,
+                          ot_load_outputs *out, ot_error *err)
 {
+    (void)t;
     ot_pb r;
     ot_tensor tensors[OT_LOAD_TENSORS_MAX];
     size_t n = 0, raw = 0;
@@ -161,21 +218,9 @@ void ot_load_version_grpc(const ot_load_answer *a, char out[24])
 
 /* ---- the signature */
 
-typedef struct asking {
-    ot_load_target *t;
-    ot_rc rc;
-    ot_error err;
-} asking;
-
 static ot_rc read_metadata(ot_load_target *t, ot_slice body, ot_error *err)
 {
     ot_pb r;
-    ot_tensor_spec *specs = ot_arena_calloc(&t->arena, 2 * OT_LOAD_TENSORS_MAX, sizeof *specs);
-    if (specs == NULL) {
-        return ot_fail(err, OT_EXHAUSTED, "load: out of memory for a signature");
-    }
-    t->inputs = specs;
-    t->outputs = specs + OT_LOAD_TENSORS_MAX;
     ot_pb_init(&r, body.p, body.n, "ModelMetadataResponse");
     for (;;) {
         ot_pb_field f;
@@ -198,46 +243,9 @@ static ot_rc read_metadata(ot_load_target *t, ot_slice body, ot_error *err)
     }
 }
 
-static ot_load_outcome take_metadata(void *arg, size_t request, const ot_load_answer *a,
-                                     bool measured)
-{
-    asking *x = arg;
-    (void)request;
-    (void)measured;
-    x->rc = a->grpc_status == 0
-                ? read_metadata(x->t, a->body, &x->err)
-                : ot_fail(&x->err, a->grpc_status == 5 ? OT_NOT_FOUND : OT_UNAVAILABLE,
-                          "%s answers gRPC status %d: %.*s", x->t->url.host, a->grpc_status,
-                          (int)OT_MIN(a->body.n, 200u), a->body.p);
-    return OT_LOAD_CORRECT;
-}
-
 ot_rc ot_load_ask_grpc(ot_load_target *t, ot_error *err)
 {
-    ot_load_request r = {0};
-    ot_load_result *result = ot_calloc(1, sizeof *result);
-    ot_str_init(&r.head);
-    ot_str_init(&r.body);
+    ot_load_request r = OT_LOAD_REQUEST_INIT;
     begin(&r, t);
-    asking x = {.t = t};
-    x.rc = ot_fail(&x.err, OT_UNAVAILABLE, "%s does not answer as a gRPC server", t->url.host);
-    ot_load_options o = {.addr = t->url.addr,
-                         .wire = &ot_load_http2,
-                         .connections = 1,
-                         .streams = 1,
-                         .requests = &r,
-                         .n_requests = 1,
-                         .duration_ns = UINT64_C(10000000000),
-                         .requests_max = 1,
-                         .timeout_ns = UINT64_C(10000000000),
-                         .judge = take_metadata,
-                         .arg = &x};
-    ot_rc rc = result == NULL ? ot_fail(err, OT_EXHAUSTED, "load: out of memory")
-                              : end(&r, t, "ModelMetadata", err);
-    if (rc == OT_OK) {
-        rc = ot_load_run(&o, result, err);
-    }
-    ot_load_request_done(&r);
-    ot_free(result);
-    return rc != OT_OK || x.rc == OT_OK ? rc : ot_fail(err, x.rc, "%s", x.err.msg);
+    return ot_load_grpc_ask(t, &r, SERVICE "ModelMetadata", read_metadata, err);
 }

@@ -97,7 +97,8 @@ void ot_load_result_text(const ot_load_result *r, ot_str *out)
 
 static const char *const protocols[] = {
     "Open Inference Protocol, JSON", "Open Inference Protocol, binary tensors",
-    "Open Inference Protocol over gRPC", "TensorFlow Serving's REST API"};
+    "Open Inference Protocol over gRPC", "TensorFlow Serving's REST API",
+    "TensorFlow Serving's API over gRPC"};
 
 static void add_head(const ot_bench_options *o, const ot_bench *b, ot_str *out)
 {

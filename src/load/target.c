@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const ot_load_protocol_names[] = {"rest", "binary", "grpc", "tfserving", NULL};
-
 /* ---- the URL */
 
 /* The segment after `prefix`, up to the next '/'; false when the path does not go on so. */
@@ -177,7 +175,7 @@ static ot_rc model_path(const ot_load_target *t, const char *prefix, const char 
     return path->failed ? ot_fail(err, OT_EXHAUSTED, "load: out of memory") : OT_OK;
 }
 
-static ot_rc ask_oip(ot_load_target *t, ot_error *err)
+ot_rc ot_load_ask_oip(ot_load_target *t, ot_error *err)
 {
     OT_AUTO(ot_str_done) ot_str path = OT_STR_INIT;
     json_t *j = NULL;
@@ -218,7 +216,7 @@ static json_t *tfs_specs(json_t *tensors)
     return list;
 }
 
-static ot_rc ask_tfs(ot_load_target *t, ot_error *err)
+ot_rc ot_load_ask_tfs(ot_load_target *t, ot_error *err)
 {
     OT_AUTO(ot_str_done) ot_str path = OT_STR_INIT;
     json_t *j = NULL;
@@ -239,13 +237,6 @@ static ot_rc ask_tfs(ot_load_target *t, ot_error *err)
     return rc;
 }
 
-static ot_rc ask_signature(ot_load_target *t, ot_error *err)
-{
-    return t->protocol == OT_LOAD_TFS    ? ask_tfs(t, err)
-           : t->protocol == OT_LOAD_GRPC ? ot_load_ask_grpc(t, err)
-                                         : ask_oip(t, err);
-}
-
 ot_rc ot_load_target_open(const char *url, const char *model, ot_load_protocol protocol,
                           ot_load_target *out, ot_error *err)
 {
@@ -261,7 +252,7 @@ ot_rc ot_load_target_open(const char *url, const char *model, ot_load_protocol p
     ot_arena_init(&t.arena, 4096, 16u << 20);
     ot_rc rc = t.url.model[0] == '\0' ? only_model(&t, err) : OT_OK;
     if (rc == OT_OK) {
-        rc = ask_signature(&t, err);
+        rc = ot_load_ask(&t, err);
     }
     if (rc != OT_OK) {
         ot_arena_done(&t.arena);

@@ -18,6 +18,7 @@ typedef enum ot_load_protocol {
     OT_LOAD_OIP_BINARY, /* with the binary tensor extension */
     OT_LOAD_GRPC,       /* Open Inference Protocol over gRPC */
     OT_LOAD_TFS,        /* TensorFlow Serving, REST */
+    OT_LOAD_TFS_GRPC,   /* TensorFlow Serving over gRPC */
 } ot_load_protocol;
 extern const char *const ot_load_protocol_names[]; /* in that order, NULL at the end */
 

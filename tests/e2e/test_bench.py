@@ -29,7 +29,7 @@ def is_ledger(m):
     assert m["due"] == m["correct"] + m["wrong"] + m["refused"] + m["failed"]
 
 
-@pytest.mark.parametrize("protocol", ["rest", "binary", "grpc", "tfserving"])
+@pytest.mark.parametrize("protocol", ["rest", "binary", "grpc", "tfserving", "tfserving-grpc"])
 @pytest.mark.parametrize("loop", [[], ["--rate", 400], ["--rate", 400, "--arrivals", "even"]],
                          ids=["closed", "poisson", "even"])
 def test_every_answer_of_a_replica_is_counted(linear, protocol, loop):

@@ -168,6 +168,18 @@ static void responses(void)
            "0a190a016e121408031204120208013a0affffffffffffffffff010a1b0a01791216080112081202080112"
            "0208022a080000803f0000204012180a016d120208031a0f73657276696e675f64656661756c74",
            "as protobuf writes it");
+    ot_tfs_pb_predict p = {0};
+    ok(ot_tfs_pb_predicted_decode(s.data, s.len, &arena, &p, &err) == OT_OK, "it is read %s",
+       err.msg);
+    ok(p.n_inputs == 2 && strcmp(p.inputs[1].tensor.name, "y") == 0 && p.spec.version == 3,
+       "as what it was");
+    is_str(shown(&p.inputs[1].tensor), "FP32 [1,2] [1.0,2.5]", "with its tensors");
+    ot_str_clear(&s);
+    ok(ot_tfs_pb_request_encode(&spec, outputs, 2, &s, &err) == OT_OK, "a request %s", err.msg);
+    ok(ot_tfs_pb_predict_decode(s.data, s.len, &arena, &p, &err) == OT_OK && p.n_inputs == 2 &&
+           strcmp(p.spec.signature, "serving_default") == 0,
+       "is one %s", err.msg);
+    is_str(shown(&p.inputs[0].tensor), "INT32 [1] [-1]", "with its tensors");
     ot_str_clear(&s);
     outputs[0].size_bytes = 3;
     ok(ot_tfs_pb_predict_encode(&spec, outputs, 2, &s, &err) == OT_INVALID, "a broken tensor");
