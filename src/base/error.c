@@ -128,3 +128,33 @@ int ot_rc_http(ot_rc rc)
 {
     return rc_table[rc_index(rc)].http;
 }
+
+ot_rc ot_rc_of_http(int status)
+{
+    switch (status) {
+    case 400:
+    case 422:
+        return OT_INVALID;
+    case 401:
+        return OT_UNAUTHENTICATED;
+    case 403:
+        return OT_DENIED;
+    case 404:
+        return OT_NOT_FOUND;
+    case 408:
+    case 504:
+        return OT_TIMEOUT;
+    case 409:
+        return OT_PRECONDITION;
+    case 413:
+    case 429:
+    case 431:
+        return OT_EXHAUSTED;
+    case 501:
+        return OT_UNIMPLEMENTED;
+    case 503:
+        return OT_UNAVAILABLE;
+    default:
+        return status >= 200 && status < 300 ? OT_OK : status >= 500 ? OT_INTERNAL : OT_UNKNOWN;
+    }
+}

@@ -60,7 +60,8 @@ ot_rc ot_error_prefix(ot_error *err, ot_rc rc, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
 const char *ot_rc_name(ot_rc rc);
-int ot_rc_http(ot_rc rc); /* the HTTP status that stands for this code; OT_OK gives 200 */
+int ot_rc_http(ot_rc rc);        /* the HTTP status that stands for this code; OT_OK gives 200 */
+ot_rc ot_rc_of_http(int status); /* and back, where a status is all that is known */
 
 /* Returns early with the same code when `expr` fails. */
 #define OT_TRY(expr)                                                                               \

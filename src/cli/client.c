@@ -254,36 +254,12 @@ ot_rc ot_cli_client_patient(ot_cli_client *c, ot_error *err)
     return OT_OK;
 }
 
-static ot_rc rc_of_status(int status)
-{
-    switch (status) {
-    case 400:
-    case 422:
-        return OT_INVALID;
-    case 401:
-        return OT_UNAUTHENTICATED;
-    case 403:
-        return OT_DENIED;
-    case 404:
-        return OT_NOT_FOUND;
-    case 409:
-        return OT_PRECONDITION;
-    case 413:
-    case 429:
-        return OT_EXHAUSTED;
-    case 503:
-        return OT_UNAVAILABLE;
-    default:
-        return status >= 500 ? OT_INTERNAL : OT_UNKNOWN;
-    }
-}
-
 static ot_rc server_error(const ot_cli_client *c, const ot_http_reply *r, ot_error *err)
 {
     json_t *o = json_loadb(r->body.data, r->body.len, 0, NULL);
     json_t *e = json_object_get(o, "error");
     const char *text = json_string_value(json_is_object(e) ? json_object_get(e, "message") : e);
-    ot_rc rc = rc_of_status(r->status);
+    ot_rc rc = ot_rc_of_http(r->status);
     if (text != NULL) {
         ot_fail(err, rc, "%s", text);
     } else {

@@ -12,29 +12,9 @@ static ot_http_step bad(const char **why, const char *text)
 
 ot_slice ot_load_reply_field(const char *head, size_t n, const char *name)
 {
-    if (n == 0) {
-        return (ot_slice){0};
-    }
-    const char *end = head + n;
-    size_t name_len = strlen(name);
-    const char *line = memchr(head, '\n', n);
-    while (line != NULL && ++line < end) {
-        const char *next = memchr(line, '\n', (size_t)(end - line));
-        const char *stop = next != NULL ? next : end;
-        if ((size_t)(stop - line) > name_len && line[name_len] == ':' &&
-            ot_slice_ieq((ot_slice){line, name_len}, name)) {
-            const char *p = line + name_len + 1;
-            while (p < stop && (*p == ' ' || *p == '\t')) {
-                p++;
-            }
-            while (stop > p && (stop[-1] == '\r' || stop[-1] == ' ' || stop[-1] == '\t')) {
-                stop--;
-            }
-            return (ot_slice){p, (size_t)(stop - p)};
-        }
-        line = next;
-    }
-    return (ot_slice){0};
+    const char *line = n > 0 ? memchr(head, '\n', n) : NULL;
+    return line != NULL ? ot_http_lines_field(line + 1, n - (size_t)(line + 1 - head), name, 0)
+                        : (ot_slice){0};
 }
 
 static const char *read_fields(ot_load_reply *r, const char *buf)

@@ -1,6 +1,7 @@
 #include "net/http_client.h"
 
 #include "base/disk.h"
+#include "net/http_response.h"
 #include "net/tls_conn.h"
 
 #include <errno.h>
@@ -10,7 +11,6 @@
 #define CONNECT_US 5000000
 #define IO_US 30000000
 #define BODY_MAX (UINT64_C(256) << 20)
-#define HEAD_MAX 65536
 #define READ_SIZE 65536
 
 struct ot_http_client {
@@ -20,6 +20,7 @@ struct ot_http_client {
     tls_conn *tls; /* NULL: clear */
     bool close;    /* the server said so, or the framing is lost */
     char host[300];
+    ot_http_response response;
     size_t at, len; /* unread bytes [at, len) of buf */
     char buf[READ_SIZE];
 };
@@ -36,6 +37,7 @@ ot_rc ot_http_client_create(const ot_addr *addr, const ot_http_client_options *o
     }
     c->addr = *addr;
     c->fd = -1;
+    ot_http_response_init(&c->response);
     if (o != NULL) {
         c->opt = *o;
     }
@@ -70,6 +72,7 @@ void ot_http_client_destroy(ot_http_client *c)
 {
     if (c != NULL) {
         hang_up(c);
+        ot_http_response_done(&c->response);
         ot_free(c);
     }
 }
@@ -89,25 +92,7 @@ void ot_http_reply_done(ot_http_reply *r)
 
 ot_slice ot_http_reply_header(const ot_http_reply *r, const char *name)
 {
-    for (const char *line = r->head.data; *line != 0;) {
-        const char *end = strstr(line, "\r\n");
-        if (end == NULL) {
-            break;
-        }
-        const char *colon = memchr(line, ':', (size_t)(end - line));
-        if (colon != NULL && ot_slice_ieq((ot_slice){line, (size_t)(colon - line)}, name)) {
-            const char *v = colon + 1, *e = end;
-            while (v < e && (*v == ' ' || *v == '\t')) {
-                v++;
-            }
-            while (e > v && (e[-1] == ' ' || e[-1] == '\t')) {
-                e--;
-            }
-            return (ot_slice){.p = v, .n = (size_t)(e - v)};
-        }
-        line = end + 2;
-    }
-    return (ot_slice){0};
+    return ot_http_lines_field(r->head.data, r->head.len, name, 0);
 }
 
 static ot_rc fail_io(const ot_http_client *c, int e, const char *what, ot_error *err)
@@ -249,45 +234,6 @@ static ot_rc send_request(ot_http_client *c, const ot_http_call *call, ot_error 
     return rc;
 }
 
-/* Status line and fields up to the empty line. */
-static ot_rc read_head(ot_http_client *c, ot_http_reply *r, ot_error *err)
-{
-    ot_str *h = &r->head;
-    ot_str_clear(h);
-    for (;;) {
-        size_t n;
-        OT_TRY(fill(c, &n, err));
-        if (n == 0) {
-            return h->len == 0 ? fail_io(c, 0, "read from", err)
-                               : ot_fail(err, OT_DATA_LOSS, "the reply's head is cut off");
-        }
-        const char *lf = memchr(c->buf + c->at, '\n', n);
-        size_t take = lf != NULL ? (size_t)(lf - (c->buf + c->at)) + 1 : n;
-        ot_str_add(h, c->buf + c->at, take);
-        c->at += take;
-        if (h->failed || h->len > HEAD_MAX) {
-            return ot_fail(err, OT_EXHAUSTED, "the reply's head is longer than %d bytes", HEAD_MAX);
-        }
-        if (lf != NULL && h->len >= 4 && memcmp(h->data + h->len - 4, "\r\n\r\n", 4) == 0) {
-            break;
-        }
-    }
-    const char *z = h->data;
-    if (strlen(z) != h->len || h->len < 14 || memcmp(z, "HTTP/1.", 7) != 0 || z[8] != ' ' ||
-        z[9] < '1' || z[9] > '5' || z[10] < '0' || z[10] > '9' || z[11] < '0' || z[11] > '9') {
-        return ot_fail(err, OT_DATA_LOSS, "the reply is not HTTP/1.1: '%.*s'",
-                       (int)OT_MIN(strcspn(z, "\r\n"), (size_t)40), z);
-    }
-    r->status = (z[9] - '0') * 100 + (z[10] - '0') * 10 + (z[11] - '0');
-    c->close = c->close || z[7] == '0';
-    const char *fields = strstr(z, "\r\n") + 2;
-    size_t n = h->len - (size_t)(fields - z) - 2; /* without the empty line */
-    memmove(h->data, fields, n);
-    h->data[n] = 0;
-    h->len = n;
-    return OT_OK;
-}
-
 /* Where the body's bytes go. */
 typedef struct sink {
     const ot_http_call *call;
@@ -298,7 +244,7 @@ typedef struct sink {
 
 static ot_rc sink_put(sink *s, const char *p, size_t n, ot_error *err)
 {
-    if (!s->collect) {
+    if (n == 0 || !s->collect) {
         return n > 0 ? s->call->on_data(s->call->arg, p, n, err) : OT_OK;
     }
     if (n > s->max - s->reply->body.len) {
@@ -309,91 +255,42 @@ static ot_rc sink_put(sink *s, const char *p, size_t n, ot_error *err)
     return s->reply->body.failed ? ot_fail(err, OT_EXHAUSTED, "http client: out of memory") : OT_OK;
 }
 
-static ot_rc read_chunked(ot_http_client *c, sink *s, ot_error *err)
+/* The head has come whole. */
+static void take_head(const ot_http_response *h, sink *s)
 {
-    ot_http_chunks chunks = {0};
-    for (;;) {
-        size_t n, got = 0, written = 0;
+    s->reply->status = h->status;
+    ot_str_add(&s->reply->head, h->head.data, h->head.len);
+    s->collect = s->call->on_data == NULL || h->status >= 300;
+}
+
+static ot_rc read_reply(ot_http_client *c, const ot_http_call *call, ot_http_reply *reply,
+                        ot_error *err)
+{
+    ot_http_response *h = &c->response;
+    ot_http_response_reset(h);
+    h->bodiless = strcmp(call->method, "HEAD") == 0;
+    sink s = {.call = call, .reply = reply, .max = c->opt.body_max};
+    for (ot_http_step step = OT_HTTP_MORE; step != OT_HTTP_DONE;) {
+        size_t n = 0, used = 0;
+        ot_slice piece = {0};
+        const char *why;
         OT_TRY(fill(c, &n, err));
-        if (n == 0) {
-            return ot_fail(err, OT_DATA_LOSS, "the reply's body is cut off");
+        if (n == 0 && !h->head_done && h->head.len == 0) {
+            return fail_io(c, 0, "read from", err);
         }
-        char *p = c->buf + c->at;
-        const char *reason = NULL;
-        ot_http_step step =
-            ot_http_chunks_feed(&chunks, p, n, p, UINT64_MAX, &got, &written, &reason);
+        step = n == 0 ? ot_http_response_end(h, &why)
+                      : ot_http_response_feed(h, c->buf + c->at, n, &used, &piece, &why);
+        c->at += used;
         if (step == OT_HTTP_BAD) {
-            return ot_fail(err, OT_DATA_LOSS, "the reply: %s", reason);
+            return ot_fail(err, OT_DATA_LOSS, "the reply: %s", why);
         }
-        OT_TRY(sink_put(s, p, written, err));
-        c->at += got;
-        if (step == OT_HTTP_DONE) {
-            return OT_OK;
+        if (h->head_done && reply->status == 0) {
+            take_head(h, &s);
         }
+        OT_TRY(sink_put(&s, piece.p, piece.n, err));
     }
-}
-
-/* `length` bytes, or (UINT64_MAX) all until the connection ends. */
-static ot_rc read_plain(ot_http_client *c, sink *s, uint64_t length, ot_error *err)
-{
-    for (uint64_t left = length; left > 0;) {
-        size_t n;
-        OT_TRY(fill(c, &n, err));
-        if (n == 0) {
-            return length == UINT64_MAX ? OT_OK
-                                        : ot_fail(err, OT_DATA_LOSS,
-                                                  "the reply's body is cut off: %llu bytes missing",
-                                                  (unsigned long long)left);
-        }
-        size_t k = left < n ? (size_t)left : n;
-        OT_TRY(sink_put(s, c->buf + c->at, k, err));
-        c->at += k;
-        left -= length == UINT64_MAX ? 0 : k;
-    }
-    return OT_OK;
-}
-
-static ot_rc parse_length(ot_slice v, uint64_t *length_out, ot_error *err)
-{
-    uint64_t x = 0;
-    bool good = v.n > 0 && v.n <= 18;
-    for (size_t i = 0; good && i < v.n; i++) {
-        good = v.p[i] >= '0' && v.p[i] <= '9';
-        x = x * 10 + (unsigned)(v.p[i] - '0');
-    }
-    if (!good) {
-        return ot_fail(err, OT_DATA_LOSS, "the reply's Content-Length '%.*s' is not a number",
-                       (int)OT_MIN(v.n, (size_t)40), v.p);
-    }
-    *length_out = x;
-    return OT_OK;
-}
-
-static ot_rc read_body(ot_http_client *c, const ot_http_call *call, ot_http_reply *r, ot_error *err)
-{
-    sink s = {.call = call,
-              .reply = r,
-              .max = c->opt.body_max,
-              .collect = call->on_data == NULL || r->status >= 300};
-    c->close = c->close || ot_slice_ieq(ot_http_reply_header(r, "connection"), "close");
-    if (strcmp(call->method, "HEAD") == 0 || r->status == 204 || r->status == 304) {
-        return OT_OK;
-    }
-    ot_slice te = ot_http_reply_header(r, "transfer-encoding");
-    if (te.p != NULL) {
-        if (!ot_slice_ieq(te, "chunked")) {
-            return ot_fail(err, OT_DATA_LOSS, "the reply's Transfer-Encoding is not chunked");
-        }
-        return read_chunked(c, &s, err);
-    }
-    uint64_t length = UINT64_MAX;
-    ot_slice cl = ot_http_reply_header(r, "content-length");
-    if (cl.p != NULL) {
-        OT_TRY(parse_length(cl, &length, err));
-    } else {
-        c->close = true;
-    }
-    return read_plain(c, &s, length, err);
+    c->close |= h->close;
+    return reply->head.failed ? ot_fail(err, OT_EXHAUSTED, "http client: out of memory") : OT_OK;
 }
 
 static bool is_clean(const char *z, const char *refused)
@@ -414,14 +311,8 @@ ot_rc ot_http_client_request(ot_http_client *c, const ot_http_call *call, ot_htt
     reply->status = 0;
     OT_TRY(ensure_connected(c, err));
     ot_rc rc = send_request(c, call, err);
-    while (rc == OT_OK) {
-        rc = read_head(c, reply, err);
-        if (rc != OT_OK || reply->status >= 200) {
-            break; /* 1xx are not the answer */
-        }
-    }
     if (rc == OT_OK) {
-        rc = read_body(c, call, reply, err);
+        rc = read_reply(c, call, reply, err);
     }
     if (rc != OT_OK || c->close) {
         hang_up(c);

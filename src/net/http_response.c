@@ -34,34 +34,36 @@ static ot_slice trimmed(const char *p, const char *end)
     while (p < end && (*p == ' ' || *p == '\t')) {
         p++;
     }
-    while (end > p && (end[-1] == ' ' || end[-1] == '\t')) {
+    while (end > p && (end[-1] == ' ' || end[-1] == '\t' || end[-1] == '\r')) {
         end--;
     }
     return (ot_slice){p, (size_t)(end - p)};
 }
 
-/* The `nth` field of that name. */
-static ot_slice field(const ot_http_response *r, const char *name, unsigned nth)
+ot_slice ot_http_lines_field(const char *p, size_t n, const char *name, unsigned nth)
 {
-    const char *p = r->head.data, *end = p + r->head.len;
-    size_t n = strlen(name);
+    const char *end = p + n;
+    size_t name_len = strlen(name);
     while (p < end) {
         const char *lf = memchr(p, '\n', (size_t)(end - p));
-        if (lf == NULL) {
-            break;
+        const char *stop = lf != NULL ? lf : end;
+        if ((size_t)(stop - p) > name_len && p[name_len] == ':' &&
+            ot_slice_ieq((ot_slice){p, name_len}, name) && nth-- == 0) {
+            return trimmed(p + name_len + 1, stop);
         }
-        if ((size_t)(lf - p) > n && p[n] == ':' && ot_slice_ieq((ot_slice){p, n}, name) &&
-            nth-- == 0) {
-            return trimmed(p + n + 1, lf - 1);
-        }
-        p = lf + 1;
+        p = stop + 1;
     }
     return (ot_slice){0};
 }
 
+static ot_slice field(const ot_http_response *r, const char *name, unsigned nth)
+{
+    return ot_http_lines_field(r->head.data, r->head.len, name, nth);
+}
+
 ot_slice ot_http_response_header(const ot_http_response *r, const char *name)
 {
-    return r->head.len > 0 ? field(r, name, 0) : (ot_slice){0};
+    return field(r, name, 0);
 }
 
 /* Lines end with CR LF and have no other control characters but tabs. */
@@ -121,7 +123,7 @@ static const char *read_framing(ot_http_response *r)
         return "its Content-Length is not a number";
     }
     r->chunked = coding.p != NULL;
-    if (r->status == 204 || r->status == 304) {
+    if (r->status == 204 || r->status == 304 || r->bodiless) {
         r->chunked = false;
         r->left = 0;
     } else if (!r->chunked && length.p == NULL) {
@@ -139,7 +141,9 @@ static ot_http_step take_head(ot_http_response *r, const char **why)
         return bad(why, "it is not HTTP/1.1");
     }
     if (r->status < 200) {
+        bool bodiless = r->bodiless;
         ot_http_response_reset(r);
+        r->bodiless = bodiless;
         return OT_HTTP_MORE;
     }
     size_t line =

@@ -1,4 +1,4 @@
-/* HTTP/1.1 response parser for clients on a loop: incremental, without I/O; the body comes out in
+/* HTTP/1.1 response parser for clients: incremental, without I/O; the body comes out in
  * pieces as it arrives. What could be read in two ways is refused: both framings, lengths that are
  * no number, codings that are not known. The result does not depend on where the input was cut.
  *
@@ -18,6 +18,8 @@ typedef struct ot_http_response {
     bool close;  /* the connection is not good for another request */
     ot_str head; /* field lines, CRLF ended, without the empty line */
 
+    bool bodiless; /* set before the head comes: it answers HEAD */
+
     /* Private. */
     ot_http_chunks chunks;
     uint64_t left; /* of a body of known length; UINT64_MAX: until the connection ends */
@@ -28,6 +30,8 @@ typedef struct ot_http_response {
  * HTTP/1.0. A Content-Length is 1 to 18 digits and nothing else. Nothing is set when false. */
 bool ot_http_status_line(const char *p, size_t n, int *status_out, bool *close_out);
 bool ot_http_length(ot_slice v, uint64_t *out);
+/* The `nth` field of that name in the lines p[0, n); p NULL: absent. */
+ot_slice ot_http_lines_field(const char *p, size_t n, const char *name, unsigned nth);
 
 void ot_http_response_init(ot_http_response *r);
 void ot_http_response_reset(ot_http_response *r);

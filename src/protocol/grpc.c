@@ -62,37 +62,6 @@ bool ot_grpc_streams(void *arg, const ot_http_req *req)
 
 /* ---- statuses */
 
-ot_rc ot_grpc_rc_of(int status)
-{
-    switch (status) {
-    case 200:
-        return OT_OK;
-    case 400:
-        return OT_INVALID;
-    case 401:
-        return OT_UNAUTHENTICATED;
-    case 403:
-        return OT_DENIED;
-    case 404:
-        return OT_NOT_FOUND;
-    case 408:
-    case 504:
-        return OT_TIMEOUT;
-    case 409:
-        return OT_ABORTED;
-    case 413:
-    case 429:
-    case 431:
-        return OT_EXHAUSTED;
-    case 501:
-        return OT_UNIMPLEMENTED;
-    case 503:
-        return OT_UNAVAILABLE;
-    default:
-        return OT_INTERNAL;
-    }
-}
-
 typedef struct status {
     char code[12], pushback[16];
     ot_str text, details;
@@ -162,7 +131,7 @@ void ot_grpc_refused(void *arg, const ot_http_req *req, const char *reason, ot_h
     }
     OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
     ot_http_field *f = ot_arena_calloc(req->arena, 2, sizeof *f);
-    char *code = ot_arena_printf(req->arena, "%d", -(int)ot_grpc_rc_of(a->status));
+    char *code = ot_arena_printf(req->arena, "%d", -(int)ot_rc_of_http(a->status));
     ot_grpc_status_text(reason, &text);
     char *message = ot_arena_strdup(req->arena, text.data);
     if (f == NULL || code == NULL || message == NULL) {

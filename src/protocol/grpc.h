@@ -64,8 +64,6 @@ size_t ot_grpc_call_fields(const ot_worker *w, const ot_call *call, ot_http_fiel
  * timeout was no timeout, and the call was refused through its wire. */
 bool ot_grpc_call_begin(ot_worker *w, ot_call *call, const ot_wire *wire, ot_http_req *req,
                         ot_arena *arena, uint64_t start_ns);
-/* The code for an HTTP status of a part that knows no other. */
-ot_rc ot_grpc_rc_of(int status);
 
 /* ---- streams */
 

@@ -171,10 +171,8 @@ static void note_call(const ot_call *call)
 
 static bool refuse_denied(ot_worker *w, ot_call *call, const ot_denial *why)
 {
-    ot_rc rc = why->status == 401   ? OT_UNAUTHENTICATED
-               : why->status == 403 ? OT_DENIED
-                                    : OT_EXHAUSTED;
-    ot_worker_refuse(w, call, rc, why->status, why->retry_s, "%s", why->err.msg);
+    ot_worker_refuse(w, call, ot_rc_of_http(why->status), why->status, why->retry_s, "%s",
+                     why->err.msg);
     return false;
 }
 

@@ -51,5 +51,12 @@ int main(void)
     is_str(ot_rc_name((ot_rc)5), "unknown", "a positive code");
     is_int(ot_rc_http(OT_INVALID), 400, "HTTP status");
     is_int(ot_rc_http(OT_OK), 200, "HTTP status of OK");
+    static const ot_rc round[] = {
+        OT_OK,        OT_INVALID,      OT_UNAUTHENTICATED, OT_DENIED,   OT_NOT_FOUND,  OT_TIMEOUT,
+        OT_EXHAUSTED, OT_PRECONDITION, OT_UNIMPLEMENTED,   OT_INTERNAL, OT_UNAVAILABLE};
+    for (size_t i = 0; i < sizeof round / sizeof round[0]; i++) {
+        is_int(ot_rc_of_http(ot_rc_http(round[i])), round[i], "%s and back", ot_rc_name(round[i]));
+    }
+    is_int(ot_rc_of_http(418), OT_UNKNOWN, "a status that stands for no code");
     return tap_done();
 }
