@@ -2,6 +2,7 @@
  * the type is a constant in its loop. */
 #include "codec/decimal.h"
 #include "codec/decimal_wide.h"
+#include "codec/json_floats.h"
 #include "codec/json_scan.h"
 #include "codec/json_space.h"
 
@@ -218,6 +219,7 @@ OT_ALWAYS_INLINE ot_rc row_of(reader *r, ot_dtype dt, int64_t n, int depth, ot_e
 {
     const char *p = r->s->at, *begin = r->s->begin, *end = r->s->end;
     char *dst = r->dst;
+    int64_t many_from = 0;
     for (int64_t i = 0; i < n; i++, dst += dtype_size(dt)) {
         p = space(p, end);
         if (i > 0) {
@@ -226,6 +228,13 @@ OT_ALWAYS_INLINE ot_rc row_of(reader *r, ot_dtype dt, int64_t n, int depth, ot_e
                 return mismatch(r, depth, err);
             }
             p = space(p + 1, end);
+        }
+        if (dt == OT_DT_FP32 && i >= many_from && n - i > 1) {
+            size_t k = json_floats(&p, end, dst, (size_t)(n - i - 1));
+            i += (int64_t)k;
+            dst += k * dtype_size(dt);
+            p = space(p, end);
+            many_from = k > 0 ? i + 1 : i + 16; /* looking in vain costs as much as reading one */
         }
         usual u;
         const char *after = usual_scan(p, begin, end, &u);
