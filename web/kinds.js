@@ -3,7 +3,7 @@
 // By what a type ends with; the first that matches. The same as in the terminal (src/cli/view_event.c).
 const ENDS = [
   ['degraded', 'bad'], ['at_risk', 'bad'], ['drift.detected', 'bad'], ['rolled_back', 'bad'], ['.failed', 'bad'],
-  ['.lost', 'bad'], ['suspended', 'bad'], ['.forbids', 'bad'], ['loop.paused', 'waits'], ['loop.frozen', 'waits'], ['loop.pinned', 'waits'],
+  ['.lost', 'bad'], ['suspended', 'bad'], ['.forbids', 'bad'], ['loop.paused', 'waits'], ['loop.frozen', 'waits'], ['loop.pinned', 'waits'], ['app.unloaded', 'waits'],
   ['.refused', 'waits'], ['.stopped', 'waits'], ['.held', 'waits'], ['.requested', 'waits'], ['.waits', 'waits'], ['.promoted', 'good'],
   ['.burning', 'bad'], ['.spent', 'bad'], ['.restored', 'good'], ['.passed', 'good'], ['.recovered', 'good'], ['.given', 'good'], ['.resumed', 'good'], ['.allows', 'good'],
 ];

@@ -44,6 +44,9 @@ export function troubles(app) {
     out.push(['waits', `${c.version ? `v${c.version}` : `Cycle ${c.number}`} ${c.waits}.`, '']);
   }
   if (c.stage === 'approval') out.push(['waits', `v${c.version} waits for a person.`, '“Approve” or “Reject”.']);
+  if (app.unloaded_by) {
+    out.push(['waits', `No replica serves it: it was unloaded by ${app.unloaded_by}.`, `To serve it again: overtake load ${app.app}.`]);
+  }
   if (app.loop !== 'running') {
     out.push(['waits', `The loop is ${app.loop}${app.held_by ? ` by ${app.held_by}` : ''}${app.held_reason
       ? `: ${app.held_reason}` : ''}.`, 'Nothing is retrained by itself until “Resume”.']);

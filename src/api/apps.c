@@ -102,7 +102,8 @@ static ot_rc read_act(const json_t *j, ot_person_act *act, ot_error *err)
     if (act->verb == NULL) {
         return ot_fail(err, OT_INVALID,
                        "body: 'verb' is needed: train, push, pause, resume, pin, "
-                       "freeze, approve, reject, rollback, release, label, ab or switch");
+                       "freeze, approve, reject, rollback, release, label, ab, switch, load or "
+                       "unload");
     }
     const json_t *for_us = json_object_get(j, "for_us");
     if (for_us != NULL && !json_is_null(for_us)) {

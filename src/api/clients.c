@@ -57,8 +57,8 @@ static ot_rc off_txn(ot_txn *txn, void *arg, ot_error *err)
 /* The secret is in this answer and nowhere else. */
 ot_rc api_client_add(api *a, const api_call *c, ot_str *out, ot_error *err)
 {
-    static const char *const keys[] = {"name",           "deployments", "expires_us",
-                                       "requests_per_s", "rows_per_s",  NULL};
+    static const char *const keys[] = {"name",       "deployments", "expires_us", "requests_per_s",
+                                       "rows_per_s", "admin",       NULL};
     struct change x = {.actor = c->actor};
     char text[OT_APIKEY_TEXT], hex[OT_DIGEST_HEX];
     ot_apikey fresh;

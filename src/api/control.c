@@ -171,6 +171,38 @@ static void on_connected(void *self, const char *agent, bool is)
     }
 }
 
+static const char *text_of(const json_t *j, const char *key)
+{
+    const char *s = json_string_value(json_object_get(j, key));
+    return s != NULL ? s : "";
+}
+
+static void on_asked(void *self, const char *agent, const char *json, size_t json_len, ot_str *out)
+{
+    api *a = self;
+    ot_error err = {0};
+    int64_t revision = 0;
+    json_t *j = json_loadb(json, json_len, 0, NULL);
+    ot_pipeline_ask ask = {.replica = agent,
+                           .verb = text_of(j, "verb"),
+                           .deployment = text_of(j, "deployment"),
+                           .key = json_string_value(json_object_get(j, "key")),
+                           .from = text_of(j, "from")};
+    a->touched = true;
+    ot_rc rc = a->stopping ? ot_fail(&err, OT_UNAVAILABLE, "the control plane is going down")
+                           : ot_pipeline_asked(a->pipeline, &ask, &revision, &err);
+    if (rc == OT_OK) {
+        ot_str_addf(out, "\"revision\":%" PRId64, revision);
+    } else {
+        ot_info("control", "refused at %s: %.40s of '%.64s' for %.64s: %s", agent, ask.verb,
+                ask.deployment, ask.from, err.msg);
+        ot_str_addf(out, "\"code\":%d,\"error\":\"", -(int)rc);
+        ot_str_add_json(out, err.msg, strlen(err.msg));
+        ot_str_addc(out, '"');
+    }
+    json_decref(j);
+}
+
 static ot_rc desired(void *self, ot_str *json_out, ot_error *err)
 {
     api *a = self;
@@ -279,6 +311,7 @@ static ot_rc open_pipeline(api *a, ot_error *err)
                       .push = on_push,
                       .observed = on_observed,
                       .connected = on_connected,
+                      .asked = on_asked,
                       .desired = desired};
     OT_TRY(ot_alerts_create(a->store, &a->alerts, err));
     OT_TRY(ot_aside_create(a->loop, WORKER_QUEUE, &a->aside, err));

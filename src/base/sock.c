@@ -267,6 +267,41 @@ bool ot_sock_peer_uid(int fd, uid_t *uid_out)
     return true;
 }
 
+bool ot_sock_peer_ip(int fd, uint8_t ip_out[OT_SOCK_IP])
+{
+    static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        struct sockaddr_storage room;
+    } a = {0};
+    socklen_t len = sizeof a;
+    if (getpeername(fd, &a.any, &len) != 0) {
+        return false;
+    }
+    if (a.any.sa_family == AF_INET) {
+        memcpy(ip_out, v4, sizeof v4);
+        memcpy(ip_out + sizeof v4, &a.in.sin_addr, sizeof a.in.sin_addr);
+    } else if (a.any.sa_family == AF_INET6) {
+        memcpy(ip_out, &a.in6.sin6_addr, OT_SOCK_IP);
+    }
+    return a.any.sa_family == AF_INET || a.any.sa_family == AF_INET6;
+}
+
+void ot_sock_peer_text(int fd, char out[OT_SOCK_ADDR_TEXT])
+{
+    static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
+    uint8_t ip[OT_SOCK_IP];
+    if (!ot_sock_peer_ip(fd, ip)) {
+        snprintf(out, OT_SOCK_ADDR_TEXT, "this machine");
+    } else if (memcmp(ip, v4, sizeof v4) == 0) {
+        inet_ntop(AF_INET, ip + sizeof v4, out, OT_SOCK_ADDR_TEXT);
+    } else {
+        inet_ntop(AF_INET6, ip, out, OT_SOCK_ADDR_TEXT);
+    }
+}
+
 static int sys_accept(int fd)
 {
     int c;

@@ -51,6 +51,13 @@ void ot_sock_nodelay(int fd);
 void ot_sock_nonblock(int fd, bool on);
 void ot_sock_shutdown_write(int fd);           /* the peer reads end of file; reading goes on */
 bool ot_sock_peer_uid(int fd, uid_t *uid_out); /* Unix sockets */
+/* The address that a connection comes from, IPv4 as ::ffff:a.b.c.d; false: it has none (a Unix
+ * socket, or it is closed). */
+#define OT_SOCK_IP 16
+bool ot_sock_peer_ip(int fd, uint8_t ip_out[OT_SOCK_IP]);
+/* The same for people: "10.0.0.7", "fe80::1", "this machine" for a Unix socket. */
+#define OT_SOCK_ADDR_TEXT 48
+void ot_sock_peer_text(int fd, char out[OT_SOCK_ADDR_TEXT]);
 
 /* Like the system calls (-1 and errno); EINTR is retried. Replaceable as a whole. */
 typedef struct ot_sock_ops {

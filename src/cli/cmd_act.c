@@ -105,6 +105,9 @@ ACT(approve, NULL, "let the version that waits for an approval go on");
 ACT(reject, NULL, "refuse the version that waits for an approval (needs --reason)");
 ACT(rollback, NULL, "stop what is on, or go back to the previous version (needs --reason)");
 
+ACT(load, NULL, "serve again what unload took from the replicas");
+ACT(unload, NULL, "take an app's versions from all replicas; what is learned of them stays");
+
 const ot_command ot_cli_resume_command = {
     .name = "resume",
     .summary = "end a pause, a freeze or a pin; let go on what a spent error budget holds",

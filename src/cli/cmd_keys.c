@@ -81,6 +81,9 @@ static json_t *wanted(const ot_args *args, ot_error *err)
             json_object_set_new(j, rates[i][1], json_real((double)ot_args_int(args, rates[i][0])));
         }
     }
+    if (ot_args_bool(args, "admin")) {
+        json_object_set_new(j, "admin", json_true());
+    }
     if (j == NULL) {
         ot_rc ignored = ot_fail(err, OT_INVALID, "the name is not UTF-8");
         (void)ignored;
@@ -168,7 +171,8 @@ static void view_key(const json_t *one, int64_t now_us, ot_cli_table *t)
     }
     ot_cli_table_cell(t, ot_cli_get(one, "name"));
     ot_cli_table_cell(t, ot_cli_get(one, "id"));
-    ot_cli_table_cell(t, scope.len > 0 ? scope.data : "all");
+    ot_cli_table_cellf(t, "%s%s", scope.len > 0 ? scope.data : "all",
+                       ot_cli_true(one, "admin") ? " (admin)" : "");
     view_rate(one, "requests_per_s", t);
     view_rate(one, "rows_per_s", t);
     if (expires == 0) {
@@ -306,6 +310,10 @@ static const ot_opt add_opts[] = {
      .min = "1",
      .max = "1000000000",
      .help = "rows a second at each replica",
+     .env = ""},
+    {.name = "admin",
+     .type = OT_OPT_BOOL,
+     .help = "it may also have these models loaded and unloaded",
      .env = ""},
 };
 static const ot_pos name_pos[] = {{.name = "NAME", .help = "the client's name"}};

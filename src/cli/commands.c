@@ -31,6 +31,8 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_approve_command,
     &ot_cli_reject_command,
     &ot_cli_rollback_command,
+    &ot_cli_unload_command,
+    &ot_cli_load_command,
     &ot_cli_pause_command,
     &ot_cli_freeze_command,
     &ot_cli_pin_command,

@@ -22,7 +22,8 @@ extern const ot_command ot_cli_serve_command, ot_cli_plugins_command, ot_cli_up_
     ot_cli_runs_command, ot_cli_logs_command, ot_cli_cancel_command, ot_cli_models_command,
     ot_cli_accuracy_command, ot_cli_replicas_command, ot_cli_events_command,
     ot_cli_events_verify_command, ot_cli_labels_import_command, ot_cli_page_command,
-    ot_cli_backup_command, ot_cli_restore_command, ot_cli_doctor_command, ot_cli_report_command;
+    ot_cli_backup_command, ot_cli_restore_command, ot_cli_doctor_command, ot_cli_report_command,
+    ot_cli_load_command, ot_cli_unload_command;
 
 extern const ot_command ot_cli_keys_add_command, ot_cli_keys_list_command,
     ot_cli_keys_revoke_command, ot_cli_keys_off_command;

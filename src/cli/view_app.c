@@ -126,6 +126,14 @@ static void view_variants(const json_t *app, ot_str *out)
 
 static void view_loop(const json_t *app, ot_str *out)
 {
+    if (json_is_string(json_object_get(app, "unloaded_by"))) {
+        ot_cli_view_name(out, "unloaded");
+        ot_str_adds(out, "by ");
+        ot_cli_add_clean(out, ot_cli_get(app, "unloaded_by"));
+        ot_str_adds(out, ": no replica serves it; overtake load ");
+        ot_cli_add_clean(out, ot_cli_get(app, "app"));
+        ot_str_addc(out, '\n');
+    }
     ot_cli_view_name(out, "loop");
     ot_cli_add_clean(out, ot_cli_get(app, "loop"));
     if (is_held(app)) {

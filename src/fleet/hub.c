@@ -206,6 +206,20 @@ static void observed(agent *a, const ot_frame *f)
     }
 }
 
+/* {"seq": ..., and the rest is the owner's}. */
+static bool asked(agent *a, const ot_frame *f)
+{
+    OT_AUTO(ot_str_done) ot_str answer = OT_STR_INIT;
+    json_t *j = json_loadb(f->json, f->json_len, 0, NULL);
+    int64_t seq = json_integer_value(json_object_get(j, "seq"));
+    json_decref(j);
+    ot_str_addf(&answer, "{\"seq\":%" PRId64 ",", seq);
+    a->hub->ops.asked(a->hub->ops.self, a->id, f->json, f->json_len, &answer);
+    ot_str_addc(&answer, '}');
+    return !answer.failed &&
+           ot_frame_send(a->conn, OT_AGENT_ANSWER, answer.data, answer.len, NULL, 0, NULL) == OT_OK;
+}
+
 static void on_frame(void *arg, ot_frame_conn *c, const ot_frame *f)
 {
     (void)c;
@@ -219,6 +233,8 @@ static void on_frame(void *arg, ot_frame_conn *c, const ot_frame *f)
         observed(a, f);
     } else if (f->type == OT_AGENT_PUSH) {
         fine = push(a, f);
+    } else if (f->type == OT_AGENT_ASK) {
+        fine = asked(a, f);
     }
     /* Frames of an unknown type come from a newer agent: passed over. */
     if (!fine) {

@@ -22,6 +22,8 @@ enum {
     OT_AGENT_OBSERVED = 3,
     OT_AGENT_PUSH = 4,
     OT_AGENT_ACK = 5,
+    OT_AGENT_ASK = 6,
+    OT_AGENT_ANSWER = 7,
 };
 
 typedef struct ot_hub ot_hub;
@@ -33,6 +35,9 @@ typedef struct ot_hub_ops {
     ot_rc (*push)(void *self, const char *json, size_t json_len, const void *bin, size_t bin_len,
                   ot_error *err);
     void (*observed)(void *self, const char *agent, const char *json, size_t json_len);
+    /* What a caller of the agent's asks for. The answer's members are appended to `out`, without
+     * braces and `seq`. */
+    void (*asked)(void *self, const char *agent, const char *json, size_t json_len, ot_str *out);
     void (*connected)(void *self, const char *agent, bool is);
     ot_rc (*desired)(void *self, ot_str *json_out, ot_error *err);
 } ot_hub_ops;

@@ -57,6 +57,16 @@ bool ot_apikey_is(const ot_apikey *k, const char *text, size_t n)
     return ot_secret_equal(d.b, k->hash.b, sizeof d.b);
 }
 
+bool ot_apikey_covers(const ot_apikey *k, const char *deployment, size_t n)
+{
+    for (size_t i = 0; i < k->n_deployments; i++) {
+        if (strlen(k->deployments[i]) == n && memcmp(k->deployments[i], deployment, n) == 0) {
+            return true;
+        }
+    }
+    return k->n_deployments == 0;
+}
+
 /* ---- JSON */
 
 static ot_rc read_rate(const json_t *j, const char *key, const char *name, double *out,
@@ -120,6 +130,11 @@ ot_rc ot_apikey_read(const json_t *j, ot_apikey *out, ot_error *err)
     if (expires != NULL && (!json_is_integer(expires) || k.expires_us < 0)) {
         return ot_fail(err, OT_INVALID, "key '%s': expires_us is not a time", name);
     }
+    const json_t *admin = json_object_get(j, "admin");
+    k.admin = json_is_true(admin);
+    if (admin != NULL && !json_is_boolean(admin)) {
+        return ot_fail(err, OT_INVALID, "key '%s': admin is not true or false", name);
+    }
     *out = k;
     return OT_OK;
 }
@@ -131,8 +146,8 @@ json_t *ot_apikey_json(const ot_apikey *k)
     for (size_t i = 0; i < k->n_deployments; i++) {
         json_array_append_new(list, json_string(k->deployments[i]));
     }
-    return json_pack("{s:s,s:s,s:s,s:o,s:I,s:f,s:f}", "name", k->name, "id", k->id, "hash",
+    return json_pack("{s:s,s:s,s:s,s:o,s:I,s:f,s:f,s:b}", "name", k->name, "id", k->id, "hash",
                      ot_digest_hex(&k->hash, hex), "deployments", list, "expires_us",
                      (json_int_t)k->expires_us, "requests_per_s", k->requests_per_s, "rows_per_s",
-                     k->rows_per_s);
+                     k->rows_per_s, "admin", k->admin);
 }

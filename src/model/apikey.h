@@ -30,6 +30,7 @@ typedef struct ot_apikey {
     size_t n_deployments;                            /* 0: all */
     int64_t expires_us;                              /* 0: never */
     double requests_per_s, rows_per_s;               /* 0: no limit */
+    bool admin; /* it may also have what it may ask loaded and unloaded */
 } ot_apikey;
 
 /* A new key: its text, and id and hash of `k`. */
@@ -38,9 +39,10 @@ void ot_apikey_make(ot_apikey *k, char text_out[OT_APIKEY_TEXT]);
 bool ot_apikey_id(const char *text, size_t n, char id_out[OT_APIKEY_ID]);
 /* In a time that does not depend on where they differ. */
 bool ot_apikey_is(const ot_apikey *k, const char *text, size_t n);
+bool ot_apikey_covers(const ot_apikey *k, const char *deployment, size_t n);
 
-/* {"name", "id", "hash", "deployments": [...], "expires_us", "requests_per_s", "rows_per_s"}; what
- * is left out is no limit. OT_INVALID names the field. */
+/* {"name", "id", "hash", "deployments": [...], "expires_us", "requests_per_s", "rows_per_s",
+ * "admin"}; what is left out is no limit, and no admin. OT_INVALID names the field. */
 ot_rc ot_apikey_read(const json_t *j, ot_apikey *out, ot_error *err) OT_CHECKED;
 json_t *ot_apikey_json(const ot_apikey *k); /* NULL: no memory */
 

@@ -7,11 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *reason_of(const ot_person_act *act)
-{
-    return act->reason != NULL && act->reason[0] != 0 ? act->reason : "no reason given";
-}
-
 static pl_arm *arm_of(pl_state *s, int64_t version)
 {
     for (size_t i = 0; i < s->n_arms; i++) {
@@ -189,9 +184,9 @@ ot_rc pl_act_label(pl_app *a, const ot_person_act *act, ot_error *err)
     pl_change c = pl_change_of(a);
     OT_TRY(set_label(a, &c.next, act, &was, err));
     json_t *payload = act->version > 0 ? pl_text("label %s is v%" PRId64 ", by %s: %s", act->label,
-                                                 act->version, act->actor, reason_of(act))
+                                                 act->version, act->actor, pl_reason_of(act))
                                        : pl_text("label %s is taken away by %s: %s", act->label,
-                                                 act->actor, reason_of(act));
+                                                 act->actor, pl_reason_of(act));
     json_object_set_new(payload, "label", json_string(act->label));
     json_object_set_new(payload, "version",
                         act->version > 0 ? json_integer(act->version) : json_null());
@@ -261,7 +256,7 @@ static json_t *arms_text(const ot_person_act *act, const char *rest)
                     act->arms[i].share * 100);
     }
     return pl_text("%s, %s, by %s: %s", list.data != NULL ? list.data : "", rest, act->actor,
-                   reason_of(act));
+                   pl_reason_of(act));
 }
 
 ot_rc pl_act_ab(pl_app *a, const ot_person_act *act, ot_error *err)
@@ -284,7 +279,7 @@ ot_rc pl_act_ab(pl_app *a, const ot_person_act *act, ot_error *err)
     }
     bool on = act->n_arms > 0;
     json_t *payload = on ? arms_text(act, "the champion has the rest")
-                         : pl_text("A/B test ended by %s: %s", act->actor, reason_of(act));
+                         : pl_text("A/B test ended by %s: %s", act->actor, pl_reason_of(act));
     json_object_set_new(payload, "arms", pl_arms_json(&c.next));
     pl_event *e =
         pl_change_event(&c, on ? "ab.started" : "ab.ended", pl_object_app(a, object), payload);

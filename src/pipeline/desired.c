@@ -124,15 +124,15 @@ ot_rc ot_pipeline_desired(ot_pipeline *p, ot_str *json_out, ot_error *err)
     int64_t window = INT64_MAX;
     for (size_t i = 0; i < p->n_apps; i++) {
         const pl_app *a = p->apps[i];
-        if (a->st.champion > 0) {
+        if (a->st.champion > 0 && !a->st.unloaded) {
             json_array_append_new(list, deployment(a));
             window = OT_MIN(window, a->app->quality.window_us);
         }
     }
     window = window == INT64_MAX ? 60000000 : window;
-    json_t *j =
-        json_pack("{s:I,s:s,s:I,s:o,s:o}", "revision", (json_int_t)p->revision, "blobs", blobs,
-                  "window_us", (json_int_t)window, "deployments", list, "access", access);
+    json_t *j = json_pack("{s:I,s:s,s:I,s:o,s:o,s:s}", "revision", (json_int_t)p->revision, "blobs",
+                          blobs, "window_us", (json_int_t)window, "deployments", list, "access",
+                          access, "model_control", pl_model_control(p));
     char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
     if (text == NULL) {

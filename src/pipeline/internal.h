@@ -130,6 +130,8 @@ typedef struct pl_state {
     int64_t cycles;
     pl_cycle cycle;
     ot_digest code; /* the program's folder as a tree in the content store */
+    bool unloaded;  /* replicas shall not serve it; no cycle is open then */
+    char unloaded_by[65];
     pl_budget budgets[PL_OBJECTIVES];
     pl_arm arms[PL_ARMS_MAX];
     size_t n_arms;
@@ -189,6 +191,7 @@ typedef struct pl_event {
     const char *type;
     char object[OT_OBJECT_TEXT];
     const char *actor; /* NULL: "overtake" */
+    const char *role;  /* NULL: a person's, or without an actor the automation's */
     json_t *payload;   /* stolen; "because" is added; NULL: {} */
     uint64_t because[4];
     size_t n_because;
@@ -354,8 +357,24 @@ json_t *pl_arms_json(const pl_state *s);
 json_t *pl_labels_json(const pl_state *s);
 ot_rc pl_arms_parse(const json_t *arms, json_t *labels, pl_state *s, ot_error *err) OT_CHECKED;
 
+/* --- loaded.c: what replicas shall not serve for now ------------------------------------------ */
+
+ot_rc pl_act_load(pl_app *a, const ot_person_act *act, ot_error *err) OT_CHECKED;
+ot_rc pl_act_unload(pl_app *a, const ot_person_act *act, ot_error *err) OT_CHECKED;
+ot_rc pl_need_loaded(const pl_app *a, ot_error *err) OT_CHECKED;
+
+/* --- asked.c ---------------------------------------------------------------------------------- */
+
+/* Whose requests are taken: "admin" or "anyone". */
+const char *pl_model_control(const ot_pipeline *p);
+
 /* --- person.c: what people do ------------------------------------------------------------------
  */
+
+const char *pl_reason_of(const ot_person_act *act);
+/* The app is not frozen; no cycle is open either. */
+ot_rc pl_need_thawed(const pl_app *a, ot_error *err) OT_CHECKED;
+ot_rc pl_need_idle(const pl_app *a, ot_error *err) OT_CHECKED;
 
 /* "process" or "none": where replicas and our own jobs run a version (isolation.c). */
 const char *pl_isolation_of(const pl_app *a, int64_t version);

@@ -9,7 +9,7 @@
 
 typedef ot_rc act_fn(pl_app *a, const ot_person_act *act, ot_error *err);
 
-static const char *reason_of(const ot_person_act *act)
+const char *pl_reason_of(const ot_person_act *act)
 {
     return act->reason != NULL && act->reason[0] != 0 ? act->reason : "no reason given";
 }
@@ -22,7 +22,7 @@ static ot_rc need_reason(const ot_person_act *act, ot_error *err)
     return OT_OK;
 }
 
-static ot_rc need_thawed(const pl_app *a, ot_error *err)
+ot_rc pl_need_thawed(const pl_app *a, ot_error *err)
 {
     if (a->st.frozen) {
         return ot_fail(err, OT_PRECONDITION, "app %s is frozen by %s: %s; resume it first",
@@ -31,25 +31,32 @@ static ot_rc need_thawed(const pl_app *a, ot_error *err)
     return OT_OK;
 }
 
-static ot_rc need_idle(const pl_app *a, ot_error *err)
+ot_rc pl_need_idle(const pl_app *a, ot_error *err)
 {
     if (a->st.cycle.state != PL_IDLE) {
         return ot_fail(err, OT_PRECONDITION,
                        "app %s is %s (cycle %" PRId64 "); wait for it, or roll it back",
                        a->app->app, pl_cycle_state_name(a->st.cycle.state), a->st.cycle.number);
     }
-    return need_thawed(a, err);
+    return pl_need_thawed(a, err);
+}
+
+/* Before what begins a cycle. */
+static ot_rc need_ready(const pl_app *a, ot_error *err)
+{
+    OT_TRY(pl_need_idle(a, err));
+    return pl_need_loaded(a, err);
 }
 
 static ot_rc act_train(pl_app *a, const ot_person_act *act, ot_error *err)
 {
-    OT_TRY(need_idle(a, err));
+    OT_TRY(need_ready(a, err));
     OT_TRY(pl_site_allows(a, err));
     char object[96];
     pl_change c = pl_change_of(a);
     pl_event *e =
         pl_change_event(&c, "trigger.fired", pl_object_app(a, object),
-                        pl_text("retrain asked for by %s: %s", act->actor, reason_of(act)));
+                        pl_text("retrain asked for by %s: %s", act->actor, pl_reason_of(act)));
     e->actor = act->actor;
     pl_cycle_train(&c, true);
     OT_TRY(pl_commit(&c, err));
@@ -59,7 +66,7 @@ static ot_rc act_train(pl_app *a, const ot_person_act *act, ot_error *err)
 
 static ot_rc act_push(pl_app *a, const ot_person_act *act, ot_error *err)
 {
-    OT_TRY(need_idle(a, err));
+    OT_TRY(need_ready(a, err));
     OT_TRY(pl_site_allows(a, err));
     if (act->path == NULL || !ot_disk_exists(ot_disk_posix(), act->path)) {
         return ot_fail(err, OT_NOT_FOUND, "push: nothing at '%.300s'",
@@ -69,7 +76,7 @@ static ot_rc act_push(pl_app *a, const ot_person_act *act, ot_error *err)
     pl_change c = pl_change_of(a);
     pl_event *e =
         pl_change_event(&c, "version.pushed", pl_object_app(a, object),
-                        pl_text("%s pushed %s: %s", act->actor, act->path, reason_of(act)));
+                        pl_text("%s pushed %s: %s", act->actor, act->path, pl_reason_of(act)));
     e->actor = act->actor;
     ot_rc rc = pl_cycle_push(&c, act->path, err);
     if (rc != OT_OK) {
@@ -88,7 +95,7 @@ static ot_rc hold(pl_app *a, const ot_person_act *act, const char *type, bool pa
     pl_change c = pl_change_of(a);
     pl_event *e = pl_change_event(
         &c, type, pl_object_app(a, object),
-        pl_text("%s by %s: %s", freeze ? "frozen" : "paused", act->actor, reason_of(act)));
+        pl_text("%s by %s: %s", freeze ? "frozen" : "paused", act->actor, pl_reason_of(act)));
     e->actor = act->actor;
     e->aside = true;
     c.next.paused = c.next.paused || pause;
@@ -97,7 +104,7 @@ static ot_rc hold(pl_app *a, const ot_person_act *act, const char *type, bool pa
         c.next.frozen_us = ot_clock_wall_us();
     }
     snprintf(c.next.held_by, sizeof c.next.held_by, "%s", act->actor);
-    snprintf(c.next.held_reason, sizeof c.next.held_reason, "%s", reason_of(act));
+    snprintf(c.next.held_reason, sizeof c.next.held_reason, "%s", pl_reason_of(act));
     return pl_commit(&c, err);
 }
 
@@ -119,9 +126,10 @@ static ot_rc act_resume(pl_app *a, const ot_person_act *act, ot_error *err)
     char object[96], for_text[32];
     pl_change c = pl_change_of(a);
     bool spent = pl_budget_resume(&c.next, act->for_us);
-    json_t *payload = pl_text(
-        "resumed by %s%s%s: %s", act->actor, spent && act->for_us > 0 ? " for " : "",
-        spent && act->for_us > 0 ? ot_format_duration(act->for_us, for_text) : "", reason_of(act));
+    json_t *payload =
+        pl_text("resumed by %s%s%s: %s", act->actor, spent && act->for_us > 0 ? " for " : "",
+                spent && act->for_us > 0 ? ot_format_duration(act->for_us, for_text) : "",
+                pl_reason_of(act));
     pl_event *e = pl_change_event(&c, "loop.resumed", pl_object_app(a, object), payload);
     if (pl_budget_off(a) != NULL) {
         e->because[e->n_because++] = pl_budget_off(a)->spent_seq;
@@ -179,7 +187,7 @@ static ot_rc switch_champion(ot_txn *txn, void *arg, pl_state *next, ot_error *e
 static ot_rc end_release(pl_app *a, const ot_person_act *act, const char *what, ot_error *err)
 {
     char reason[160];
-    snprintf(reason, sizeof reason, "%s by %s: %s", what, act->actor, reason_of(act));
+    snprintf(reason, sizeof reason, "%s by %s: %s", what, act->actor, pl_reason_of(act));
     return pl_release_abort(a, act->actor, reason, err);
 }
 
@@ -214,13 +222,13 @@ static ot_rc act_pin(pl_app *a, const ot_person_act *act, ot_error *err)
     pl_change c = pl_change_of(a);
     pl_event *e = pl_change_event(
         &c, "loop.pinned", pl_object_app(a, object),
-        pl_text("v%" PRId64 " pinned by %s: %s", act->version, act->actor, reason_of(act)));
+        pl_text("v%" PRId64 " pinned by %s: %s", act->version, act->actor, pl_reason_of(act)));
     e->actor = act->actor;
     json_object_set_new(e->payload, "version", json_integer(act->version));
     c.next.pinned = act->version;
     pl_arms_end(&c.next);
     snprintf(c.next.held_by, sizeof c.next.held_by, "%s", act->actor);
-    snprintf(c.next.held_reason, sizeof c.next.held_reason, "%s", reason_of(act));
+    snprintf(c.next.held_reason, sizeof c.next.held_reason, "%s", pl_reason_of(act));
     if (c.next.cycle.state == PL_RELEASING) {
         c.next.cycle.state = PL_IDLE; /* a probation ends: the person has decided */
     }
@@ -243,7 +251,7 @@ static ot_rc act_switch(pl_app *a, const ot_person_act *act, ot_error *err)
 {
     struct switch_arg s = {.a = a, .status_of_old = OT_VERSION_RETIRED};
     char object[OT_OBJECT_TEXT];
-    OT_TRY(need_idle(a, err));
+    OT_TRY(need_ready(a, err));
     OT_TRY(pl_arm_named(a, act, &s.version, err));
     if (a->st.pinned > 0 || s.version == a->st.champion) {
         return ot_fail(err, OT_PRECONDITION, "app %s: v%" PRId64 " %s", a->app->app, a->st.champion,
@@ -260,7 +268,7 @@ static ot_rc act_switch(pl_app *a, const ot_person_act *act, ot_error *err)
     pl_event *e =
         pl_change_event(&c, "version.switched", object,
                         pl_text("v%" PRId64 " serves in place of v%" PRId64 ", switched by %s: %s",
-                                s.version, a->st.champion, act->actor, reason_of(act)));
+                                s.version, a->st.champion, act->actor, pl_reason_of(act)));
     json_object_set_new(e->payload, "version", json_integer(s.version));
     json_object_set_new(e->payload, "previous", json_integer(a->st.champion));
     e->actor = act->actor;
@@ -277,7 +285,7 @@ static ot_rc act_switch(pl_app *a, const ot_person_act *act, ot_error *err)
 static ot_rc act_release(pl_app *a, const ot_person_act *act, ot_error *err)
 {
     struct switch_arg s = {.a = a, .version = act->version};
-    OT_TRY(need_idle(a, err));
+    OT_TRY(need_ready(a, err));
     OT_TRY(pl_site_allows(a, err));
     if (act->version < 1) {
         return ot_fail(err, OT_INVALID, "release needs a version: overtake release %s N",
@@ -296,7 +304,7 @@ static ot_rc act_release(pl_app *a, const ot_person_act *act, ot_error *err)
     pl_event *e =
         pl_change_event(&c, "release.asked", ot_registry_object(object, a->app->app, act->version),
                         pl_text("release of v%" PRId64 " asked for by %s: %s", act->version,
-                                act->actor, reason_of(act)));
+                                act->actor, pl_reason_of(act)));
     e->actor = act->actor;
     pl_cycle_release(&c, &s.row);
     OT_TRY(pl_commit(&c, err));
@@ -306,8 +314,8 @@ static ot_rc act_release(pl_app *a, const ot_person_act *act, ot_error *err)
 
 static ot_rc decide(pl_app *a, const ot_person_act *act, bool yes, ot_error *err)
 {
-    OT_TRY(need_thawed(a, err));
-    return pl_release_decide(a, yes, act->actor, reason_of(act), err);
+    OT_TRY(pl_need_thawed(a, err));
+    return pl_release_decide(a, yes, act->actor, pl_reason_of(act), err);
 }
 
 static ot_rc act_approve(pl_app *a, const ot_person_act *act, ot_error *err)
@@ -371,19 +379,19 @@ static ot_rc act_rollback(pl_app *a, const ot_person_act *act, ot_error *err)
         return end_release(a, act, "rolled back", err);
     }
     if (a->st.cycle.state != PL_IDLE && (a->st.cycle.waits[0] != 0 || a->st.cycle.held_told)) {
-        return pl_cycle_abandon(a, act->actor, reason_of(act), err);
+        return pl_cycle_abandon(a, act->actor, pl_reason_of(act), err);
     }
     if (a->st.cycle.state != PL_IDLE) {
         return a->st.cycle.state == PL_REGISTERING
                    ? ot_fail(err, OT_PRECONDITION,
                              "app %s is registering a version; try again in a moment", a->app->app)
-                   : cancel_run(a, act->actor, reason_of(act), err);
+                   : cancel_run(a, act->actor, pl_reason_of(act), err);
     }
     if (a->st.previous == 0) {
         return ot_fail(err, OT_PRECONDITION, "app %s: there is no previous version to go back to",
                        a->app->app);
     }
-    return pl_switch_back(a, act->actor, reason_of(act), err);
+    return pl_switch_back(a, act->actor, pl_reason_of(act), err);
 }
 
 static ot_rc run_known(ot_txn *txn, void *arg, ot_error *err)
@@ -418,7 +426,7 @@ static const struct {
     {"freeze", act_freeze},   {"resume", act_resume},  {"pin", act_pin},
     {"approve", act_approve}, {"reject", act_reject},  {"rollback", act_rollback},
     {"release", act_release}, {"label", pl_act_label}, {"ab", pl_act_ab},
-    {"switch", act_switch},
+    {"switch", act_switch},   {"load", pl_act_load},   {"unload", pl_act_unload},
 };
 
 ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out, ot_error *err)

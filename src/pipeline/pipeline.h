@@ -123,9 +123,10 @@ ot_rc ot_pipeline_labels(ot_pipeline *p, const char *deployment, const ot_label_
 /* What a person can do. `version` 0 where the verb takes none. */
 typedef struct ot_person_act {
     const char *verb; /* train pause resume pin freeze approve reject rollback push release label ab
-                         switch */
+                         switch load unload */
     const char *app;
     const char *actor;
+    const char *role; /* as the event has it; NULL: "person" */
     /* Needed by reject and rollback, and by resume when a budget was spent; else may be NULL. */
     const char *reason;
     int64_t version;   /* pin, release, switch: which one; label: 0 takes the label away */
@@ -140,6 +141,20 @@ typedef struct ot_person_act {
 } ot_person_act;
 ot_rc ot_pipeline_act(ot_pipeline *p, const ot_person_act *act, ot_str *json_out,
                       ot_error *err) OT_CHECKED;
+
+/* What a caller of a replica asks for: "load" or "unload" of a deployment. */
+typedef struct ot_pipeline_ask {
+    const char *replica; /* its id */
+    const char *verb;
+    const char *deployment;
+    const char *key;  /* the id of the API key that came with the request; NULL: none did */
+    const char *from; /* the caller's address */
+} ot_pipeline_ask;
+/* As if a person had said it, where the key or the site allows it: actor is the key's name, role
+ * "client". The revision of the desired state that has it was given to the replicas before this
+ * returns. */
+ot_rc ot_pipeline_asked(ot_pipeline *p, const ot_pipeline_ask *ask, int64_t *revision_out,
+                        ot_error *err) OT_CHECKED;
 
 bool ot_pipeline_has_app(const ot_pipeline *p, const char *app);
 

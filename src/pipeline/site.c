@@ -84,6 +84,8 @@ static ot_rc parse_least(ot_conf_ctx *ctx, const ot_node *node, void *into, ot_e
     return OT_OK;
 }
 
+static const char *const control_choices[] = {"admin", "anyone", NULL};
+
 static const ot_conf_field site_fields[] = {
     {F(OT_CONF_STR, ot_site, schema, "schema"), .required = true,
      .help = "Always `overtake.site/1`", .example = "overtake.site/1"},
@@ -98,6 +100,10 @@ static const ot_conf_field site_fields[] = {
     {F(OT_CONF_CUSTOM, ot_site, windows, "change_windows"), .custom = ot_conf_parse_windows,
      .section = &ot_conf_window,
      .help = "When releases may move forward, a list; left out: always. Going back always may"},
+    {F(OT_CONF_ENUM, ot_site, model_control, "model_control"), .def = "admin",
+     .choices = control_choices,
+     .help = "Whose requests to load or unload a model replicas pass on: `admin`, those with a key "
+             "of `keys add --admin`; `anyone`, all that may predict with it"},
 };
 static const ot_conf_section site_section =
     SECTION("the site", ot_site, site_fields, NONE, NULL, offsetof(ot_site, marks));

@@ -10,7 +10,7 @@
 #include "pipeline/window.h"
 
 #define OT_SITE_QUOTAS_MAX 10 /* keys of `quotas` */
-#define OT_SITE_KEYS_MAX 6
+#define OT_SITE_KEYS_MAX 7
 #define OT_SITE_PLACE_TEXT 160
 
 /* 0 and an absent mark: no limit. */
@@ -22,6 +22,9 @@ typedef struct ot_site_quotas {
     ot_conf_mark marks[OT_SITE_QUOTAS_MAX];
 } ot_site_quotas;
 
+/* Who may have models loaded and unloaded through the inference port of a replica. */
+typedef enum ot_site_control { OT_SITE_CONTROL_ADMIN, OT_SITE_CONTROL_ANYONE } ot_site_control;
+
 typedef struct ot_site {
     const char *schema;
     const char *contact; /* who is asked; "" : the operators */
@@ -31,6 +34,7 @@ typedef struct ot_site {
      * canary is the most that its first share may be. */
     ot_app_release release;
     ot_windows windows;
+    ot_site_control model_control;
     ot_conf_mark marks[OT_SITE_KEYS_MAX];
     const char *file; /* for messages */
     const char *yaml; /* the text as given */

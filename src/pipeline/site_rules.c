@@ -106,8 +106,12 @@ static ot_rc read_file(const char *path, ot_site **out, ot_error *err)
 
 static void put_in_force(ot_pipeline *p, ot_site *site)
 {
+    const char *control = pl_model_control(p);
     ot_site_destroy(p->site);
     p->site = site;
+    if (strcmp(pl_model_control(p), control) != 0) {
+        pl_desired_changed(p);
+    }
     for (size_t i = 0; i < p->n_apps; i++) {
         pl_site_hold(p->apps[i]);
     }

@@ -100,6 +100,8 @@ static const member state_members[] = {
     M(pl_state, site_refused, K_TEXT),
     M(pl_state, cycles, K_INT),
     M(pl_state, code, K_DIGEST),
+    M(pl_state, unloaded, K_BOOL),
+    M(pl_state, unloaded_by, K_TEXT),
 };
 static const member cycle_members[] = {
     M(pl_cycle, number, K_INT),        M(pl_cycle, pushed, K_BOOL),
@@ -381,7 +383,9 @@ static ot_rc append_event(ot_txn *txn, pl_change *c, size_t i, uint64_t before, 
         return ot_fail(err, OT_EXHAUSTED, "event %s: no memory", e->type);
     }
     ot_event_in in = {.actor = e->actor != NULL ? e->actor : "overtake",
-                      .role = e->actor != NULL ? "person" : "automation",
+                      .role = e->role != NULL    ? e->role
+                              : e->actor != NULL ? "person"
+                                                 : "automation",
                       .scope = c->app->app->app,
                       .type = e->type,
                       .object = e->object,

@@ -164,8 +164,11 @@ static void try_fire(pl_app *a, const char *condition)
         tell_held(a, condition, a->refused);
     } else if (spent[0] != 0) {
         tell_held(a, condition, spent);
-    } else if (a->st.paused || a->st.pinned > 0) {
-        tell_held(a, condition, a->st.paused ? "the loop is paused" : "a version is pinned");
+    } else if (a->st.paused || a->st.pinned > 0 || a->st.unloaded) {
+        tell_held(a, condition,
+                  a->st.paused     ? "the loop is paused"
+                  : a->st.unloaded ? "it is unloaded"
+                                   : "a version is pinned");
     } else if (fired_within(&a->st, rate->per_us, now) >= rate->count) {
         tell_held(a, condition, "retrain.at_most is used up");
     } else {

@@ -186,6 +186,7 @@ static json_t *app_json(pl_app *a, bool deep)
         json_object_set_new(j, "held_by", json_string(s->held_by));
         json_object_set_new(j, "held_reason", json_string(s->held_reason));
     }
+    json_object_set_new(j, "unloaded_by", s->unloaded ? json_string(s->unloaded_by) : json_null());
     json_object_set_new(j, "site", site_json(a));
     char off[160];
     pl_budget_why(a, off);

@@ -87,6 +87,13 @@ static ot_rc check_base(const ot_worker *w, const char *name, const char *base, 
     while (n > 1 && base[n - 1] == '/') {
         n--;
     }
+    if (w->serve->o.dir == NULL) {
+        return n == 0 ? OT_OK
+                      : ot_fail(err, OT_INVALID,
+                                "model '%s': base_path is not taken: the control plane knows what "
+                                "its versions are",
+                                name);
+    }
     OT_TRY(ot_path_join(path, w->serve->o.dir, name, err));
     return n == 0 || (strlen(path) == n && memcmp(path, base, n) == 0)
                ? OT_OK
@@ -230,11 +237,6 @@ static void step_done(ot_worker *w, ot_http_req *req, const ot_repo_answer *a)
 
 static void handle_reload_config(ot_worker *w, ot_http_req *req, ot_slice message)
 {
-    if (w->serve->o.dir == NULL) {
-        ot_grpc_fail(w, req, OT_PRECONDITION, 0,
-                     "what is loaded is decided by the control plane: apply an app instead");
-        return;
-    }
     reload *r = ot_arena_calloc(req->arena, 1, sizeof *r);
     ot_error err;
     ot_rc rc = r == NULL ? ot_fail(&err, OT_EXHAUSTED, "out of memory for the list of models")

@@ -122,8 +122,10 @@ ot_rc ot_apikeys_add(ot_txn *txn, const ot_apikey *k, const char *actor, uint64_
     OT_TRY(check_new(txn, k, err));
     OT_TRY(save(txn, k, actor, err));
     snprintf(object, sizeof object, "client/%s", k->name);
-    return leave(txn, "key.added", object, payload_of(k, "may predict from now on"), actor, seq_out,
-                 err);
+    return leave(txn, "key.added", object,
+                 payload_of(k, k->admin ? "may predict, load and unload from now on"
+                                        : "may predict from now on"),
+                 actor, seq_out, err);
 }
 
 ot_rc ot_apikeys_revoke(ot_txn *txn, const char *name, const char *actor, uint64_t *seq_out,

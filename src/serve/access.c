@@ -156,16 +156,6 @@ ot_client *ot_access_who(const ot_access *a, const ot_http_req *req, ot_denial *
     return c;
 }
 
-static bool in_scope(const ot_apikey *k, const char *deployment, size_t n)
-{
-    for (size_t i = 0; i < k->n_deployments; i++) {
-        if (strlen(k->deployments[i]) == n && memcmp(k->deployments[i], deployment, n) == 0) {
-            return true;
-        }
-    }
-    return k->n_deployments == 0;
-}
-
 static unsigned seconds(uint64_t ns)
 {
     return (unsigned)OT_MIN(ns / 1000000000u + 1, 3600u);
@@ -173,7 +163,7 @@ static unsigned seconds(uint64_t ns)
 
 bool ot_access_may(ot_client *c, const char *deployment, size_t n, uint64_t now_ns, ot_denial *why)
 {
-    if (!in_scope(&c->key, deployment, n)) {
+    if (!ot_apikey_covers(&c->key, deployment, n)) {
         atomic_fetch_add_explicit(&c->refused, 1, memory_order_relaxed);
         deny(why, 403, 0, "the API key '%s' is not for model '%.*s'", c->key.name,
              (int)OT_MIN(n, 80u), deployment);
@@ -201,15 +191,25 @@ bool ot_access_rows(ot_client *c, int64_t rows, uint64_t now_ns, ot_denial *why)
     return wait == 0;
 }
 
-bool ot_access_all(const ot_access *a, const ot_http_req *req, ot_denial *why)
+bool ot_access_manage(const ot_access *a, const ot_http_req *req, ot_manage rule,
+                      const char *deployment, size_t n, ot_client **client_out, ot_denial *why)
 {
     ot_client *c = a != NULL ? ot_access_who(a, req, why) : NULL;
-    if (c != NULL && c->key.n_deployments > 0) {
-        deny(why, 403, 0, "the API key '%s' is for some models only; it loads and unloads none",
-             c->key.name);
+    *client_out = c;
+    if (a != NULL && (c == NULL || !ot_access_may(c, deployment, n, ot_clock_mono_ns(), why))) {
         return false;
     }
-    return a == NULL || c != NULL;
+    bool may = rule == OT_MANAGE_ANYONE || (c != NULL && c->key.admin) ||
+               (rule == OT_MANAGE_ALONE && (c == NULL || c->key.n_deployments == 0));
+    if (!may && c != NULL) {
+        deny(why, 403, 0,
+             "the API key '%s' loads and unloads no models; one made with keys add --admin does",
+             c->key.name);
+    } else if (!may) {
+        deny(why, 403, 0,
+             "models are loaded and unloaded with an API key that was made with keys add --admin");
+    }
+    return may;
 }
 
 /* https://github.com/grpc/grpc/blob/master/doc/statuscodes.md */

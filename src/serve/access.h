@@ -57,10 +57,17 @@ ot_client *ot_access_who(const ot_access *a, const ot_http_req *req, ot_denial *
 bool ot_access_may(ot_client *c, const char *deployment, size_t n, uint64_t now_ns, ot_denial *why);
 bool ot_access_rows(ot_client *c, int64_t rows, uint64_t now_ns, ot_denial *why);
 
-/* Whether the request may change what is loaded: its key is for all deployments, or no key is
- * needed
- * (`a` NULL). */
-bool ot_access_all(const ot_access *a, const ot_http_req *req, ot_denial *why);
+/* Who may have models loaded and unloaded. */
+typedef enum ot_manage {
+    OT_MANAGE_ALONE,  /* no control plane takes requests: keys for all models and admins' keys;
+                         where no key is needed anyone */
+    OT_MANAGE_ADMIN,  /* admins' keys */
+    OT_MANAGE_ANYONE, /* whoever may predict with the model */
+} ot_manage;
+/* Whether the request may have the deployment loaded or unloaded; it counts as one of its client
+ * (`a` NULL: no key is needed, and *client_out is NULL). */
+bool ot_access_manage(const ot_access *a, const ot_http_req *req, ot_manage rule,
+                      const char *deployment, size_t n, ot_client **client_out, ot_denial *why);
 
 /* Answers a request of any protocol that was denied before its handler saw it. */
 void ot_access_deny(ot_http_req *req, const ot_denial *why);

@@ -20,7 +20,15 @@
 #define GREET_US 2000000       /* for the control plane to speak, before it counts as gone */
 #define FLIGHT_MAX (24u << 20) /* bytes handed to a connection before more of the spool is read */
 
-enum { FRAME_HELLO = 1, FRAME_DESIRED = 2, FRAME_OBSERVED = 3, FRAME_PUSH = 4, FRAME_ACK = 5 };
+enum {
+    FRAME_HELLO = 1,
+    FRAME_DESIRED = 2,
+    FRAME_OBSERVED = 3,
+    FRAME_PUSH = 4,
+    FRAME_ACK = 5,
+    FRAME_ASK = 6,
+    FRAME_ANSWER = 7
+};
 
 struct ot_agent {
     ot_control *control;
@@ -180,6 +188,26 @@ void ot_agent_observe(ot_agent *a)
     }
 }
 
+/* ---- requests */
+
+bool ot_agent_ask(ot_agent *a, const char *json)
+{
+    ot_error err;
+    return ot_frame_send(a->conn, FRAME_ASK, json, strlen(json), NULL, 0, &err) == OT_OK;
+}
+
+static void take_answer(ot_agent *a, const json_t *j)
+{
+    json_int_t code = json_integer_value(json_object_get(j, "code"));
+    const char *why = json_string_value(json_object_get(j, "error"));
+    ot_repo_answered(a->control, (uint64_t)json_integer_value(json_object_get(j, "seq")),
+                     code == 0               ? OT_OK
+                     : code > 0 && code < 17 ? (ot_rc)-code
+                                             : OT_INTERNAL,
+                     why != NULL ? why : "the control plane refuses",
+                     (uint64_t)json_integer_value(json_object_get(j, "revision")));
+}
+
 /* ---- the connection */
 
 static void drop_connection(ot_agent *a)
@@ -188,6 +216,7 @@ static void drop_connection(ot_agent *a)
     a->conn = NULL;
     a->agreed = false;
     ot_spool_rewind(a->control->serve->spool);
+    ot_repo_unanswered(a->control);
 }
 
 static void on_frame(void *arg, ot_frame_conn *c, const ot_frame *f)
@@ -207,11 +236,15 @@ static void on_frame(void *arg, ot_frame_conn *c, const ot_frame *f)
         take_desired(a, f);
         return;
     }
-    if (f->type != FRAME_ACK) {
+    if (f->type != FRAME_ACK && f->type != FRAME_ANSWER) {
         return; /* of a later version of the protocol */
     }
     json_t *j = json_loadb(f->json, f->json_len, 0, NULL);
-    take_ack(a, j);
+    if (f->type == FRAME_ACK) {
+        take_ack(a, j);
+    } else {
+        take_answer(a, j);
+    }
     json_decref(j);
 }
 

@@ -285,6 +285,7 @@ void ot_control_rebuild(ot_control *c)
     }
     r->revision = t->revision;
     r->access = ot_access_ref(c->access);
+    r->manage = t->manage;
     r->ready = all_serve(c) && (c->agent == NULL || t->blobs != NULL) &&
                (c->folders == NULL || ot_folders_ready(c->folders));
     for (size_t i = 0; i < t->n_deployments; i++) {
@@ -431,6 +432,7 @@ void ot_control_apply(ot_control *c, ot_target *target)
     }
     ot_keys_follow(c, target);
     ot_control_rebuild(c);
+    ot_repo_followed(c);
 }
 
 /* ---- variants that nobody uses */

@@ -45,6 +45,8 @@ struct ot_control {
     size_t n_entries, cap_entries;
     ot_retirement *retiring; /* replaced routes that some worker may still use */
     ot_repo *waiting;        /* repository requests that wait for their load */
+    ot_repo *asked;          /* and for what the control plane says */
+    uint64_t asked_seq;
     bool ready;
 
     ot_timer watchdog, sleep_timer;
@@ -139,6 +141,11 @@ bool ot_control_loading(const ot_control *c, const char *name);
 /* An entry came to rest: answers who waits for it. */
 void ot_repo_settled(ot_control *c, const ot_entry *e);
 void ot_repo_give_up(ot_control *c); /* answers all that wait: the server goes down */
+/* managed.c: what the control plane says to a request: OT_OK and the revision that carries it out,
+ * or why not. */
+void ot_repo_answered(ot_control *c, uint64_t seq, ot_rc rc, const char *why, uint64_t revision);
+void ot_repo_followed(ot_control *c);   /* another target is followed */
+void ot_repo_unanswered(ot_control *c); /* the connection it would come on has gone */
 
 /* agent.c */
 ot_rc ot_agent_create(ot_control *c, ot_agent **a_out, ot_error *err) OT_CHECKED;
@@ -147,6 +154,7 @@ void ot_agent_destroy(ot_agent *a); /* NULL is fine */
 void ot_agent_observe(ot_agent *a); /* the observed state may have changed */
 void ot_agent_pump(ot_agent *a);    /* the spool may have something */
 bool ot_agent_connected(const ot_agent *a);
+bool ot_agent_ask(ot_agent *a, const char *json); /* false: it can't be sent */
 /* The control plane has spoken once, so that it knows who we are before the first label of one of
  * our answers reaches it; or it is not there. */
 bool ot_agent_settled(const ot_agent *a);

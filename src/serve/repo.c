@@ -1,24 +1,12 @@
 /* The model repository: index, load, unload. A worker hands the request to the control thread; the
  * answer goes back when the load has ended one way or the other. */
-#include "serve/folders.h"
+#include "serve/repo.h"
 
 #include "base/clock.h"
+#include "serve/folders.h"
 
 #include <stdio.h>
 #include <string.h>
-
-struct ot_repo {
-    ot_repo *next; /* of those that wait */
-    ot_worker *worker;
-    ot_http_req *req;
-    ot_repo_op op;
-    char name[OT_SERVE_NAME];
-    ot_repo_fn *reply;
-    int status;
-    ot_str error; /* of a load: of the first version that could not be loaded */
-    ot_repo_row *rows;
-    size_t n_rows, cap_rows;
-};
 
 /* ---- back on the worker */
 
@@ -42,13 +30,13 @@ static void answer(ot_repo *r)
     }
 }
 
-static void answer_good(ot_repo *r)
+void ot_repo_answer_good(ot_repo *r)
 {
     r->status = 200;
     answer(r);
 }
 
-static void answer_error(ot_repo *r, int status, const char *message)
+void ot_repo_answer_error(ot_repo *r, int status, const char *message)
 {
     r->status = status;
     ot_str_clear(&r->error);
@@ -58,7 +46,7 @@ static void answer_error(ot_repo *r, int status, const char *message)
 
 static void answer_rc(ot_repo *r, const ot_error *err)
 {
-    answer_error(r, ot_rc_http(err->rc), err->msg);
+    ot_repo_answer_error(r, ot_rc_http(err->rc), err->msg);
 }
 
 /* ---- index */
@@ -103,7 +91,7 @@ static void run_index(ot_control *c, ot_repo *r)
     } else {
         each_wanted(c, r);
     }
-    answer_good(r);
+    ot_repo_answer_good(r);
 }
 
 /* ---- load and unload */
@@ -119,16 +107,40 @@ bool ot_control_loading(const ot_control *c, const char *name)
     return false;
 }
 
+const char *ot_repo_failure(const ot_control *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_entries; i++) {
+        const ot_entry *e = c->entries[i];
+        if (e->wanted && e->state == OT_ENTRY_FAILED && strcmp(e->deployment, name) == 0) {
+            return e->error;
+        }
+    }
+    return NULL;
+}
+
+void ot_repo_wait_loaded(ot_control *c, ot_repo *r)
+{
+    if (ot_control_loading(c, r->name)) {
+        r->next = c->waiting;
+        c->waiting = r;
+        return;
+    }
+    const char *why = ot_repo_failure(c, r->name);
+    ot_repo_unwait(r);
+    if (why != NULL) {
+        ot_repo_answer_error(r, 400, why);
+    } else {
+        ot_repo_answer_good(r); /* it is served as it is */
+    }
+}
+
 static void run_load(ot_control *c, ot_repo *r)
 {
     ot_error err;
     if (ot_folders_load(c->folders, r->name, &err) != OT_OK) {
         answer_rc(r, &err);
-    } else if (ot_control_loading(c, r->name)) {
-        r->next = c->waiting;
-        c->waiting = r;
     } else {
-        answer_good(r); /* it is served as it is */
+        ot_repo_wait_loaded(c, r);
     }
 }
 
@@ -138,45 +150,7 @@ static void run_unload(ot_control *c, ot_repo *r)
     if (ot_folders_unload(c->folders, r->name, &err) != OT_OK) {
         answer_rc(r, &err);
     } else {
-        answer_good(r);
-    }
-}
-
-static bool any_failed(const ot_control *c, const char *name)
-{
-    for (size_t i = 0; i < c->n_entries; i++) {
-        const ot_entry *e = c->entries[i];
-        if (e->wanted && e->state == OT_ENTRY_FAILED && strcmp(e->deployment, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* A control plane or a file of deployments decides what is wanted, and the inference port has no
- * say in that: a load tries again what could not be loaded, and ends when that is there. */
-static void run_managed(ot_control *c, ot_repo *r)
-{
-    const char *who = c->agent != NULL ? "the control plane" : "the file of --deployments";
-    const char *how = c->agent != NULL
-                          ? "change it there (overtake apply, overtake release, overtake rollback)"
-                          : "change it there and start again";
-    char text[OT_SERVE_NAME + 200];
-    bool known = ot_target_find(c->target, r->name) != NULL;
-    if (!known || r->op == OT_REPO_UNLOAD) {
-        snprintf(text, sizeof text, "model '%s' is %s because %s says so: %s", r->name,
-                 known ? "served" : "not served", who, how);
-        answer_error(r, known ? 409 : 404, text);
-        return;
-    }
-    if (any_failed(c, r->name)) {
-        ot_control_apply(c, c->target);
-    }
-    if (ot_control_loading(c, r->name)) {
-        r->next = c->waiting;
-        c->waiting = r;
-    } else {
-        answer_good(r);
+        ot_repo_answer_good(r);
     }
 }
 
@@ -191,8 +165,9 @@ static bool end_wait(ot_control *c, ot_repo **at, const ot_entry *e)
         return false; /* another version of it */
     }
     *at = r->next;
+    ot_repo_unwait(r);
     if (r->error.len == 0) {
-        answer_good(r);
+        ot_repo_answer_good(r);
         return false;
     }
     r->status = 400;
@@ -218,13 +193,20 @@ void ot_repo_settled(ot_control *c, const ot_entry *e)
     }
 }
 
+static void give_up(ot_repo **list)
+{
+    while (*list != NULL) {
+        ot_repo *r = *list;
+        *list = r->next;
+        ot_repo_unwait(r);
+        ot_repo_answer_error(r, 503, "the server is going down");
+    }
+}
+
 void ot_repo_give_up(ot_control *c)
 {
-    while (c->waiting != NULL) {
-        ot_repo *r = c->waiting;
-        c->waiting = r->next;
-        answer_error(r, 503, "the server is going down");
-    }
+    give_up(&c->waiting);
+    give_up(&c->asked);
 }
 
 /* ---- from the worker */
@@ -234,11 +216,11 @@ static void on_ask(void *arg)
     ot_repo *r = arg;
     ot_control *c = r->worker->serve->control;
     if (c->draining) {
-        answer_error(r, 503, "the server is going down");
+        ot_repo_answer_error(r, 503, "the server is going down");
     } else if (r->op == OT_REPO_INDEX) {
         run_index(c, r);
     } else if (c->folders == NULL) {
-        run_managed(c, r);
+        ot_repo_managed(c, r);
     } else if (r->op == OT_REPO_LOAD) {
         run_load(c, r);
     } else {
@@ -261,8 +243,14 @@ void ot_control_repo(ot_worker *w, ot_http_req *req, ot_repo_op op, const char *
         return;
     }
     const ot_route *route = atomic_load_explicit(&w->serve->route, memory_order_acquire);
+    ot_client *client = NULL;
     ot_denial why;
-    if (op != OT_REPO_INDEX && !ot_access_all(route->access, req, &why)) {
+    bool may = op == OT_REPO_INDEX ||
+               ot_access_manage(route->access, req, route->manage, name, n, &client, &why);
+    if (client != NULL) {
+        ot_worker_note_client(req, client);
+    }
+    if (!may) {
         refuse(w, req, reply, why.status, why.err.msg);
         return;
     }
@@ -276,6 +264,10 @@ void ot_control_repo(ot_worker *w, ot_http_req *req, ot_repo_op op, const char *
     r->req = req;
     r->op = op;
     memcpy(r->name, name, n);
+    if (client != NULL) {
+        memcpy(r->key, client->key.id, sizeof r->key);
+    }
+    ot_sock_peer_text(req->fd, r->from);
     ot_str_init(&r->error);
     if (ot_loop_post(w->serve->loop, on_ask, r) != OT_OK) {
         ot_free(r);

@@ -45,7 +45,8 @@ typedef struct ot_route {
     uint64_t revision;
     bool ready;        /* all that this revision wants is loaded */
     ot_access *access; /* a reference; NULL: nobody needs a key */
-    ot_dep **deps;     /* sorted by name; a reference each */
+    ot_manage manage;
+    ot_dep **deps; /* sorted by name; a reference each */
     size_t n_deps;
 } ot_route;
 

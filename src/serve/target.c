@@ -450,6 +450,20 @@ static ot_rc read_access(const json_t *root, ot_target *t, ot_error *err)
     return OT_OK;
 }
 
+/* "model_control"; a control plane that says nothing of it takes no requests. */
+static ot_rc read_control(const json_t *root, ot_target *t, ot_error *err)
+{
+    const json_t *j = json_object_get(root, "model_control");
+    const char *s = json_string_value(j);
+    if (j != NULL && s == NULL) {
+        return ot_fail(err, OT_INVALID, "desired state: model_control is not a text");
+    }
+    t->manage = s == NULL                  ? OT_MANAGE_ALONE
+                : strcmp(s, "anyone") == 0 ? OT_MANAGE_ANYONE
+                                           : OT_MANAGE_ADMIN;
+    return OT_OK;
+}
+
 static ot_rc read_deployments(const json_t *root, const char *dir, ot_target *t, ot_error *err)
 {
     const json_t *deployments = json_object_get(root, "deployments");
@@ -490,6 +504,7 @@ static ot_rc read_target(const json_t *root, const char *dir, ot_target *t, ot_e
         return ot_fail(err, OT_EXHAUSTED, "desired state: out of memory");
     }
     OT_TRY(read_access(root, t, err));
+    OT_TRY(read_control(root, t, err));
     return read_deployments(root, NULL, t, err);
 }
 

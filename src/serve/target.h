@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "model/apikey.h"
+#include "serve/access.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -95,6 +96,7 @@ typedef struct ot_target {
     bool keys_needed; /* requests need one of these */
     ot_apikey *keys;
     size_t n_keys;
+    ot_manage manage; /* whose requests to load and unload are passed on */
 } ot_target;
 
 ot_rc ot_target_create(ot_target **t_out, ot_error *err) OT_CHECKED;

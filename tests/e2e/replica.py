@@ -316,6 +316,8 @@ class ControlPlane:
         self.path, self.blobs, self.acks = path, blobs, acks
         self.lock = threading.Lock()
         self.agents, self.hellos, self.observed, self.pushes = [], [], {}, []
+        self.asks, self.answer = [], None  # what a replica asks for; answer(ask) is what it hears, None: nothing
+        self.more = {}  # beside what `want` says
         self.desired = None
         self.revision = 0
         self.listener = socket.socket(socket.AF_UNIX)
@@ -370,6 +372,11 @@ class ControlPlane:
                         self.pushes.append((name, value, binary))
                         if self.acks:
                             self.send(s, 5, {k: value[k] for k in ("stream", "seq", "incarnation")})
+                    elif kind == 6:
+                        self.asks.append(value)
+                        answer = self.answer(value) if self.answer else None
+                        if answer is not None:
+                            self.send(s, 7, {"seq": value["seq"], **answer})
         except (ConnectionError, OSError):
             with self.lock:
                 if s in self.agents:
@@ -379,7 +386,7 @@ class ControlPlane:
         with self.lock:
             self.revision += 1
             self.desired = {"revision": self.revision, "blobs": str(self.blobs),
-                            "window_us": window_us, "deployments": list(deployments)}
+                            "window_us": window_us, "deployments": list(deployments), **self.more}
             for s in self.agents:
                 self.send(s, 2, self.desired)
             return self.revision

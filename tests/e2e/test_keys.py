@@ -84,6 +84,10 @@ def test_scope_and_expiry(keyed, tmp_path):
     assert ask(s, s.first, model="other")[0] == 200
     assert s.request("POST", "/v2/repository/models/m/load", headers=bearer(mine))[0] == 403
     assert s.request("POST", "/v2/repository/models/m/load", headers=bearer(s.first))[0] == 200
+    ops = add("ops", "--for", "m", "--admin")
+    r.wait_for("the admin's key", lambda: ask(s, ops)[0] == 200)
+    assert s.request("POST", "/v2/repository/models/m/load", headers=bearer(ops))[0] == 200
+    assert s.request("POST", "/v2/repository/models/other/load", headers=bearer(ops))[0] == 403
     r.wait_for("it expires", lambda: ask(s, short)[0] == 401)
     assert "'short' has expired" in ask(s, short)[2]
 

@@ -240,7 +240,7 @@ def test_a_replica_answers_as_documented(linear):
     hold_replica(linear, REPLICA["paths"]["/v2/repository/models/{model}/unload"]["post"], "post", "/v2/repository/models/m/unload", {})
     assert asked + 1 == sum(m in item for item in REPLICA["paths"].values() for m in METHODS)
     # The leaves that its source knows are in the document.
-    source = (ROOT / "src/serve/api.c").read_text()
+    source = (ROOT / "src/protocol/dispatch.c").read_text()
     for leaf in re.findall(r'\{"(\w+)", LEAF_', source) + ["infer"]:
         assert f"/v2/models/{{model}}/{leaf}" in REPLICA["paths"], leaf
     status, _, data = linear.request("GET", "/v2/models/absent")

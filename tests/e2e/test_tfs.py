@@ -577,6 +577,8 @@ def test_labels_and_reload_under_a_control_plane(managed, bundles, apis):
     q = get_model_status_pb2.GetModelStatusRequest()
     q.model_spec.name = "m"
     assert len(c.models.GetModelStatus(q).model_version_status) == 3
-    c.refused(c.models.HandleReloadConfigRequest, model_management_pb2.ReloadConfigRequest(),
-              grpc.StatusCode.FAILED_PRECONDITION, "apply an app instead")
+    nothing = model_management_pb2.ReloadConfigRequest()
+    nothing.config.model_config_list.SetInParent()
+    c.refused(c.models.HandleReloadConfigRequest, nothing, grpc.StatusCode.ABORTED,
+              "model 'm' could not be unloaded: model 'm' is served because the control plane says so")
     c.channel.close()

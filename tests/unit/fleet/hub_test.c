@@ -12,7 +12,7 @@
 /* What the owner of the hub saw, and what it answers. */
 static struct owner {
     ot_rc push_rc;
-    int pushes, observed, connected, lost;
+    int pushes, observed, asked, connected, lost;
     char last[256];
 } owner;
 
@@ -48,6 +48,14 @@ static void on_connected(void *self, const char *id, bool is)
     (void)id;
     owner.connected += is;
     owner.lost += !is;
+}
+
+static void on_asked(void *self, const char *id, const char *json, size_t n, ot_str *out)
+{
+    (void)self;
+    owner.asked++;
+    snprintf(owner.last, sizeof owner.last, "%s %.*s", id, (int)n, json);
+    ot_str_adds(out, "\"revision\":7");
 }
 
 static ot_rc on_desired(void *self, ot_str *out, ot_error *err)
@@ -125,6 +133,10 @@ static void test_talk(ot_hub *hub, const ot_addr *a)
     is_int(agent.desired, 2, "a change is sent");
     say(c, OT_AGENT_OBSERVED, "{\"revision\":7}", "");
     is_str(owner.last, "replica-0 {\"revision\":7}", "what is observed comes with the agent's id");
+    say(c, OT_AGENT_ASK, "{\"seq\":3,\"verb\":\"load\"}", "");
+    is_str(owner.last, "replica-0 {\"seq\":3,\"verb\":\"load\"}", "what it asks is the owner's");
+    is_str(agent.last, "{\"seq\":3,\"revision\":7}", "and so is the answer");
+    is_int(owner.asked, 1, "once");
     say(c, OT_AGENT_PUSH, PUSH, "rows");
     is_str(owner.last, PUSH "|rows", "a push arrives with both parts");
     is_str(agent.last, PUSH, "and is acknowledged by stream, seq and incarnation");
@@ -265,8 +277,11 @@ int main(void)
     int fd = -1;
     ot_hub *hub = NULL;
     ot_error err = {0};
-    const ot_hub_ops ops = {
-        .push = on_push, .observed = on_observed, .connected = on_connected, .desired = on_desired};
+    const ot_hub_ops ops = {.push = on_push,
+                            .observed = on_observed,
+                            .asked = on_asked,
+                            .connected = on_connected,
+                            .desired = on_desired};
     if (mkdtemp(dir) == NULL || ot_loop_create(0, &loop, &err) != OT_OK) {
         ok(false, "set-up: %s", err.msg);
         return tap_done();

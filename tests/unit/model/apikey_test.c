@@ -47,7 +47,7 @@ static void records(void)
     ot_error err;
     json_t *j = json_loads("{\"name\":\"shop\",\"id\":\"0123456789abcdef\",\"hash\":\"" HEX "\","
                            "\"deployments\":[\"digits\",\"letters\"],\"expires_us\":5,"
-                           "\"requests_per_s\":10,\"rows_per_s\":0.5,\"later\":1}",
+                           "\"requests_per_s\":10,\"rows_per_s\":0.5,\"admin\":true,\"later\":1}",
                            0, NULL);
     is_int(ot_apikey_read(j, &k, &err), OT_OK, "read");
     json_decref(j);
@@ -56,6 +56,9 @@ static void records(void)
     json_decref(j);
     ok(memcmp(&k, &again, sizeof k) == 0, "is the same");
     is_str(again.deployments[1], "letters", "scope");
+    ok(ot_apikey_covers(&again, "letters", 7) && !ot_apikey_covers(&again, "letter", 6),
+       "by the whole name");
+    ok(again.admin, "an admin's");
     ok(again.rows_per_s == 0.5 && again.requests_per_s == 10 && again.expires_us == 5, "limits");
 
 #define KEY "\"name\":\"a\",\"id\":\"0123456789abcdef\",\"hash\":\"" HEX "\""
@@ -69,6 +72,7 @@ static void records(void)
     refused("{" KEY ",\"expires_us\":-1}", "expires_us");
     refused("{" KEY ",\"requests_per_s\":-1}", "requests_per_s");
     refused("{" KEY ",\"rows_per_s\":\"x\"}", "rows_per_s");
+    refused("{" KEY ",\"admin\":1}", "admin");
     refused("[]", "''");
 }
 

@@ -313,7 +313,7 @@ struct event_look {
     const char *type;
     int n;
     json_t *last;
-    char object[96], actor[65];
+    char object[96], actor[65], role[16];
 };
 
 static ot_rc look_event(void *arg, const ot_event *e, ot_error *err)
@@ -326,6 +326,7 @@ static ot_rc look_event(void *arg, const ot_event *e, ot_error *err)
         l->last = json_loads(e->payload, 0, NULL);
         snprintf(l->object, sizeof l->object, "%s", e->object);
         snprintf(l->actor, sizeof l->actor, "%s", e->actor);
+        snprintf(l->role, sizeof l->role, "%s", e->role);
     }
     return OT_OK;
 }
