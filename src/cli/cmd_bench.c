@@ -10,6 +10,7 @@ static ot_rc fill(const ot_args *args, ot_bench_options *o, ot_error *err)
 {
     ot_bench_options_init(o);
     o->url = ot_args_pos(args, "URL");
+    o->trust = ot_cli_load_trust(args);
     o->model = ot_args_str(args, "model");
     o->protocol = ot_cli_load_protocol(args);
     o->poisson = strcmp(ot_args_str(args, "arrivals"), "poisson") == 0;
@@ -115,6 +116,7 @@ static const ot_opt bench_opts[] = {
      .max = "1d",
      .help = "load before it; counted apart"},
     OT_CLI_LOAD_TIMEOUT_OPT,
+    OT_CLI_LOAD_TLS_OPTS,
     {.name = "inputs",
      .type = OT_OPT_INT,
      .def = "64",
@@ -139,7 +141,7 @@ static const ot_opt bench_opts[] = {
 };
 
 static const ot_pos bench_pos[] = {
-    {.name = "URL", .help = "http://HOST:PORT[/v2/models/NAME[/versions/V]]"}};
+    {.name = "URL", .help = "http[s]://HOST:PORT[/v2/models/NAME[/versions/V]]"}};
 
 const ot_command ot_cli_bench_command = {
     .name = "bench",

@@ -11,6 +11,7 @@ static int run_replay(const ot_args *args)
     ot_replay_options_init(&o);
     o.file = ot_args_pos(args, "FILE");
     o.url = ot_args_pos(args, "URL");
+    o.trust = ot_cli_load_trust(args);
     o.model = ot_args_str(args, "model");
     o.connections = (unsigned)ot_args_int(args, "connections");
     o.timeout_ns = (uint64_t)ot_args_us(args, "timeout") * 1000;
@@ -51,11 +52,12 @@ static const ot_opt replay_opts[] = {
         "Open Inference Protocol over REST in JSON or with binary tensors, or over gRPC"),
     OT_CLI_LOAD_CONNECTIONS_OPT("64"),
     OT_CLI_LOAD_TIMEOUT_OPT,
+    OT_CLI_LOAD_TLS_OPTS,
 };
 
 static const ot_pos replay_pos[] = {
     {.name = "FILE", .help = "what serve --record wrote"},
-    {.name = "URL", .help = "http://HOST:PORT of a server"},
+    {.name = "URL", .help = "http[s]://HOST:PORT of a server"},
 };
 
 const ot_command ot_cli_replay_command = {

@@ -1,7 +1,7 @@
 /* `overtake top`: replicas, live. */
 #include "base/clock.h"
 #include "base/mem.h"
-#include "cli/commands.h"
+#include "cli/loads.h"
 #include "load/top.h"
 
 #include <signal.h>
@@ -11,13 +11,8 @@
 
 #define SLICE_US 50000 /* how soon an interrupt or a new size of the terminal shows */
 
-static volatile sig_atomic_t interrupted, resized;
-
-static void on_interrupt(int signo)
-{
-    (void)signo;
-    interrupted = 1;
-}
+static volatile sig_atomic_t resized;
+static const volatile sig_atomic_t *stop;
 
 static void on_resize(int signo)
 {
@@ -47,7 +42,7 @@ static bool show(const ot_args *args, const ot_top *t, bool screen)
 static void wait_for_next(const ot_args *args, const ot_top *t, bool screen, int64_t us)
 {
     uint64_t end = ot_clock_mono_ns() + (uint64_t)us * 1000;
-    while (!interrupted && ot_clock_mono_ns() < end) {
+    while (!*stop && ot_clock_mono_ns() < end) {
         ot_clock_sleep_us(OT_MIN((uint64_t)SLICE_US, (end - ot_clock_mono_ns()) / 1000 + 1));
         if (resized && screen) {
             resized = 0;
@@ -63,23 +58,24 @@ static int run_top(const ot_args *args)
     const char *const *urls;
     size_t n = ot_args_many(args, &urls);
     static const char *const here[] = {"127.0.0.1:8000"};
-    if (ot_top_open(n > 0 ? urls : here, n > 0 ? n : 1, &t, &err) != OT_OK) {
+    const ot_load_trust trust = ot_cli_load_trust(args);
+    if (ot_top_open(n > 0 ? urls : here, n > 0 ? n : 1, &trust, &t, &err) != OT_OK) {
         return ot_cli_fail(args, &err);
     }
     bool once = ot_args_bool(args, "once");
     bool screen = !once && !ot_args_json(args) && isatty(STDOUT_FILENO) != 0;
-    (void)signal(SIGINT, on_interrupt);
+    stop = ot_cli_load_stop();
     (void)signal(SIGWINCH, on_resize);
     int64_t every = ot_args_us(args, "interval");
     ot_top_refresh(t);
     bool good = !screen || show(args, t, screen); /* totals at once; rates with the next */
     do {
         wait_for_next(args, t, screen, every);
-        if (!interrupted) {
+        if (!*stop) {
             ot_top_refresh(t);
             good = show(args, t, screen);
         }
-    } while (good && !once && !interrupted);
+    } while (good && !once && !*stop);
     int code = good && ot_top_answering(t) > 0 ? 0 : 1;
     ot_top_close(t);
     return code;
@@ -94,6 +90,7 @@ static const ot_opt top_opts[] = {
      .max = "1h",
      .help = "time between looks, which figures are taken over"},
     {.name = "once", .type = OT_OPT_BOOL, .help = "one look over one interval, then end"},
+    OT_CLI_LOAD_TLS_OPTS,
 };
 
 static const ot_pos top_pos[] = {{.name = "REPLICA",

@@ -25,3 +25,9 @@ ot_load_protocol ot_cli_load_protocol(const ot_args *args)
     }
     return (ot_load_protocol)i;
 }
+
+ot_load_trust ot_cli_load_trust(const ot_args *args)
+{
+    return (ot_load_trust){.ca = ot_args_str(args, "ca"),
+                           .unverified = ot_args_bool(args, "insecure")};
+}

@@ -43,6 +43,17 @@
         .env = ""                                                                                  \
     }
 
+#define OT_CLI_LOAD_TLS_OPTS                                                                       \
+    {.name = "ca",                                                                                 \
+     .type = OT_OPT_STRING,                                                                        \
+     .value = "FILE",                                                                              \
+     .help = "https: whom to trust, in PEM (default: whom the system trusts)",                     \
+     .env = ""},                                                                                   \
+    {                                                                                              \
+        .name = "insecure", .type = OT_OPT_BOOL, .help = "https: take any certificate"             \
+    }
+
+ot_load_trust ot_cli_load_trust(const ot_args *args);
 ot_load_protocol ot_cli_load_protocol(const ot_args *args);
 /* Set by SIGINT from this call on. */
 const volatile sig_atomic_t *ot_cli_load_stop(void);

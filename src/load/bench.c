@@ -56,7 +56,7 @@ static ot_rc make_requests(ot_bench *b, ot_error *err)
 
 static ot_rc prepare(const ot_bench_options *o, ot_bench *b, ot_error *err)
 {
-    OT_TRY(ot_load_target_open(o->url, o->model, o->protocol, &b->target, err));
+    OT_TRY(ot_load_target_open(o->url, &o->trust, o->model, o->protocol, &b->target, err));
     OT_TRY(make_inputs(o, b, err));
     OT_TRY(make_requests(b, err));
     return ot_load_check_create(&b->target, b->inputs.n, o->expect != NULL ? &b->expected : NULL,
@@ -90,6 +90,7 @@ ot_rc ot_bench_run(const ot_bench_options *o, ot_bench *b, ot_error *err)
 {
     ot_load_options load = {
         .addr = b->target.url.addr,
+        .tls = b->target.url.tls,
         .wire = ot_load_protocol_wire(o->protocol),
         .connections = o->connections,
         .streams = o->streams,

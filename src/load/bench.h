@@ -8,6 +8,7 @@
 
 typedef struct ot_bench_options {
     const char *url;
+    ot_load_trust trust;
     const char *model; /* NULL: the URL's, or the only one */
     ot_load_protocol protocol;
     double rate; /* a second; 0: closed loop */

@@ -15,7 +15,6 @@
 #include <time.h>
 
 #define EVENTS_MAX 256
-#define CONNECT_US 5000000
 #define START_NS UINT64_C(2000000)    /* until the first request */
 #define SWEEP_NS UINT64_C(20000000)   /* between looks for timeouts and closed connections */
 #define RETRY_NS UINT64_C(100000000)  /* between tries to connect again */
@@ -101,7 +100,7 @@ static ot_load_conn *take_free(ot_load_engine *e)
 
 static void watch(ot_load_conn *c)
 {
-    uint32_t events = EPOLLIN | (c->connecting || c->wants_write ? (uint32_t)EPOLLOUT : 0u);
+    uint32_t events = EPOLLIN | (ot_load_wants_write(c) ? (uint32_t)EPOLLOUT : 0u);
     if (c->fd >= 0 && events != c->events) {
         struct epoll_event e = {.events = events, .data.ptr = c};
         int op = c->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
@@ -119,7 +118,7 @@ static void shut(ot_load_conn *c)
         }
     }
     e->o.wire->close(c);
-    ot_fd_close(&c->fd);
+    ot_load_hang_up(c);
     c->events = 0;
     c->connecting = c->wants_write = false;
     c->retry_ns = e->now_ns;
@@ -128,9 +127,13 @@ static void shut(ot_load_conn *c)
 static void opened(ot_load_conn *c)
 {
     ot_error err;
+    ot_tls_step step = ot_load_shake(c, &err);
+    if (step == OT_TLS_WAIT) {
+        return;
+    }
     c->connecting = false;
     ot_sock_nodelay(c->fd);
-    if (c->engine->o.wire->open(c, &err) != OT_OK) {
+    if (step == OT_TLS_FAILED || c->engine->o.wire->open(c, &err) != OT_OK) {
         shut(c);
         c->retry_ns = c->engine->now_ns + RETRY_NS;
         return;
@@ -152,13 +155,20 @@ static void connect_again(ot_load_conn *c)
 
 static ot_rc connect_first(ot_load_engine *e, ot_load_conn *c, ot_error *err)
 {
-    OT_TRY(ot_sock_connect(&e->o.addr, CONNECT_US, &c->fd, err));
-    ot_sock_nonblock(c->fd, true);
-    ot_sock_nodelay(c->fd);
+    OT_TRY(ot_load_connect(c, err));
     OT_TRY(e->o.wire->open(c, err));
     list(e, c);
     watch(c);
     return OT_OK;
+}
+
+static bool readable(ot_load_conn *c)
+{
+    bool stays = c->engine->o.wire->readable(c);
+    while (stays && ot_load_more_in(c)) {
+        stays = c->engine->o.wire->readable(c);
+    }
+    return stays;
 }
 
 static void on_event(ot_load_conn *c, uint32_t events)
@@ -174,7 +184,7 @@ static void on_event(ot_load_conn *c, uint32_t events)
         }
         opened(c);
     } else if (((events & EPOLLOUT) != 0 && !c->engine->o.wire->writable(c)) ||
-               ((events & ~(uint32_t)EPOLLOUT) != 0 && !c->engine->o.wire->readable(c))) {
+               ((events & ~(uint32_t)EPOLLOUT) != 0 && !readable(c))) {
         shut(c);
         connect_again(c);
         return;
@@ -415,7 +425,7 @@ static void clean_up(ot_load_engine *e)
     for (unsigned i = 0; e->conns != NULL && i < e->o.connections; i++) {
         if (e->conns[i].engine != NULL) {
             e->o.wire->close(&e->conns[i]);
-            ot_fd_close(&e->conns[i].fd);
+            ot_load_hang_up(&e->conns[i]);
         }
     }
     ot_fd_close(&e->epoll);

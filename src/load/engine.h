@@ -63,6 +63,7 @@ extern const ot_load_wire ot_load_http1, ot_load_http2;
 
 typedef struct ot_load_options {
     ot_addr addr;
+    const struct ot_tls_client *tls; /* NULL: clear text. Outlives the run */
     const ot_load_wire *wire;
     unsigned connections;
     unsigned streams; /* requests at once on a connection; HTTP/1.1: 1 */

@@ -3,6 +3,7 @@
 #define OT_LOAD_ENGINE_INTERNAL_H
 
 #include "load/engine.h"
+#include "net/tls_conn.h"
 
 typedef struct ot_load_engine ot_load_engine;
 typedef struct ot_load_conn ot_load_conn;
@@ -17,8 +18,9 @@ typedef struct ot_load_flight {
 
 struct ot_load_conn {
     ot_load_engine *engine;
-    int fd;          /* -1: closed */
-    bool connecting; /* not writable yet */
+    int fd;           /* -1: closed */
+    bool connecting;  /* not writable yet, or the two sides of TLS have not agreed yet */
+    ot_tls_conn *tls; /* NULL: clear text */
     bool wants_write;
     uint32_t events;
     uint64_t retry_ns; /* closed: when to connect again */
@@ -40,6 +42,15 @@ struct ot_load_wire {
     void (*cancel)(ot_load_conn *c, ot_load_flight *f);
     void (*close)(ot_load_conn *c); /* frees `state`; also of one that never opened */
 };
+
+/* transport.c. As read(2) and writev(2) on a non-blocking socket: */
+ssize_t ot_load_read(ot_load_conn *c, void *p, size_t n);
+ssize_t ot_load_write(ot_load_conn *c, const struct iovec *iov, int n); /* 1 or 2 pieces */
+bool ot_load_more_in(const ot_load_conn *c); /* that the descriptor does not tell of */
+bool ot_load_wants_write(const ot_load_conn *c);
+ot_rc ot_load_connect(ot_load_conn *c, ot_error *err) OT_CHECKED; /* waits for it */
+ot_tls_step ot_load_shake(ot_load_conn *c, ot_error *err);        /* TLS, if there is any */
+void ot_load_hang_up(ot_load_conn *c);
 
 /* For wires: the flight has its answer, or ended without one. */
 void ot_load_answered(ot_load_conn *c, ot_load_flight *f, const ot_load_answer *a);

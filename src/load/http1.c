@@ -55,7 +55,7 @@ static bool writable1(ot_load_conn *c)
             h->out = NULL;
             break;
         }
-        ssize_t k = ot_sock_writev(c->fd, iov, n);
+        ssize_t k = ot_load_write(c, iov, n);
         if (k < 0) {
             c->wants_write = errno == EAGAIN;
             h->out = errno == EAGAIN ? h->out : NULL;
@@ -97,7 +97,7 @@ static bool readable1(ot_load_conn *c)
     if (!ot_str_reserve(&h->in, READ_LEAST)) {
         return false;
     }
-    ssize_t k = ot_sock_read(c->fd, h->in.data + h->in.len, h->in.cap - h->in.len - 1);
+    ssize_t k = ot_load_read(c, h->in.data + h->in.len, h->in.cap - h->in.len - 1);
     if (k < 0) {
         return errno == EAGAIN;
     }

@@ -1,4 +1,4 @@
-/* gRPC over HTTP/2 in cleartext as a wire of the engine: unary calls, many at once on a
+/* gRPC over HTTP/2 as a wire of the engine: unary calls, many at once on a
  * connection. */
 #include "base/mem.h"
 #include "codec/grpc.h"
@@ -184,7 +184,7 @@ static bool writable2(ot_load_conn *c)
             return !h->out.failed;
         }
         struct iovec iov = {h->out.data + h->out_at, h->out.len - h->out_at};
-        ssize_t k = ot_sock_writev(c->fd, &iov, 1);
+        ssize_t k = ot_load_write(c, &iov, 1);
         if (k < 0) {
             c->wants_write = errno == EAGAIN;
             return true; /* a connection that broke shows when it is read */
@@ -244,6 +244,7 @@ static void send2(ot_load_conn *c, ot_load_flight *f, const ot_load_request *r)
 {
     http2 *h = c->state;
     stream *s = stream_of(c, f);
+    bool tls = ot_load_options_of(c->engine)->tls != NULL;
     ot_str_clear(&s->head);
     ot_str_addc(&s->head, '\n'); /* the first line, which HTTP/1.1 has */
     ot_str_clear(&s->body);
@@ -254,7 +255,7 @@ static void send2(ot_load_conn *c, ot_load_flight *f, const ot_load_request *r)
     s->sent = 0;
     s->flight = f;
     nghttp2_nv fields[] = {
-        field(":method", "POST"), field(":scheme", "http"),
+        field(":method", "POST"), field(":scheme", tls ? "https" : "http"),
         field(":path", r->path),  field(":authority", r->head.data),
         field("te", "trailers"),  field("content-type", "application/grpc"),
     };
@@ -271,7 +272,7 @@ static bool readable2(ot_load_conn *c)
 {
     http2 *h = c->state;
     static _Thread_local uint8_t buf[READ_BYTES];
-    ssize_t k = ot_sock_read(c->fd, buf, sizeof buf);
+    ssize_t k = ot_load_read(c, buf, sizeof buf);
     if (k < 0 && errno == EAGAIN) {
         return true;
     }

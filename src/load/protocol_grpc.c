@@ -70,6 +70,7 @@ ot_rc ot_load_grpc_ask(ot_load_target *t, ot_load_request *r, const char *path,
     asking x = {.t = t, .read = read};
     x.rc = ot_fail(&x.err, OT_UNAVAILABLE, "%s does not answer as a gRPC server", t->url.host);
     ot_load_options o = {.addr = t->url.addr,
+                         .tls = t->url.tls,
                          .wire = &ot_load_http2,
                          .connections = 1,
                          .streams = 1,

@@ -212,6 +212,7 @@ static ot_rc send_all(replay *x, ot_error *err)
         x->out->requests = x->n;
         x->out->seconds = (double)at[x->n - 1] / 1e9 * x->o->speed;
         ot_load_options load = {.addr = x->url.addr,
+                                .tls = x->url.tls,
                                 .wire = ot_load_protocol_wire(x->o->protocol),
                                 .connections = x->o->connections,
                                 .streams = x->o->streams,
@@ -236,7 +237,7 @@ ot_rc ot_replay_run(const ot_replay_options *o, ot_replay *out, ot_error *err)
     ot_str_init(&x.file);
     ot_arena_init(&x.arena, 1u << 20, OT_REPLAY_BYTES_MAX);
     ot_arena_init(&x.scratch, 1u << 16, OT_RECORD_BODY_MAX * 2);
-    ot_rc rc = ot_load_url_parse(o->url, &x.url, err);
+    ot_rc rc = ot_load_url_parse(o->url, &o->trust, &x.url, err);
     if (rc == OT_OK) {
         rc = read_file(&x, err);
         rc = rc == OT_OK ? rc : ot_error_prefix(err, rc, "%s", o->file);
@@ -248,6 +249,7 @@ ot_rc ot_replay_run(const ot_replay_options *o, ot_replay *out, ot_error *err)
         ot_load_request_done(&x.entries[i].request);
     }
     ot_free(x.entries);
+    ot_load_url_done(&x.url);
     ot_arena_done(&x.arena);
     ot_arena_done(&x.scratch);
     ot_str_done(&x.file);

@@ -12,6 +12,7 @@
 
 typedef struct ot_replay_options {
     const char *file, *url;
+    ot_load_trust trust;
     const char *model;         /* NULL: each request's own */
     ot_load_protocol protocol; /* not TFS, whose answers have no types */
     double speed;              /* 2: twice as fast as it was recorded */

@@ -46,31 +46,38 @@ static ot_rc read_path(const char *path, ot_load_url *u, ot_error *err)
     return OT_OK;
 }
 
-ot_rc ot_load_url_parse(const char *text, ot_load_url *out, ot_error *err)
+ot_rc ot_load_url_parse(const char *text, const ot_load_trust *trust, ot_load_url *out,
+                        ot_error *err)
 {
     ot_load_url u = {0};
-    if (ot_has_prefix(text, "https://")) {
-        return ot_fail(err, OT_INVALID,
-                       "'%s': load goes over plain connections: give a listener without TLS", text);
-    }
-    const char *at = ot_has_prefix(text, "http://") ? text + strlen("http://") : text;
+    bool https = ot_has_prefix(text, "https://");
+    const char *at = https                            ? text + strlen("https://")
+                     : ot_has_prefix(text, "http://") ? text + strlen("http://")
+                                                      : text;
     bool is_unix = ot_has_prefix(at, "unix:");
     size_t n = is_unix ? strlen(at) : strcspn(at, "/?#");
     char address[300];
-    if (n == 0 || n >= sizeof address) {
-        return ot_fail(err, OT_INVALID, "'%s' is no address: http://HOST:PORT", text);
+    if (n == 0 || n >= sizeof address || (https && is_unix)) {
+        return ot_fail(err, OT_INVALID, "'%s' is no address: http[s]://HOST:PORT", text);
     }
     memcpy(address, at, n);
     address[n] = '\0';
     OT_TRY(ot_addr_parse(address, &u.addr, err));
     OT_TRY(read_path(at + n, &u, err));
-    if (u.addr.is_unix) {
-        snprintf(u.host, sizeof u.host, "localhost");
-    } else {
-        ot_addr_format(&u.addr, u.host);
+    ot_http_host(&u.addr, https, u.host);
+    if (https) {
+        const ot_tls_client_options o = {
+            .name = u.addr.host, .ca = trust->ca, .unverified = trust->unverified};
+        OT_TRY(ot_tls_client_create(&o, &u.tls, err));
     }
     *out = u;
     return OT_OK;
+}
+
+void ot_load_url_done(ot_load_url *u)
+{
+    ot_tls_client_destroy(u->tls);
+    u->tls = NULL;
 }
 
 /* ---- the signature */
@@ -80,7 +87,8 @@ static ot_rc ask(const ot_load_url *u, const char *method, const char *path, jso
 {
     ot_http_client *c;
     ot_http_reply r;
-    OT_TRY(ot_http_client_create(&u->addr, NULL, &c, err));
+    const ot_http_client_options o = {.struct_size = sizeof o, .tls = u->tls};
+    OT_TRY(ot_http_client_create(&u->addr, &o, &c, err));
     ot_http_reply_init(&r);
     ot_rc rc = ot_http_client_simple(c, method, path, NULL, "", 0, &r, err);
     if (rc == OT_OK && r.status != 200) {
@@ -237,15 +245,15 @@ ot_rc ot_load_ask_tfs(ot_load_target *t, ot_error *err)
     return rc;
 }
 
-ot_rc ot_load_target_open(const char *url, const char *model, ot_load_protocol protocol,
-                          ot_load_target *out, ot_error *err)
+ot_rc ot_load_target_open(const char *url, const ot_load_trust *trust, const char *model,
+                          ot_load_protocol protocol, ot_load_target *out, ot_error *err)
 {
     ot_load_target t = {.protocol = protocol};
-    OT_TRY(ot_load_url_parse(url, &t.url, err));
     if (model != NULL && strlen(model) >= sizeof t.url.model) {
         return ot_fail(err, OT_INVALID, "a model's name has at most %zu bytes",
                        sizeof t.url.model - 1);
     }
+    OT_TRY(ot_load_url_parse(url, trust, &t.url, err));
     if (model != NULL) {
         snprintf(t.url.model, sizeof t.url.model, "%s", model);
     }
@@ -255,7 +263,7 @@ ot_rc ot_load_target_open(const char *url, const char *model, ot_load_protocol p
         rc = ot_load_ask(&t, err);
     }
     if (rc != OT_OK) {
-        ot_arena_done(&t.arena);
+        ot_load_target_done(&t);
         return rc;
     }
     *out = t;
@@ -264,5 +272,6 @@ ot_rc ot_load_target_open(const char *url, const char *model, ot_load_protocol p
 
 void ot_load_target_done(ot_load_target *t)
 {
+    ot_load_url_done(&t->url);
     ot_arena_done(&t->arena);
 }

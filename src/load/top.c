@@ -21,7 +21,8 @@ struct ot_top {
     side sides[OT_TOP_REPLICAS_MAX];
 };
 
-ot_rc ot_top_open(const char *const *urls, size_t n, ot_top **out, ot_error *err)
+ot_rc ot_top_open(const char *const *urls, size_t n, const ot_load_trust *trust, ot_top **out,
+                  ot_error *err)
 {
     if (n < 1 || n > OT_TOP_REPLICAS_MAX) {
         return ot_fail(err, OT_INVALID, "%zu replicas; 1 to %d are shown", n, OT_TOP_REPLICAS_MAX);
@@ -31,7 +32,8 @@ ot_rc ot_top_open(const char *const *urls, size_t n, ot_top **out, ot_error *err
     ot_http_client_options o = {.struct_size = sizeof o, .connect_us = ASK_US, .io_us = ASK_US};
     for (size_t i = 0; rc == OT_OK && i < n; i++) {
         side *s = &t->sides[t->n++];
-        rc = ot_load_url_parse(urls[i], &s->url, err);
+        rc = ot_load_url_parse(urls[i], trust, &s->url, err);
+        o.tls = s->url.tls;
         if (rc == OT_OK) {
             rc = ot_http_client_create(&s->url.addr, &o, &s->client, err);
         }
@@ -52,6 +54,7 @@ void ot_top_close(ot_top *t)
 {
     for (size_t i = 0; t != NULL && i < t->n; i++) {
         ot_http_client_destroy(t->sides[i].client);
+        ot_load_url_done(&t->sides[i].url);
         ot_free(t->sides[i].scrapes[0].v);
         ot_free(t->sides[i].scrapes[1].v);
     }

@@ -17,8 +17,8 @@ struct ot_http_client {
     ot_addr addr;
     ot_http_client_options opt;
     int fd;
-    tls_conn *tls; /* NULL: clear */
-    bool close;    /* the server said so, or the framing is lost */
+    ot_tls_conn *tls; /* NULL: clear */
+    bool close;       /* the server said so, or the framing is lost */
     char host[300];
     ot_http_response response;
     size_t at, len; /* unread bytes [at, len) of buf */
@@ -63,7 +63,7 @@ void ot_http_host(const ot_addr *addr, bool tls, char out[300])
 
 static void hang_up(ot_http_client *c)
 {
-    tls_conn_free(c->tls);
+    ot_tls_conn_free(c->tls);
     c->tls = NULL;
     ot_fd_close(&c->fd);
 }
@@ -104,7 +104,7 @@ static ot_rc fail_io(const ot_http_client *c, int e, const char *what, ot_error 
                        (long long)(c->opt.io_us / 1000));
     }
     if (e == EIO && c->tls != NULL) {
-        return ot_fail(err, OT_UNAVAILABLE, "%s %s: %s", what, text, tls_conn_why(c->tls));
+        return ot_fail(err, OT_UNAVAILABLE, "%s %s: %s", what, text, ot_tls_conn_why(c->tls));
     }
     if (e == 0) {
         return ot_fail(err, OT_UNAVAILABLE, "%s %s: the server closed the connection", what, text);
@@ -114,12 +114,12 @@ static ot_rc fail_io(const ot_http_client *c, int e, const char *what, ot_error 
 
 static ssize_t read_bytes(ot_http_client *c, void *p, size_t n)
 {
-    return c->tls != NULL ? tls_conn_read(c->tls, p, n) : ot_sock_read(c->fd, p, n);
+    return c->tls != NULL ? ot_tls_conn_read(c->tls, p, n) : ot_sock_read(c->fd, p, n);
 }
 
 static ssize_t write_bytes(ot_http_client *c, const struct iovec *v, int n)
 {
-    return c->tls != NULL ? tls_conn_write(c->tls, v->iov_base, v->iov_len)
+    return c->tls != NULL ? ot_tls_conn_write(c->tls, v->iov_base, v->iov_len)
                           : ot_sock_writev(c->fd, v, n);
 }
 
@@ -137,16 +137,16 @@ static bool is_stale(ot_http_client *c)
 /* The socket blocks, for as long as its time limit lets it. */
 static ot_rc shake_hands(ot_http_client *c, ot_error *err)
 {
-    c->tls = tls_conn_connect(c->opt.tls, c->fd);
+    c->tls = ot_tls_conn_connect(c->opt.tls, c->fd, false);
     if (c->tls == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "http client: out of memory");
     }
-    switch (tls_conn_handshake(c->tls)) {
-    case TLS_READY:
+    switch (ot_tls_conn_handshake(c->tls)) {
+    case OT_TLS_READY:
         return OT_OK;
-    case TLS_WAIT:
+    case OT_TLS_WAIT:
         return fail_io(c, EAGAIN, "TLS with", err);
-    case TLS_FAILED:
+    case OT_TLS_FAILED:
         break;
     }
     return fail_io(c, EIO, "connect to", err);

@@ -58,7 +58,7 @@ static void conn_init(http_conn *c, int fd)
 
 static ot_rc prepare(http_conn *c, int fd, ot_tls *tls, ot_error *err)
 {
-    c->tls = tls != NULL ? tls_conn_new(tls, fd) : NULL;
+    c->tls = tls != NULL ? ot_tls_conn_new(tls, fd) : NULL;
     if (tls != NULL && c->tls == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "http server: out of memory for TLS");
     }
@@ -73,7 +73,7 @@ ot_rc http_conn_open(ot_http_server *s, int fd, ot_tls *tls, ot_error *err)
     }
     ot_rc rc = prepare(c, fd, tls, err);
     if (rc != OT_OK) {
-        tls_conn_free(c->tls);
+        ot_tls_conn_free(c->tls);
         c->tls = NULL;
         c->next = s->free_conns;
         s->free_conns = c;
@@ -140,8 +140,8 @@ void http_conn_close(http_conn *c)
 {
     ot_loop_unwatch(c->server->loop, &c->watch);
     if (c->tls != NULL) {
-        tls_conn_bye(c->tls);
-        tls_conn_free(c->tls);
+        ot_tls_conn_bye(c->tls);
+        ot_tls_conn_free(c->tls);
         c->tls = NULL;
     }
     ot_fd_close(&c->req.fd);
@@ -235,13 +235,14 @@ static bool wants_read(const http_conn *c)
 
 bool http_conn_more_in(const http_conn *c)
 {
-    return c->tls != NULL && wants_read(c) && tls_conn_pending(c->tls);
+    return c->tls != NULL && wants_read(c) && ot_tls_conn_pending(c->tls);
 }
 
 void http_conn_watch(http_conn *c)
 {
     bool read = wants_read(c);
-    bool write = c->out.len > 0 || c->n_ext > 0 || (c->tls != NULL && tls_conn_wants_write(c->tls));
+    bool write =
+        c->out.len > 0 || c->n_ext > 0 || (c->tls != NULL && ot_tls_conn_wants_write(c->tls));
     if (http_conn_more_in(c)) {
         http_conn_dirty(c);
     }
@@ -401,7 +402,7 @@ void http_conn_over(http_conn *c)
 
 ssize_t http_conn_recv(http_conn *c, void *p, size_t n)
 {
-    return c->tls != NULL ? tls_conn_read(c->tls, p, n) : ot_sock_read(c->req.fd, p, n);
+    return c->tls != NULL ? ot_tls_conn_read(c->tls, p, n) : ot_sock_read(c->req.fd, p, n);
 }
 
 static void discard(http_conn *c)
@@ -450,17 +451,17 @@ static bool read_some(http_conn *c)
 static bool shake_hands(http_conn *c)
 {
     ot_http_server *s = c->server;
-    tls_step step = tls_conn_handshake(c->tls);
-    if (step == TLS_WAIT) {
+    ot_tls_step step = ot_tls_conn_handshake(c->tls);
+    if (step == OT_TLS_WAIT) {
         return true;
     }
-    if (step == TLS_FAILED) {
+    if (step == OT_TLS_FAILED) {
         s->stats.bad_requests++;
         http_conn_close(c);
         return false;
     }
     c->read_due_ns = after_ms(s, s->opt.idle_ms);
-    if (tls_conn_is_h2(c->tls)) {
+    if (ot_tls_conn_is_h2(c->tls)) {
         c->fresh = false;
         if (!h2_start(c)) {
             http_conn_close(c);
@@ -499,11 +500,11 @@ static void on_ready(void *arg, unsigned events)
     if (events & OT_LOOP_WRITE) {
         http_conn_dirty(c);
     }
-    if (c->tls != NULL && !tls_conn_ready(c->tls)) {
+    if (c->tls != NULL && !ot_tls_conn_ready(c->tls)) {
         if (!shake_hands(c)) {
             return;
         }
-        reads = tls_conn_ready(c->tls);
+        reads = ot_tls_conn_ready(c->tls);
     }
     if (reads) {
         http_conn_readable(c);

@@ -80,7 +80,7 @@ typedef struct http_conn {
     uint64_t read_moved, write_moved;   /* bytes in the current window of progress */
     uint64_t idle_since_ns;
     struct h2_conn *h2; /* NULL: HTTP/1 */
-    tls_conn *tls;      /* NULL: clear text */
+    ot_tls_conn *tls;   /* NULL: clear text */
 } http_conn;
 
 typedef struct http_listener {

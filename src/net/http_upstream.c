@@ -23,7 +23,7 @@ struct ot_upstream_call {
     ot_addr addr;
     const ot_tls_client *tls_to; /* NULL: clear. Of the call: an idle one has but its id */
     uint64_t tls_id;
-    tls_conn *tls; /* NULL: clear, or not connected yet */
+    ot_tls_conn *tls; /* NULL: clear, or not connected yet */
     int fd;
     ot_watch watch;
     ot_timer timer;
@@ -53,7 +53,7 @@ static void shut(ot_upstream_call *c)
 {
     ot_loop_unwatch(c->u->loop, &c->watch);
     ot_loop_timer_cancel(c->u->loop, &c->timer);
-    tls_conn_free(c->tls);
+    ot_tls_conn_free(c->tls);
     c->tls = NULL;
     ot_fd_close(&c->fd);
 }
@@ -117,7 +117,7 @@ static void arm(ot_upstream_call *c)
 
 static bool shakes(const ot_upstream_call *c)
 {
-    return c->tls != NULL && !tls_conn_ready(c->tls);
+    return c->tls != NULL && !ot_tls_conn_ready(c->tls);
 }
 
 /* What TLS has read of the socket does not make it readable: a socket that is writable, which it is
@@ -125,9 +125,9 @@ static bool shakes(const ot_upstream_call *c)
 static unsigned wanted(const ot_upstream_call *c)
 {
     if (shakes(c)) {
-        return OT_LOOP_READ | (tls_conn_wants_write(c->tls) ? OT_LOOP_WRITE : 0u);
+        return OT_LOOP_READ | (ot_tls_conn_wants_write(c->tls) ? OT_LOOP_WRITE : 0u);
     }
-    bool more = c->tls != NULL && !c->paused && !c->idle && tls_conn_pending(c->tls);
+    bool more = c->tls != NULL && !c->paused && !c->idle && ot_tls_conn_pending(c->tls);
     bool writes = c->connecting || c->sent < c->out.len || more;
     return (writes ? OT_LOOP_WRITE : 0u) | (c->connecting || c->paused ? 0u : OT_LOOP_READ);
 }
@@ -241,19 +241,19 @@ static void on_eof(ot_upstream_call *c)
 
 static ssize_t read_bytes(ot_upstream_call *c, void *p, size_t n)
 {
-    return c->tls != NULL ? tls_conn_read(c->tls, p, n) : ot_sock_read(c->fd, p, n);
+    return c->tls != NULL ? ot_tls_conn_read(c->tls, p, n) : ot_sock_read(c->fd, p, n);
 }
 
 static ssize_t write_bytes(ot_upstream_call *c, char *p, size_t n)
 {
     struct iovec v = {p, n};
-    return c->tls != NULL ? tls_conn_write(c->tls, p, n) : ot_sock_writev(c->fd, &v, 1);
+    return c->tls != NULL ? ot_tls_conn_write(c->tls, p, n) : ot_sock_writev(c->fd, &v, 1);
 }
 
 /* A read or write has failed. */
 static const char *why_not(const ot_upstream_call *c)
 {
-    return c->tls != NULL && errno == EIO ? tls_conn_why(c->tls) : strerror(errno);
+    return c->tls != NULL && errno == EIO ? ot_tls_conn_why(c->tls) : strerror(errno);
 }
 
 /* False: the connection is gone, or has ended its call. */
@@ -333,17 +333,17 @@ static bool is_stale(ot_upstream_call *c)
 /* False: the connection is gone, or the other side has to go on. */
 static bool shake_hands(ot_upstream_call *c)
 {
-    switch (tls_conn_handshake(c->tls)) {
-    case TLS_READY:
+    switch (ot_tls_conn_handshake(c->tls)) {
+    case OT_TLS_READY:
         arm(c);
         return true;
-    case TLS_WAIT:
+    case OT_TLS_WAIT:
         ot_loop_rewatch(c->u->loop, &c->watch, wanted(c));
         return false;
-    case TLS_FAILED:
+    case OT_TLS_FAILED:
         break;
     }
-    fail(c, OT_UNAVAILABLE, tls_conn_why(c->tls));
+    fail(c, OT_UNAVAILABLE, ot_tls_conn_why(c->tls));
     return false;
 }
 
@@ -357,7 +357,7 @@ static bool connected(ot_upstream_call *c)
     }
     c->connecting = false;
     ot_sock_nodelay(c->fd);
-    if (c->tls_to != NULL && (c->tls = tls_conn_connect(c->tls_to, c->fd)) == NULL) {
+    if (c->tls_to != NULL && (c->tls = ot_tls_conn_connect(c->tls_to, c->fd, false)) == NULL) {
         fail(c, OT_UNAVAILABLE, "out of memory for TLS");
         return false;
     }
@@ -387,7 +387,7 @@ static void on_ready(void *arg, unsigned events)
     if (c->sent < c->out.len && !write_some(c)) {
         return;
     }
-    bool more = c->tls != NULL && tls_conn_pending(c->tls);
+    bool more = c->tls != NULL && ot_tls_conn_pending(c->tls);
     bool reads = more || (events & (OT_LOOP_READ | OT_LOOP_HANGUP)) != 0;
     if (reads && !c->paused && !read_some(c)) {
         return;

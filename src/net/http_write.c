@@ -73,7 +73,7 @@ static ssize_t write_tls(http_conn *c, const struct iovec *v, int n)
 {
     ssize_t put = 0;
     for (int i = 0; i < n; i++) {
-        ssize_t k = tls_conn_write(c->tls, v[i].iov_base, v[i].iov_len);
+        ssize_t k = ot_tls_conn_write(c->tls, v[i].iov_base, v[i].iov_len);
         if (k < 0) {
             return put > 0 ? put : k;
         }
@@ -115,7 +115,7 @@ static void finish(http_conn *c)
     /* Closing now would reset the connection while the peer still sends, and the reset may overtake
      * our answer: end our side, read on for a while. */
     if (c->tls != NULL) {
-        tls_conn_bye(c->tls);
+        ot_tls_conn_bye(c->tls);
     }
     ot_sock_shutdown_write(c->req.fd);
     c->state = HTTP_LINGER;

@@ -43,11 +43,9 @@ static ot_rc trust(ot_tls_client *t, const ot_tls_client_options *o, ot_error *e
 
 static ot_rc make_context(ot_tls_client *t, const ot_tls_client_options *o, ot_error *err)
 {
-    static const unsigned char protocols[] = "\x08http/1.1";
     ssl.ERR_clear_error();
     t->ctx = ssl.SSL_CTX_new(ssl.TLS_client_method());
-    if (t->ctx == NULL ||
-        ssl.SSL_CTX_set_alpn_protos(t->ctx, protocols, sizeof protocols - 1) != 0) {
+    if (t->ctx == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "TLS: no context: %s", tls_reason());
     }
     ssl.SSL_CTX_ctrl(t->ctx, SSL_CTRL_SET_MIN_PROTO_VERSION, TLS1_2_VERSION, NULL);
@@ -94,8 +92,9 @@ uint64_t ot_tls_client_id(const ot_tls_client *t)
     return t != NULL ? t->id : 0;
 }
 
-SSL *tls_client_begin(const ot_tls_client *t)
+SSL *tls_client_begin(const ot_tls_client *t, bool h2)
 {
+    static const unsigned char http1[] = "\x08http/1.1", http2[] = "\x02h2";
     SSL *s = ssl.SSL_new(t->ctx); /* holds the context */
     if (s == NULL) {
         return NULL;
@@ -104,8 +103,10 @@ SSL *tls_client_begin(const ot_tls_client *t)
     union {
         const char *in;
         void *out;
-    } cast = {.in = t->name};                         /* it is copied */
-    bool good = ssl.SSL_set1_host(s, t->name) == 1 && /* an address too */
+    } cast = {.in = t->name}; /* it is copied */
+    bool good = ssl.SSL_set_alpn_protos(s, h2 ? http2 : http1,
+                                        h2 ? sizeof http2 - 1 : sizeof http1 - 1) == 0 &&
+                ssl.SSL_set1_host(s, t->name) == 1 && /* an address too */
                 (t->is_address || ssl.SSL_ctrl(s, SSL_CTRL_SET_TLSEXT_HOSTNAME,
                                                TLSEXT_NAMETYPE_host_name, cast.out) == 1);
     if (!good) {

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-struct tls_conn {
+struct ot_tls_conn {
     SSL *s;
     int fd;
     bool ready, failed;
@@ -16,14 +16,14 @@ struct tls_conn {
     bool starved; /* what has come was read, but for less than a record */
     bool wants_write;
     const ot_tls_client *to; /* whose client it is; NULL: a server's */
-    char why[TLS_WHY_MAX];
+    char why[OT_TLS_WHY_MAX];
 };
 
 /* ---- bytes, through the network seam */
 
 static int bio_read(BIO *b, char *p, int n)
 {
-    tls_conn *c = ssl.BIO_get_data(b);
+    ot_tls_conn *c = ssl.BIO_get_data(b);
     ssl.BIO_clear_flags(b, BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY);
     ssize_t k = ot_sock_read(c->fd, p, (size_t)n);
     if (k < 0 && errno == EAGAIN) {
@@ -35,7 +35,7 @@ static int bio_read(BIO *b, char *p, int n)
 
 static int bio_write(BIO *b, const char *p, int n)
 {
-    const tls_conn *c = ssl.BIO_get_data(b);
+    const ot_tls_conn *c = ssl.BIO_get_data(b);
     union {
         const char *in;
         void *out;
@@ -53,7 +53,7 @@ static long bio_ctrl(BIO *b, int command, long n, void *p)
 {
     (void)n, (void)p;
     if (command == BIO_CTRL_EOF) {
-        const tls_conn *c = ssl.BIO_get_data(b);
+        const ot_tls_conn *c = ssl.BIO_get_data(b);
         return c->eof;
     }
     return command == BIO_CTRL_FLUSH;
@@ -73,9 +73,9 @@ BIO_METHOD *tls_conn_bio(void)
 /* ---- life */
 
 /* Takes s. */
-static tls_conn *begin(SSL *s, int fd)
+static ot_tls_conn *begin(SSL *s, int fd)
 {
-    tls_conn *c = s != NULL ? ot_calloc(1, sizeof *c) : NULL;
+    ot_tls_conn *c = s != NULL ? ot_calloc(1, sizeof *c) : NULL;
     BIO *b = c != NULL ? ssl.BIO_new(ssl.bio) : NULL;
     if (b == NULL) {
         if (s != NULL) {
@@ -93,18 +93,18 @@ static tls_conn *begin(SSL *s, int fd)
     return c;
 }
 
-tls_conn *tls_conn_new(ot_tls *t, int fd)
+ot_tls_conn *ot_tls_conn_new(ot_tls *t, int fd)
 {
-    tls_conn *c = begin(tls_context_begin(t), fd);
+    ot_tls_conn *c = begin(tls_context_begin(t), fd);
     if (c != NULL) {
         ssl.SSL_set_accept_state(c->s);
     }
     return c;
 }
 
-tls_conn *tls_conn_connect(const ot_tls_client *t, int fd)
+ot_tls_conn *ot_tls_conn_connect(const ot_tls_client *t, int fd, bool h2)
 {
-    tls_conn *c = begin(tls_client_begin(t), fd);
+    ot_tls_conn *c = begin(tls_client_begin(t, h2), fd);
     if (c != NULL) {
         c->to = t;
         ssl.SSL_set_connect_state(c->s);
@@ -112,7 +112,7 @@ tls_conn *tls_conn_connect(const ot_tls_client *t, int fd)
     return c;
 }
 
-void tls_conn_free(tls_conn *c)
+void ot_tls_conn_free(ot_tls_conn *c)
 {
     if (c != NULL) {
         if (c->s != NULL) {
@@ -122,12 +122,12 @@ void tls_conn_free(tls_conn *c)
     }
 }
 
-bool tls_conn_ready(const tls_conn *c)
+bool ot_tls_conn_ready(const ot_tls_conn *c)
 {
     return c->ready;
 }
 
-static void note_why(tls_conn *c, int e)
+static void note_why(ot_tls_conn *c, int e)
 {
     long verdict = c->to != NULL ? ssl.SSL_get_verify_result(c->s) : X509_V_OK;
     unsigned long last = ssl.ERR_peek_last_error();
@@ -144,13 +144,13 @@ static void note_why(tls_conn *c, int e)
     }
 }
 
-const char *tls_conn_why(const tls_conn *c)
+const char *ot_tls_conn_why(const ot_tls_conn *c)
 {
     return c->why;
 }
 
 /* What a call that did not go through means: as errno, or 0 at the end of what the client sends. */
-static int outcome(tls_conn *c, int r)
+static int outcome(ot_tls_conn *c, int r)
 {
     int e = ssl.SSL_get_error(c->s, r);
     c->wants_write = e == SSL_ERROR_WANT_WRITE;
@@ -169,19 +169,19 @@ static int outcome(tls_conn *c, int r)
     }
 }
 
-tls_step tls_conn_handshake(tls_conn *c)
+ot_tls_step ot_tls_conn_handshake(ot_tls_conn *c)
 {
     c->starved = c->wants_write = false;
     ssl.ERR_clear_error();
     int r = ssl.SSL_do_handshake(c->s);
     if (r == 1) {
         c->ready = true;
-        return TLS_READY;
+        return OT_TLS_READY;
     }
-    return outcome(c, r) == EAGAIN ? TLS_WAIT : TLS_FAILED;
+    return outcome(c, r) == EAGAIN ? OT_TLS_WAIT : OT_TLS_FAILED;
 }
 
-bool tls_conn_is_h2(const tls_conn *c)
+bool ot_tls_conn_is_h2(const ot_tls_conn *c)
 {
     const unsigned char *p;
     unsigned n;
@@ -189,7 +189,7 @@ bool tls_conn_is_h2(const tls_conn *c)
     return n == 2 && memcmp(p, "h2", 2) == 0;
 }
 
-ssize_t tls_conn_read(tls_conn *c, void *p, size_t n)
+ssize_t ot_tls_conn_read(ot_tls_conn *c, void *p, size_t n)
 {
     size_t got = 0;
     c->starved = c->wants_write = false;
@@ -205,11 +205,11 @@ ssize_t tls_conn_read(tls_conn *c, void *p, size_t n)
             return -1;
         }
         got += (size_t)r;
-    } while (got < n && tls_conn_pending(c));
+    } while (got < n && ot_tls_conn_pending(c));
     return (ssize_t)got;
 }
 
-ssize_t tls_conn_write(tls_conn *c, const void *p, size_t n)
+ssize_t ot_tls_conn_write(ot_tls_conn *c, const void *p, size_t n)
 {
     size_t put = 0;
     c->wants_write = false;
@@ -229,17 +229,17 @@ ssize_t tls_conn_write(tls_conn *c, const void *p, size_t n)
     return (ssize_t)put;
 }
 
-bool tls_conn_pending(const tls_conn *c)
+bool ot_tls_conn_pending(const ot_tls_conn *c)
 {
     return ssl.SSL_pending(c->s) > 0 || (!c->starved && ssl.SSL_has_pending(c->s) == 1);
 }
 
-bool tls_conn_wants_write(const tls_conn *c)
+bool ot_tls_conn_wants_write(const ot_tls_conn *c)
 {
     return c->wants_write;
 }
 
-void tls_conn_bye(tls_conn *c)
+void ot_tls_conn_bye(ot_tls_conn *c)
 {
     if (c->ready && !c->failed) {
         ssl.ERR_clear_error();

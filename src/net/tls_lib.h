@@ -27,7 +27,7 @@
     F(SSL_CTX_add_client_CA)                                                                       \
     F(SSL_CTX_set_verify)                                                                          \
     F(SSL_CTX_set_alpn_select_cb)                                                                  \
-    F(SSL_CTX_set_alpn_protos)                                                                     \
+    F(SSL_set_alpn_protos)                                                                         \
     F(SSL_CTX_set_default_verify_paths)                                                            \
     F(SSL_CTX_set_session_id_context)                                                              \
     F(SSL_CTX_set_num_tickets)                                                                     \
@@ -95,7 +95,7 @@ ot_rc tls_trust(SSL_CTX *ctx, const char *path, const ot_str *text, const char *
 
 /* tls_client.c */
 struct ot_tls_client;
-SSL *tls_client_begin(const struct ot_tls_client *t); /* NULL: memory is short */
+SSL *tls_client_begin(const struct ot_tls_client *t, bool h2); /* NULL: memory is short */
 const char *tls_client_name(const struct ot_tls_client *t);
 
 #endif

@@ -82,7 +82,7 @@ def test_inputs_and_answers_from_files(linear, tmp_path):
 class Server:
     """Answers infer requests by turns as `how` says: a status, "wrong", "cut", "garbage", "hang"."""
 
-    def __init__(self, how):
+    def __init__(self, how, tls=None):
         self.how, self.n, self.lock, self.over = how, 0, threading.Lock(), threading.Event()
         server = self
 
@@ -127,6 +127,8 @@ class Server:
                     self.send(how, {"error": "as it was told"})
         self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.httpd.daemon_threads = True
+        if tls:
+            self.httpd.socket = tls.wrap_socket(self.httpd.socket, server_side=True)
         self.address = f"127.0.0.1:{self.httpd.server_port}"
         threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
 
@@ -199,7 +201,7 @@ def test_usage(linear):
         return done.returncode, done.stderr
     assert fails("127.0.0.1:1")[0] == 1
     code, said = fails(f"https://{linear.address}")
-    assert code == 1 and "plain connections" in said
+    assert code == 1 and "TLS: " in said  # its port has none
     code, said = fails(linear.address, "-m", "none")
     assert code == 1 and "answers 404" in said
     code, said = fails(linear.address, "-m", "none", "-p", "grpc")
