@@ -169,6 +169,12 @@ static void note_call(const ot_call *call)
     }
 }
 
+bool ot_worker_guest(ot_worker *w, const ot_http_req *req, ot_denial *why)
+{
+    ot_guests *g = w->serve->guests;
+    return g == NULL || ot_guests_may(g, req->fd, ot_loop_now_ns(w->loop), why);
+}
+
 static bool refuse_denied(ot_worker *w, ot_call *call, const ot_denial *why)
 {
     ot_worker_refuse(w, call, ot_rc_of_http(why->status), why->status, why->retry_s, "%s",
@@ -182,7 +188,7 @@ static bool admit(ot_worker *w, ot_call *call, const ot_route *r, const char *na
     ot_denial why;
     call->client = NULL;
     if (r->access == NULL) {
-        return true;
+        return ot_worker_guest(w, call->req, &why) || refuse_denied(w, call, &why);
     }
     call->client = ot_access_who(r->access, call->req, &why);
     return (ot_worker_note_client(call->req, call->client) &&

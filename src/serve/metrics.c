@@ -246,6 +246,24 @@ static void add_clients(const ot_access *a, ot_str *out)
     }
 }
 
+static void add_guests(const ot_guests *g, ot_str *out)
+{
+    ot_guests_counts n;
+    if (g == NULL) {
+        return;
+    }
+    ot_guests_counts_get(g, &n);
+    ot_str_addf(out,
+                "# HELP overtake_keyless_admitted_total Requests without a key that were let in.\n"
+                "# TYPE overtake_keyless_admitted_total counter\n"
+                "overtake_keyless_admitted_total %" PRIu64
+                "\n# HELP overtake_keyless_limited_total Requests without a key over a limit: of "
+                "one address, of all.\n# TYPE overtake_keyless_limited_total counter\n"
+                "overtake_keyless_limited_total{limit=\"address\"} %" PRIu64
+                "\novertake_keyless_limited_total{limit=\"all\"} %" PRIu64 "\n",
+                n.admitted, n.limited_each, n.limited_all);
+}
+
 static void add_memory(ot_str *out)
 {
     OT_AUTO(ot_str_done) ot_str statm = OT_STR_INIT;
@@ -315,6 +333,7 @@ void ot_metrics_text(const ot_serve *s, const ot_route *r, ot_str *out)
     add_workers(s, out);
     add_memory(out);
     add_clients(r->access, out);
+    add_guests(s->guests, out);
     if (s->access_log != NULL) {
         add_access_log(s->access_log, out);
     }

@@ -246,7 +246,8 @@ void ot_control_repo(ot_worker *w, ot_http_req *req, ot_repo_op op, const char *
     ot_client *client = NULL;
     ot_denial why;
     bool may = op == OT_REPO_INDEX ||
-               ot_access_manage(route->access, req, route->manage, name, n, &client, &why);
+               (ot_access_manage(route->access, req, route->manage, name, n, &client, &why) &&
+                (client != NULL || ot_worker_guest(w, req, &why)));
     if (client != NULL) {
         ot_worker_note_client(req, client);
     }

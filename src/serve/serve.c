@@ -162,6 +162,9 @@ static ot_rc prepare(ot_serve *s, ot_error *err)
         OT_TRY(ot_recorder_create(s->o.record, s->o.record_max, s->o.record_sample, s->incarnation,
                                   &s->recorder, err));
     }
+    if (s->o.keyless_each > 0 || s->o.keyless_all > 0) {
+        OT_TRY(ot_guests_create(s->o.keyless_each, s->o.keyless_all, &s->guests, err));
+    }
     if (s->o.access_log != NULL) {
         OT_TRY(ot_access_log_create(s->disk, s->o.access_log, s->o.access_sample, s->o.access_max,
                                     s->n_workers, &s->access_log, err));
@@ -340,6 +343,7 @@ void ot_serve_destroy(ot_serve *s)
         ot_worker_destroy(s->workers[i]);
     }
     ot_access_log_destroy(s->access_log);
+    ot_guests_destroy(s->guests);
     /* The last references go with the route and the entries; unloading happens in here. */
     ot_sampler_destroy(s->sampler);
     ot_tracer_destroy(s->tracer);

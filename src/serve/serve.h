@@ -82,6 +82,8 @@ typedef struct ot_serve_options {
                                 its folders hold */
     const char *keys; /* a file of API keys, with `dir`; NULL: nobody needs one, or the control
                          plane says who does */
+    double keyless_each;    /* requests a second of one address without a key; 0: no limit */
+    double keyless_all;     /* of all of them together */
     const char *access_log; /* a file, or NULL */
     double access_sample;   /* share of the requests that went well which it has */
     uint64_t access_max;    /* bytes of its files together */

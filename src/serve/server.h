@@ -3,6 +3,7 @@
 #define OT_SERVE_SERVER_H
 
 #include "serve/access_log.h"
+#include "serve/guests.h"
 #include "serve/pool.h"
 #include "serve/route.h"
 #include "serve/sample.h"
@@ -26,6 +27,7 @@ struct ot_serve {
     struct ot_recorder *recorder; /* NULL: nothing is recorded */
     ot_control *control;
     ot_access_log *access_log; /* NULL: none is written */
+    ot_guests *guests;         /* NULL: who needs no key has no limit */
     unsigned n_workers, n_slots;
     ot_worker *workers[OT_SERVE_WORKERS_MAX];
     /* Synchronization: release by the control thread, acquire by workers; see route.h. */

@@ -82,6 +82,8 @@ bool ot_worker_ask(ot_ask *ask);
 void ot_worker_asks(void *arg);                         /* the worker's hook: does what was asked */
 void ot_worker_flush_samples(ot_worker *w, bool force); /* chunks that are due, or all */
 
+/* A request without a key, where none is needed: within the limits of such callers. */
+bool ot_worker_guest(ot_worker *w, const ot_http_req *req, ot_denial *why);
 /* The access log names the client; false when it is NULL. */
 bool ot_worker_note_client(ot_http_req *req, const ot_client *client);
 

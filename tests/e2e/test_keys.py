@@ -1,5 +1,6 @@
 """Who may predict: API keys, their scopes and limits, and the access log."""
 
+import http.client
 import json
 import os
 import pathlib
@@ -41,6 +42,13 @@ def keyed(tmp_path, serve):
     s = serve(tmp_path / "models", "--keys", file, "--workers", 2, "--access-log", tmp_path / "access.log")
     s.first = first
     return s, add, file
+
+
+def grpc_one():
+    q = pb.ModelInferRequest(model_name="m")
+    q.inputs.add(name="x", datatype="FP32", shape=[1, 4])
+    q.raw_input_contents.append(np.ones(4, np.float32).tobytes())
+    return q
 
 
 def ask(s, key, model="m", rows=1):
@@ -160,9 +168,7 @@ def test_keys_over_grpc(keyed):
     s, add, _ = keyed
     mine = add("mine", "--for", "other")
     slow = add("slow", "--requests", 1)
-    q = pb.ModelInferRequest(model_name="m")
-    q.inputs.add(name="x", datatype="FP32", shape=[1, 4])
-    q.raw_input_contents.append(np.ones(4, np.float32).tobytes())
+    q = grpc_one()
     with grpc.insecure_channel(s.address) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
 
@@ -257,6 +263,40 @@ def test_a_log_that_cannot_be_written_holds_nothing_up(tmp_path, serve):
         assert s.infer("m", [[1, 2, 3, 4]])[0] == 200
     r.wait_for("the loss is counted", lambda: re.search(r"overtake_access_log_lost_total [1-9]", s.request("GET", "/metrics")[2].decode()))
     assert open(s.log_path).read().count("access log:") == 1
+
+
+def test_callers_without_a_key(tmp_path, serve):
+    r.write_raw(tmp_path / "models" / "m", r.linear(W))
+    s = serve(tmp_path / "models", "--workers", 2, "--keyless-requests", 1)
+    answers = [s.infer("m", [[1, 2, 3, 4]]) for _ in range(60)]
+    assert {a[0] for a in answers} == {200, 429}
+    head, body = next((h, b) for status, h, b in answers if status == 429)
+    assert int(head["Retry-After"]) >= 1 and body == {"error": "without an API key one address may ask 1 requests a second"}
+    host, port = s.address.rsplit(":", 1)
+    other = http.client.HTTPConnection(host, int(port), timeout=r.PATIENCE, source_address=("127.0.0.2", 0))
+    other.request("POST", "/v2/models/m/infer", json.dumps(one()))
+    assert other.getresponse().status == 200, "another address has its own"
+    other.close()
+    with grpc.insecure_channel(s.address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        codes = set()
+        for _ in range(60):
+            try:
+                stub.ModelInfer(grpc_one(), timeout=r.PATIENCE)
+            except grpc.RpcError as e:
+                codes.add(e.code())
+        assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert s.request("GET", "/v2/models/m")[0] == 200, "what is no prediction is not counted"
+    text = s.request("GET", "/metrics")[2].decode()
+    assert int(re.search(r'^overtake_keyless_limited_total\{limit="address"\} (\d+)$', text, re.M)[1]) >= 60
+
+
+def test_all_callers_without_a_key_together(tmp_path, serve):
+    r.write_raw(tmp_path / "models" / "m", r.linear(W))
+    s = serve(tmp_path / "models", "--keyless-total", 1)
+    answers = [s.infer("m", [[1, 2, 3, 4]]) for _ in range(60)]
+    assert {a[0] for a in answers} == {200, 429}
+    assert "all callers together may ask 1 requests" in next(b for status, _, b in answers if status == 429)["error"]
 
 
 # ---- by the control plane
