@@ -1,6 +1,6 @@
 """What comes back of the memory of a model that is unloaded.
 
-    BUILD=build/release .deps/venv/bin/python bench/memory_cycles.py [--cycles 100] [--runtimes null,onnx,saved_model]
+    BUILD=build/release .deps/venv/bin/python bench/memory_cycles.py [--cycles 100] [--runtimes null,onnx,saved_model,python]
 
 One replica for each runtime loads a model, answers, and unloads it, over and over. Prints a JSON line each with the
 resident memory after the third cycle and after the last, both with nothing loaded: what grows between them is not given
@@ -9,6 +9,7 @@ back, by the runtime or by us. `before` is the replica before its first load: wh
 
 import argparse
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -23,7 +24,7 @@ import numpy as np  # noqa: E402
 
 import replica as r  # noqa: E402
 
-MODELS = {"null": "null/linear", "onnx": "onnx/mlp.onnx", "saved_model": "saved_model/mlp"}
+MODELS = {"null": "null/linear", "onnx": "onnx/mlp.onnx", "saved_model": "saved_model/mlp", "python": "python/linear"}
 
 
 def rss_kib(pid):
@@ -73,6 +74,7 @@ def main():
     p.add_argument("--cycles", type=int, default=100)
     p.add_argument("--runtimes", default=",".join(MODELS))
     a = p.parse_args()
+    os.environ.setdefault("OVERTAKE_PYTHON_LIB", sys.executable)
     with tempfile.TemporaryDirectory() as t:
         for runtime in a.runtimes.split(","):
             made = subprocess.run([sys.executable, ROOT / "tests/golden/make_models.py", r.BUILD / "models", runtime],

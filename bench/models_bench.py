@@ -7,7 +7,8 @@ runtime alone in a process on the server's core (bench/runtime_bench, batch 1 an
 loop, every answer checked) against a replica with all defaults on, over each protocol; for the MLP also wrk and h2load
 with the same requests, and, when `make deps-bench` has been run, FastAPI with ONNX Runtime and MLServer. Models come
 from bench/bench_models.py and are named by their digest. Prints JSON lines: median, least and most over the rounds. CPU
-is user + system from /proc/PID/stat of the server. A round with a wrong or failed answer ends the run."""
+is user + system from /proc/PID/stat of the server; `the_same_by_cpu` is the ratio that a machine with others on it shifts less.
+A round with a wrong or failed answer ends the run."""
 
 import argparse
 import contextlib
@@ -34,7 +35,7 @@ SLOW = ("resnet50",)
 
 
 def in_process(a, model):
-    slow = ["--few", "--seconds", "0.3"] if model.name.startswith(SLOW) else ["--seconds", "0.5"]
+    slow = ["--few", "--seconds", "2"] if model.name.startswith(SLOW) else ["--seconds", "0.5"]
     path = model / "model" / "model.onnx" if (model / "model" / "model.onnx").exists() else model
     done = subprocess.run(sb.pinned(a.server_core, replica.BUILD / "bench" / "runtime_bench", "--plugins", replica.BUILD / "plugins",
                                     *slow, path), capture_output=True, text=True, check=True)
@@ -245,7 +246,8 @@ def one_model(a, name, folder):
             "in_process_best_cpu_us": sb.spread([x["cpu_us_row_best"] for x in alone]),
             **spreads(got[p]),
             "cpu_us_over_best_batch": sb.spread([g["cpu_us"] - x["cpu_us_row_best"] for g, x in zip(got[p], alone)]),
-            "served_to_in_process_batch1": sb.spread([g["rate"] / x["rows_per_s_batch1"] for g, x in zip(got[p], alone)], 3)}), flush=True)
+            "served_to_in_process_batch1": sb.spread([g["rate"] / x["rows_per_s_batch1"] for g, x in zip(got[p], alone)], 3),
+            "the_same_by_cpu": sb.spread([x["cpu_us_row_batch1"] / g["cpu_us"] for g, x in zip(got[p], alone)], 3)}), flush=True)
     for tool, rows in tools.items():
         ours = got["grpc" if tool == "h2load" else "rest" if tool in ("fastapi", "mlserver") else "binary"]
         line = {"bench": "beside", "what": tool, "rounds": len(rows), **spreads(rows)}

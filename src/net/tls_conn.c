@@ -5,7 +5,6 @@
 #include "net/tls_lib.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 struct ot_tls_conn {
@@ -16,7 +15,7 @@ struct ot_tls_conn {
     bool starved; /* what has come was read, but for less than a record */
     bool wants_write;
     const ot_tls_client *to; /* whose client it is; NULL: a server's */
-    char why[OT_TLS_WHY_MAX];
+    char *why;               /* NULL: it has not failed, or memory was short then */
 };
 
 /* ---- bytes, through the network seam */
@@ -118,6 +117,7 @@ void ot_tls_conn_free(ot_tls_conn *c)
         if (c->s != NULL) {
             ssl.SSL_free(c->s);
         }
+        ot_free(c->why);
         ot_free(c);
     }
 }
@@ -129,24 +129,25 @@ bool ot_tls_conn_ready(const ot_tls_conn *c)
 
 static void note_why(ot_tls_conn *c, int e)
 {
+    ot_free(c->why);
     long verdict = c->to != NULL ? ssl.SSL_get_verify_result(c->s) : X509_V_OK;
     unsigned long last = ssl.ERR_peek_last_error();
     const char *reason = last != 0 ? ssl.ERR_reason_error_string(last) : NULL;
     bool refused = !c->ready && ERR_GET_REASON(last) == SSL_R_CERTIFICATE_VERIFY_FAILED;
     if (refused && verdict != X509_V_OK) {
-        snprintf(c->why, sizeof c->why, "TLS: its certificate is not accepted for '%s': %s",
-                 tls_client_name(c->to), ssl.X509_verify_cert_error_string(verdict));
+        c->why = ot_asprintf("TLS: its certificate is not accepted for '%s': %s",
+                             tls_client_name(c->to), ssl.X509_verify_cert_error_string(verdict));
     } else {
-        snprintf(c->why, sizeof c->why, "TLS: %s",
-                 reason != NULL                     ? reason
-                 : e == SSL_ERROR_SYSCALL && c->eof ? "the connection was closed"
-                                                    : strerror(errno));
+        c->why =
+            ot_asprintf("TLS: %s", reason != NULL                     ? reason
+                                   : e == SSL_ERROR_SYSCALL && c->eof ? "the connection was closed"
+                                                                      : strerror(errno));
     }
 }
 
 const char *ot_tls_conn_why(const ot_tls_conn *c)
 {
-    return c->why;
+    return c->why != NULL ? c->why : "TLS: it failed";
 }
 
 /* What a call that did not go through means: as errno, or 0 at the end of what the client sends. */

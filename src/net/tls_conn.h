@@ -19,7 +19,6 @@ ot_tls_conn *ot_tls_conn_connect(const ot_tls_client *t, int fd, bool h2);
 void ot_tls_conn_free(ot_tls_conn *c);        /* NULL is fine; fd stays open */
 bool ot_tls_conn_ready(const ot_tls_conn *c); /* the handshake is over */
 ot_tls_step ot_tls_conn_handshake(ot_tls_conn *c);
-#define OT_TLS_WHY_MAX 300
 /* After OT_TLS_FAILED, and after a read or write that failed with EIO. */
 const char *ot_tls_conn_why(const ot_tls_conn *c);
 bool ot_tls_conn_is_h2(const ot_tls_conn *c);
