@@ -122,6 +122,35 @@ bool ot_tensor_bytes_next(const ot_tensor *t, size_t *offset, const char **p_out
     return true;
 }
 
+bool ot_tensor_rows(const ot_tensor *t, int64_t first, int64_t rows, size_t *at_out,
+                    size_t *size_out)
+{
+    int64_t all = t->rank > 0 ? t->dims[0] : 0;
+    if (all <= 0 || first < 0 || rows < 0 || first + rows > all) {
+        return false;
+    }
+    if (t->dtype != OT_DT_BYTES) {
+        size_t row = t->size_bytes / (size_t)all;
+        *at_out = row * (size_t)first;
+        *size_out = row * (size_t)rows;
+        return true;
+    }
+    int64_t per_row = ot_tensor_count(t) / all;
+    size_t offset = 0, begin = 0, n;
+    const char *p;
+    for (int64_t i = 0; i < (first + rows) * per_row; i++) {
+        if (i == first * per_row) {
+            begin = offset;
+        }
+        if (!ot_tensor_bytes_next(t, &offset, &p, &n)) {
+            return false;
+        }
+    }
+    *at_out = rows == 0 ? offset : begin;
+    *size_out = offset - *at_out;
+    return true;
+}
+
 static ot_rc check_elements(const ot_tensor *t, const char *name, int64_t count, ot_error *err)
 {
     size_t offset = 0, n;

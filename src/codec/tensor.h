@@ -89,6 +89,10 @@ double ot_tensor_f64_at(const ot_tensor *t, int64_t i);
 /* Walks BYTES elements: start with *offset = 0; false at the end or when a length leaves the data.
  * `p_out` points into the tensor. */
 bool ot_tensor_bytes_next(const ot_tensor *t, size_t *offset, const char **p_out, size_t *n_out);
+/* Bytes that rows [first, first + rows) of a tensor with rows on axis 0 take, and where they begin.
+ * BYTES have to be walked. False: there are no such rows. */
+bool ot_tensor_rows(const ot_tensor *t, int64_t first, int64_t rows, size_t *at_out,
+                    size_t *size_out);
 
 /* Scalar conversions, round to nearest, ties to even; NaN stays NaN (quiet), overflow gives
  * infinity. Values are passed as their bit patterns. */

@@ -32,10 +32,10 @@ static ot_rc tensor_spec(const json_t *spec, const char *list, size_t rows, ot_t
     OT_TRY(q_get_text(spec, "datatype", &type, err));
     size_t rank = json_array_size(shape);
     *t = (ot_tensor){.name = name, .dtype = ot_dtype_parse(type, strlen(type))};
-    if (!json_is_array(shape) || rank >= OT_RANK_MAX || ot_dtype_size(t->dtype) == 0) {
+    if (!json_is_array(shape) || rank >= OT_RANK_MAX || t->dtype == OT_DT_INVALID) {
         return ot_fail(err, OT_INVALID,
-                       "push: %s '%.64s' is %.20s with %zu axes; a sampled tensor has numbers and "
-                       "at most %d axes beside the row's",
+                       "push: %s '%.64s' is %.20s with %zu axes; a sampled tensor has numbers or "
+                       "BYTES and at most %d axes beside the row's",
                        list, name, type, rank, OT_RANK_MAX - 1);
     }
     t->rank = (int)rank + 1;
@@ -48,10 +48,36 @@ static ot_rc tensor_spec(const json_t *spec, const char *list, size_t rows, ot_t
         }
         t->dims[i + 1] = json_integer_value(d);
     }
+    if (t->dtype == OT_DT_BYTES) {
+        return OT_OK; /* as long as its elements say */
+    }
     if (!ot_shape_bytes(t->dtype, t->dims, t->rank, &t->size_bytes)) {
         return ot_fail(err, OT_INVALID, "push: %s '%.64s' is larger than memory can be", list,
                        name);
     }
+    return OT_OK;
+}
+
+/* How long a column of BYTES is: a u32 before each element. */
+static ot_rc text_size(const cursor *c, ot_tensor *t, ot_error *err)
+{
+    ot_tensor left = *t;
+    int64_t n;
+    size_t offset = 0, len;
+    const char *p;
+    left.data = c->p;
+    left.size_bytes = c->left;
+    if (!ot_shape_count(t->dims, t->rank, &n) || n > (int64_t)(c->left / 4)) {
+        return ot_fail(err, OT_INVALID, "push: '%.64s' has more elements than bytes", t->name);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (!ot_tensor_bytes_next(&left, &offset, &p, &len)) {
+            return ot_fail(err, OT_INVALID,
+                           "push: the binary part ends within element %" PRId64 " of '%.64s'", i,
+                           t->name);
+        }
+    }
+    t->size_bytes = offset;
     return OT_OK;
 }
 
@@ -67,6 +93,9 @@ static ot_rc tensors(const json_t *meta, const char *list, size_t rows, cursor *
     for (size_t i = 0; i < n; i++) {
         const uint8_t *data = NULL;
         OT_TRY(tensor_spec(json_array_get(specs, i), list, rows, &out[i], err));
+        if (out[i].dtype == OT_DT_BYTES) {
+            OT_TRY(text_size(c, &out[i], err));
+        }
         OT_TRY(take(c, out[i].size_bytes, out[i].name, &data, err));
         out[i].data = data;
     }

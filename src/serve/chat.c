@@ -57,7 +57,7 @@ static void name_prediction(const ot_call *call, char id[OT_PREDICTION_ID_MAX],
                             ot_http_field fields[FIELDS])
 {
     ot_prediction_id_format(id, call->worker->serve->incarnation, call->seq, call->variant->version,
-                            false);
+                            call->sampled);
     fields[0] = (ot_http_field){"overtake-prediction-id", id};
     fields[1] = (ot_http_field){"overtake-version", call->variant->version_text};
 }
@@ -98,6 +98,8 @@ bool ot_chat_begin(ot_passing *p)
 {
     char id[OT_PREDICTION_ID_MAX];
     ot_http_field fields[FIELDS];
+    bool kept = p->call->sampled || p->call->worker->serve->recorder != NULL;
+    p->sum = kept ? ot_completion_new() : NULL;
     name_prediction(p->call, id, fields);
     ot_http_stream_begin(
         p->call->req,

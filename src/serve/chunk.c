@@ -1,16 +1,22 @@
 #include "serve/chunk.h"
 
+#include <assert.h>
 #include <string.h>
 
 static bool row_spec(const ot_tensor *t, bool row_axis, ot_tensor_spec *row, size_t *bytes_out)
 {
     row->dtype = t->dtype;
     int skip = row_axis ? 1 : 0;
-    if (t->rank < skip || t->dtype == OT_DT_BYTES) {
+    int64_t n;
+    if (t->rank < skip) {
         return false;
     }
     row->rank = t->rank - skip;
     memcpy(row->dims, t->dims + skip, (size_t)row->rank * sizeof row->dims[0]);
+    if (t->dtype == OT_DT_BYTES) {
+        *bytes_out = 0;
+        return ot_shape_count(row->dims, row->rank, &n);
+    }
     return ot_shape_bytes(t->dtype, row->dims, row->rank, bytes_out);
 }
 
@@ -51,6 +57,13 @@ static bool make_room(ot_chunk *c, size_t cap_rows)
     return whole;
 }
 
+static void init_columns(ot_column *columns, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        ot_str_init(&columns[i].bytes);
+    }
+}
+
 ot_rc ot_chunk_create(ot_dep *dep, const ot_variant *v, bool shadow, bool row_axis,
                       const ot_tensor *inputs, size_t n_inputs, const ot_tensor *outputs,
                       size_t n_outputs, size_t cap_rows, ot_chunk **chunk_out, ot_error *err)
@@ -71,6 +84,8 @@ ot_rc ot_chunk_create(ot_dep *dep, const ot_variant *v, bool shadow, bool row_ax
     if (c->inputs != NULL && c->outputs != NULL) {
         c->n_inputs = n_inputs;
         c->n_outputs = n_outputs;
+        init_columns(c->inputs, n_inputs);
+        init_columns(c->outputs, n_outputs);
         if (fill_columns(c->inputs, inputs, n_inputs, row_axis, &c->row_bytes) &&
             fill_columns(c->outputs, outputs, n_outputs, row_axis, &c->row_bytes) &&
             c->row_bytes <= OT_SAMPLE_SEGMENT_MAX && make_room(c, cap_rows)) {
@@ -79,8 +94,7 @@ ot_rc ot_chunk_create(ot_dep *dep, const ot_variant *v, bool shadow, bool row_ax
         }
     }
     ot_chunk_destroy(c);
-    return ot_fail(err, OT_EXHAUSTED,
-                   "samples of '%s': out of memory, BYTES tensors, or a row of over %u bytes",
+    return ot_fail(err, OT_EXHAUSTED, "samples of '%s': out of memory, or a row of over %u bytes",
                    dep->name, OT_SAMPLE_SEGMENT_MAX);
 }
 
@@ -89,6 +103,7 @@ static void columns_done(ot_column *columns, size_t n)
     for (size_t i = 0; i < n; i++) {
         ot_free_ptr(&columns[i].row.name);
         ot_free(columns[i].data);
+        ot_str_done(&columns[i].bytes);
     }
     ot_free(columns);
 }
@@ -168,26 +183,85 @@ static void put_key(ot_chunk *c, ot_slice key)
     }
 }
 
-void ot_chunk_add(ot_chunk *c, uint64_t seq, int64_t time_us, float probability, ot_slice key,
+/* What of `t` is row `from`. */
+static bool row_of(const ot_chunk *c, const ot_tensor *t, int64_t from, size_t *at, size_t *size)
+{
+    if (c->row_axis) {
+        return ot_tensor_rows(t, from, 1, at, size);
+    }
+    *at = 0;
+    *size = t->size_bytes;
+    return true;
+}
+
+static size_t text_of(const ot_chunk *c, const ot_column *columns, const ot_tensor *tensors,
+                      size_t n, int64_t from)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t at, size;
+        if (columns[i].row.dtype != OT_DT_BYTES) {
+            continue;
+        }
+        if (!row_of(c, &tensors[i], from, &at, &size)) {
+            return SIZE_MAX;
+        }
+        sum += size;
+    }
+    return sum;
+}
+
+size_t ot_chunk_text(const ot_chunk *c, const ot_tensor *inputs, const ot_tensor *outputs,
+                     int64_t from)
+{
+    size_t in = text_of(c, c->inputs, inputs, c->n_inputs, from);
+    size_t out = text_of(c, c->outputs, outputs, c->n_outputs, from);
+    return in == SIZE_MAX || out == SIZE_MAX ? SIZE_MAX : in + out;
+}
+
+static bool reserve(const ot_chunk *c, ot_column *columns, const ot_tensor *tensors, size_t n,
+                    int64_t from)
+{
+    size_t at, size;
+    for (size_t i = 0; i < n; i++) {
+        if (columns[i].row.dtype == OT_DT_BYTES && (!row_of(c, &tensors[i], from, &at, &size) ||
+                                                    !ot_str_reserve(&columns[i].bytes, size))) {
+            columns[i].bytes.failed = false;
+            return false;
+        }
+    }
+    return true;
+}
+
+static void put_row(ot_chunk *c, ot_column *column, const ot_tensor *t, size_t row, int64_t from)
+{
+    size_t n = column->row_bytes, at, size;
+    if (column->row.dtype == OT_DT_BYTES) {
+        if (row_of(c, t, from, &at, &size) && size > 0) {
+            ot_str_add(&column->bytes, (const uint8_t *)t->data + at, size); /* reserved */
+            c->text += size;
+        }
+    } else if (n > 0) {
+        memcpy(column->data + row * n, (const uint8_t *)t->data + (size_t)from * n, n);
+    }
+}
+
+bool ot_chunk_add(ot_chunk *c, uint64_t seq, int64_t time_us, float probability, ot_slice key,
                   const ot_tensor *inputs, const ot_tensor *outputs, int64_t from)
 {
+    if (!reserve(c, c->inputs, inputs, c->n_inputs, from) ||
+        !reserve(c, c->outputs, outputs, c->n_outputs, from)) {
+        return false;
+    }
     size_t at = c->rows++;
     c->seq[at] = seq;
     c->time_us[at] = time_us;
     c->probability[at] = probability;
     for (size_t i = 0; i < c->n_inputs; i++) {
-        size_t n = c->inputs[i].row_bytes;
-        if (n > 0) {
-            memcpy(c->inputs[i].data + at * n, (const uint8_t *)inputs[i].data + (size_t)from * n,
-                   n);
-        }
+        put_row(c, &c->inputs[i], &inputs[i], at, from);
     }
     for (size_t i = 0; i < c->n_outputs; i++) {
-        size_t n = c->outputs[i].row_bytes;
-        if (n > 0) {
-            memcpy(c->outputs[i].data + at * n, (const uint8_t *)outputs[i].data + (size_t)from * n,
-                   n);
-        }
+        put_row(c, &c->outputs[i], &outputs[i], at, from);
     }
     if (key.p != NULL && !c->has_keys) {
         c->has_keys = true;
@@ -198,6 +272,40 @@ void ot_chunk_add(ot_chunk *c, uint64_t seq, int64_t time_us, float probability,
     if (c->has_keys) {
         put_key(c, key);
     }
+    return true;
+}
+
+struct iovec ot_chunk_column(const ot_chunk *c, const ot_column *column)
+{
+    return column->row.dtype == OT_DT_BYTES
+               ? (struct iovec){column->bytes.data, column->bytes.len}
+               : (struct iovec){column->data, c->rows * column->row_bytes};
+}
+
+ot_tensor ot_chunk_rows(const ot_chunk *c, const ot_column *column, size_t at, size_t n)
+{
+    const ot_tensor_spec *row = &column->row;
+    struct iovec all = ot_chunk_column(c, column);
+    size_t from = at * column->row_bytes, size = n * column->row_bytes;
+    ot_tensor t = {.name = row->name, .dtype = row->dtype, .rank = row->rank};
+    memcpy(t.dims, row->dims, (size_t)row->rank * sizeof t.dims[0]);
+    if (row->dtype == OT_DT_BYTES) {
+        ot_tensor flat = {.dtype = OT_DT_BYTES,
+                          .rank = 2,
+                          .dims = {(int64_t)c->rows, ot_tensor_count(&t)},
+                          .data = all.iov_base,
+                          .size_bytes = all.iov_len};
+        bool there = ot_tensor_rows(&flat, (int64_t)at, (int64_t)n, &from, &size);
+        assert(there);
+    }
+    if (c->row_axis) {
+        memmove(&t.dims[1], &t.dims[0], (size_t)row->rank * sizeof t.dims[0]);
+        t.dims[0] = (int64_t)n;
+        t.rank++;
+    }
+    t.data = all.iov_base != NULL ? (const uint8_t *)all.iov_base + from : NULL;
+    t.size_bytes = size;
+    return t;
 }
 
 static void describe_columns(const char *what, const ot_column *columns, size_t n, ot_str *out)

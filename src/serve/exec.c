@@ -114,37 +114,6 @@ ot_rc ot_exec_tensors(ot_exec *x, ot_variant *v, const ot_tensor *inputs, ot_err
 
 /* ---- one request */
 
-/* Bytes that rows [first, first + rows) of a tensor with rows on axis 0 take, and where they begin.
- * BYTES have to be walked. */
-static bool slice_rows(const ot_tensor *t, int64_t first, int64_t rows, size_t *at_out,
-                       size_t *size_out)
-{
-    int64_t all = t->rank > 0 ? t->dims[0] : 0;
-    if (all <= 0 || first < 0 || rows < 0 || first + rows > all) {
-        return false;
-    }
-    if (t->dtype != OT_DT_BYTES) {
-        size_t row = t->size_bytes / (size_t)all;
-        *at_out = row * (size_t)first;
-        *size_out = row * (size_t)rows;
-        return true;
-    }
-    int64_t per_row = ot_tensor_count(t) / all;
-    size_t offset = 0, begin = 0, n;
-    const char *p;
-    for (int64_t i = 0; i < (first + rows) * per_row; i++) {
-        if (i == first * per_row) {
-            begin = offset;
-        }
-        if (!ot_tensor_bytes_next(t, &offset, &p, &n)) {
-            return false;
-        }
-    }
-    *at_out = rows == 0 ? offset : begin;
-    *size_out = offset - *at_out;
-    return true;
-}
-
 static ot_tensor view_rows(const ot_tensor *t, int64_t rows, size_t at, size_t size)
 {
     ot_tensor part = *t;
@@ -215,7 +184,7 @@ static ot_rc run_piece(ot_exec *x, ot_variant *v, const ot_call *call, int64_t f
 {
     for (size_t i = 0; i < v->sig.n_inputs; i++) {
         size_t at, size;
-        if (!slice_rows(&call->inputs[i], first, rows, &at, &size)) {
+        if (!ot_tensor_rows(&call->inputs[i], first, rows, &at, &size)) {
             return ot_fail(err, OT_INVALID, "input '%s' cannot be cut into rows",
                            v->sig.inputs[i].name);
         }
@@ -351,7 +320,7 @@ static ot_rc split(const ot_exec *x, ot_call *const *calls, size_t n, int64_t ro
         int64_t at = 0;
         for (size_t k = 0; k < n; k++) {
             size_t offset, size;
-            if (!slice_rows(t, at, calls[k]->rows, &offset, &size)) {
+            if (!ot_tensor_rows(t, at, calls[k]->rows, &offset, &size)) {
                 return ot_fail(err, OT_INTERNAL, "output '%s' cannot be cut into rows", t->name);
             }
             calls[k]->outputs[i] = view_rows(t, calls[k]->rows, offset, size);

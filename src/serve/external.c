@@ -18,6 +18,8 @@ static void put_away(ot_passing *p)
     ot_str_done(&p->body);
     ot_str_done(&p->pending);
     ot_str_done(&p->line);
+    ot_completion_free(p->sum);
+    p->sum = NULL;
 }
 
 static bool may_fall_back(const ot_passing *p)
@@ -87,11 +89,9 @@ static ot_rc take_tensors(ot_passing *p, ot_error *err)
     return OT_OK;
 }
 
-/* The body as the one element of `response`. */
-static ot_rc take_completion(ot_passing *p, ot_error *err)
+/* The one element of `response`. */
+static ot_rc take_text(ot_call *call, const char *text, size_t n, ot_error *err)
 {
-    ot_call *call = p->call;
-    size_t n = p->body.len;
     uint8_t *data = ot_arena_alloc(call->arena, n + 4);
     if (data == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "out of memory for the answer");
@@ -100,7 +100,7 @@ static ot_rc take_completion(ot_passing *p, ot_error *err)
         data[i] = (uint8_t)(n >> (8 * i));
     }
     if (n > 0) {
-        memcpy(data + 4, p->body.data, n);
+        memcpy(data + 4, text, n);
     }
     call->outputs[0] = (ot_tensor){.name = "response",
                                    .dtype = OT_DT_BYTES,
@@ -109,8 +109,13 @@ static ot_rc take_completion(ot_passing *p, ot_error *err)
                                    .data = data,
                                    .size_bytes = n + 4};
     call->n_outputs = 1;
-    ot_external_count_usage(p, p->body.data, n);
     return OT_OK;
+}
+
+static ot_rc take_completion(ot_passing *p, ot_error *err)
+{
+    ot_external_count_usage(p, p->body.data, p->body.len);
+    return take_text(p->call, p->body.data, p->body.len, err);
 }
 
 static void take_whole(ot_passing *p)
@@ -167,9 +172,12 @@ static void read_events(ot_passing *p, const char *at, size_t n)
         }
         if (lf != NULL) {
             const char *z = p->line.data;
-            if (z != NULL && !p->line.failed && strncmp(z, "data:", 5) == 0 &&
-                strstr(z, "\"usage\"") != NULL) {
+            bool data = z != NULL && !p->line.failed && strncmp(z, "data:", 5) == 0;
+            if (data && strstr(z, "\"usage\"") != NULL) {
                 ot_external_count_usage(p, z + 5, p->line.len - 5);
+            }
+            if (data && p->sum != NULL) {
+                ot_completion_event(p->sum, z + 5, p->line.len - 5);
             }
             p->line.failed = false;
             ot_str_clear(&p->line);
@@ -183,8 +191,13 @@ static void read_events(ot_passing *p, const char *at, size_t n)
 
 static void end_stream(ot_passing *p)
 {
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
     if (p->end_rc != OT_OK) {
         ot_call_fail(p->call, p->end_rc, p->end_why);
+    } else if (p->sum != NULL && ot_completion_write(p->sum, &text)) {
+        /* The client has it already. Without this the call has no outputs, and nobody keeps it. */
+        ot_rc ignored = take_text(p->call, text.data, text.len, NULL);
+        (void)ignored;
     }
     settle(p);
 }

@@ -7,6 +7,7 @@
 #ifndef OT_SERVE_EXTERNAL_H
 #define OT_SERVE_EXTERNAL_H
 
+#include "serve/completion.h"
 #include "serve/worker.h"
 
 /* The answer of a chat completion that goes on: bytes as they came. */
@@ -19,12 +20,13 @@ typedef struct ot_passing {
     int status;
     int64_t header_len;
     char type[80];
-    ot_str body;    /* of an answer that is taken whole */
-    bool begun;     /* the client's stream has begun */
-    ot_str pending; /* what had no room in it */
-    ot_str line;    /* of the stream, for what it says of usage */
-    bool settled;   /* the call has its result */
-    bool ended;     /* all has come; `pending` is still to go */
+    ot_str body;        /* of an answer that is taken whole */
+    bool begun;         /* the client's stream has begun */
+    ot_str pending;     /* what had no room in it */
+    ot_str line;        /* of the stream, for what it says of usage */
+    ot_completion *sum; /* what a stream adds up to, for who keeps the call; or NULL */
+    bool settled;       /* the call has its result */
+    bool ended;         /* all has come; `pending` is still to go */
     ot_rc end_rc;
     char end_why[240];
 } ot_passing;

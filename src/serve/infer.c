@@ -228,9 +228,6 @@ void ot_worker_go(ot_worker *w, ot_call *call)
     call->sampled = dep->sampled && (dep->sample_below == UINT64_MAX ||
                                      ot_serve_mix(w->serve->incarnation, call->seq, SAMPLE_SALT) <
                                          dep->sample_below);
-    if (call->passing != NULL && call->passing->chat) {
-        call->sampled = false; /* texts are not kept */
-    }
     if (w->serve->tracer != NULL) {
         ot_trace_begin(w->serve->tracer, call, ot_http_req_header(call->req, "traceparent"));
     }

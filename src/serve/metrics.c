@@ -172,9 +172,12 @@ static void add_samples(const ot_serve *s, ot_str *out)
                 "# TYPE overtake_shadow_rows_total counter\novertake_shadow_rows_total %" PRIu64
                 "\n# HELP overtake_shadow_failed_total Shadow rows that could not be run.\n"
                 "# TYPE overtake_shadow_failed_total counter\novertake_shadow_failed_total %" PRIu64
+                "\n# HELP overtake_shadow_dropped_total Copies of completions that were not made: "
+                "too many waited.\n# TYPE overtake_shadow_dropped_total counter\n"
+                "overtake_shadow_dropped_total %" PRIu64
                 "\n# HELP overtake_spool_bytes Bytes that wait for the control plane.\n"
                 "# TYPE overtake_spool_bytes gauge\novertake_spool_bytes %" PRIu64 "\n",
-                st.rows, dropped, st.shadow_rows, st.shadow_failed, bytes);
+                st.rows, dropped, st.shadow_rows, st.shadow_failed, st.shadow_dropped, bytes);
 }
 
 static void add_recorded(const ot_serve *s, ot_str *out)

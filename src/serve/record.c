@@ -60,7 +60,7 @@ static ot_rc write_call(const ot_call *call, uint64_t at_ns, ot_str *out, ot_err
 void ot_recorder_take(ot_recorder *r, const ot_call *call)
 {
     if (atomic_load_explicit(&r->over, memory_order_relaxed) || call->rc != OT_OK ||
-        call->fell_back || call->start_ns < r->start_ns ||
+        call->n_outputs == 0 || call->fell_back || call->start_ns < r->start_ns ||
         (!r->all && ot_serve_mix(r->incarnation, call->seq, RECORD_SALT) >= r->below)) {
         return;
     }

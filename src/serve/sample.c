@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "serve/chunk.h"
+#include "serve/shadow_chat.h"
 #include "serve/thread.h"
 
 #include <pthread.h>
@@ -14,6 +15,7 @@
 struct ot_sampler {
     ot_spool *spool;
     ot_exec exec; /* the sampler thread's */
+    ot_chat_shadow *chat;
     pthread_t thread;
     bool running;
     ot_loop_fn *wrote;
@@ -24,7 +26,7 @@ struct ot_sampler {
     ot_chunk *queue, **queue_tail;
     bool stopping;
     /* Synchronization: relaxed. */
-    _Atomic uint64_t memory, rows, dropped, shadow_rows, shadow_failed, segments;
+    _Atomic uint64_t memory, rows, dropped, shadow_rows, shadow_failed, shadow_dropped, segments;
     /* The sampler thread's: lists of alike chunks that wait to become segments. */
     struct segment *open;
 };
@@ -43,7 +45,7 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 
 static void free_chunk(ot_sampler *s, ot_chunk *c)
 {
-    atomic_fetch_sub_explicit(&s->memory, c->bytes, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&s->memory, c->bytes + c->text, memory_order_relaxed);
     ot_chunk_destroy(c);
 }
 
@@ -58,6 +60,68 @@ static bool admit(ot_sampler *s, ot_chunk *c)
     return false;
 }
 
+/* The same for row `from` of the tensors, which is added to the chunk. */
+static bool add_row(ot_sampler *s, ot_chunk *c, uint64_t seq, int64_t time_us, float probability,
+                    ot_slice key, const ot_tensor *inputs, const ot_tensor *outputs, int64_t from)
+{
+    size_t text = ot_chunk_text(c, inputs, outputs, from);
+    if (text > OT_SAMPLE_SEGMENT_MAX) {
+        return false;
+    }
+    uint64_t now = atomic_fetch_add_explicit(&s->memory, text, memory_order_relaxed);
+    if (now + text <= OT_SAMPLE_MEMORY_MAX &&
+        ot_chunk_add(c, seq, time_us, probability, key, inputs, outputs, from)) {
+        return true;
+    }
+    atomic_fetch_sub_explicit(&s->memory, text, memory_order_relaxed);
+    return false;
+}
+
+static void hand_over(ot_sampler *s, ot_chunk **chunk)
+{
+    ot_chunk *c = *chunk;
+    *chunk = NULL;
+    c->next = NULL;
+    pthread_mutex_lock(&s->lock);
+    bool was_empty = s->queue == NULL;
+    *s->queue_tail = c;
+    s->queue_tail = &c->next;
+    if (was_empty) {
+        pthread_cond_signal(&s->filled);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* On the thread of those copies: the answer goes the way of other chunks. */
+static void on_chat_answered(void *arg, const ot_chat_copy *k)
+{
+    ot_sampler *s = arg;
+    ot_chunk *c = NULL;
+    ot_error err;
+    ot_tensor t = {.name = "response", .dtype = OT_DT_BYTES, .rank = 1, .dims = {1}};
+    OT_AUTO(ot_str_done) ot_str data = OT_STR_INIT;
+    uint32_t n = k != NULL ? (uint32_t)k->answer.len : 0;
+    uint8_t head[4] = {(uint8_t)n, (uint8_t)(n >> 8), (uint8_t)(n >> 16), (uint8_t)(n >> 24)};
+    ot_str_add(&data, head, sizeof head);
+    ot_str_add(&data, k != NULL ? k->answer.data : "", n);
+    t.data = data.data;
+    t.size_bytes = data.len;
+    if (k == NULL || data.failed ||
+        ot_chunk_create(k->dep, k->variant, true, false, NULL, 0, &t, 1, 1, &c, &err) != OT_OK ||
+        !admit(s, c)) {
+        add(&s->shadow_failed, 1);
+        return;
+    }
+    c->opened_ns = ot_clock_mono_ns();
+    if (add_row(s, c, k->seq, k->time_us, k->probability, (ot_slice){0}, NULL, &t, 0)) {
+        add(&s->shadow_rows, 1);
+        hand_over(s, &c);
+    } else {
+        add(&s->shadow_failed, 1);
+        free_chunk(s, c);
+    }
+}
+
 ot_rc ot_sampler_create(ot_spool *spool, unsigned slot, ot_sampler **sampler_out, ot_error *err)
 {
     ot_sampler *s = ot_calloc(1, sizeof *s);
@@ -69,6 +133,9 @@ ot_rc ot_sampler_create(ot_spool *spool, unsigned slot, ot_sampler **sampler_out
     pthread_mutex_init(&s->lock, NULL);
     ot_cond_init_mono(&s->filled);
     ot_rc rc = ot_exec_init(&s->exec, slot, err);
+    if (rc == OT_OK) {
+        rc = ot_chat_shadow_create(on_chat_answered, s, &s->chat, err);
+    }
     if (rc != OT_OK) {
         ot_sampler_destroy(s);
         return rc;
@@ -82,6 +149,7 @@ void ot_sampler_destroy(ot_sampler *s)
     if (s == NULL) {
         return;
     }
+    ot_chat_shadow_destroy(s->chat);
     while (s->queue != NULL) {
         ot_chunk *c = s->queue;
         s->queue = c->next;
@@ -99,21 +167,6 @@ static void drop_rows(ot_sampler *s, const ot_dep *dep, int64_t rows)
 {
     add(&s->dropped, (uint64_t)rows);
     ot_spool_count_dropped(s->spool, dep->name, (uint64_t)rows);
-}
-
-static void hand_over(ot_sampler *s, ot_chunk **chunk)
-{
-    ot_chunk *c = *chunk;
-    *chunk = NULL;
-    c->next = NULL;
-    pthread_mutex_lock(&s->lock);
-    bool was_empty = s->queue == NULL;
-    *s->queue_tail = c;
-    s->queue_tail = &c->next;
-    if (was_empty) {
-        pthread_cond_signal(&s->filled);
-    }
-    pthread_mutex_unlock(&s->lock);
 }
 
 void ot_sampler_flush(ot_sampler *s, ot_chunk **chunk)
@@ -143,6 +196,9 @@ static bool open_chunk(ot_sampler *s, ot_chunk **chunk, const ot_call *call, uin
 /* Every tensor has a row for each of the call's, so that rows can be cut out. */
 static bool rows_agree(const ot_call *call)
 {
+    if (call->n_outputs == 0) {
+        return false; /* a stream that added up to too much */
+    }
     if (!call->variant->rows_known) {
         return true;
     }
@@ -167,16 +223,20 @@ void ot_sampler_take(ot_sampler *s, ot_chunk **chunk, const ot_call *call, uint6
         hand_over(s, chunk);
     }
     for (int64_t r = 0; r < call->rows; r++) {
-        if (*chunk != NULL && (*chunk)->rows == (*chunk)->cap) {
+        if (*chunk != NULL &&
+            ((*chunk)->rows == (*chunk)->cap || (*chunk)->text > OT_SAMPLE_CHUNK_BYTES)) {
             hand_over(s, chunk);
         }
         if (*chunk == NULL && !open_chunk(s, chunk, call, now_ns)) {
             drop_rows(s, call->dep, call->rows - r);
             return;
         }
-        ot_chunk_add(*chunk, call->seq + (uint64_t)r, call->time_us, call->dep->sample_rate,
-                     call->key, call->inputs, call->outputs, r);
-        add(&s->rows, 1);
+        if (add_row(s, *chunk, call->seq + (uint64_t)r, call->time_us, call->dep->sample_rate,
+                    call->key, call->inputs, call->outputs, r)) {
+            add(&s->rows, 1);
+        } else {
+            drop_rows(s, call->dep, 1);
+        }
     }
 }
 
@@ -201,11 +261,9 @@ static void write_segment(ot_sampler *s, segment *g)
             } else if (col == 2) {
                 *v = (struct iovec){c->probability, c->rows * sizeof *c->probability};
             } else if (col < 3 + c->n_inputs) {
-                ot_column *k = &c->inputs[col - 3];
-                *v = (struct iovec){k->data, c->rows * k->row_bytes};
+                *v = ot_chunk_column(c, &c->inputs[col - 3]);
             } else if (col < 3 + c->n_inputs + c->n_outputs) {
-                ot_column *k = &c->outputs[col - 3 - c->n_inputs];
-                *v = (struct iovec){k->data, c->rows * k->row_bytes};
+                *v = ot_chunk_column(c, &c->outputs[col - 3 - c->n_inputs]);
             } else {
                 *v = (struct iovec){c->keys.data, c->keys.len};
             }
@@ -240,7 +298,7 @@ static void close_segment(ot_sampler *s, segment **at)
 static void append_chunk(ot_sampler *s, ot_chunk *c, uint64_t now_ns)
 {
     c->next = NULL;
-    size_t bytes = c->rows * c->row_bytes + c->keys.len;
+    size_t bytes = c->rows * c->row_bytes + c->text + c->keys.len;
     segment **at = &s->open;
     for (; *at != NULL; at = &(*at)->next) {
         if (ot_chunk_alike((*at)->first, c)) {
@@ -288,17 +346,7 @@ static void close_old(ot_sampler *s, uint64_t now_ns, bool all)
 static void shadow_inputs(const ot_chunk *live, size_t at, size_t n, ot_tensor *inputs)
 {
     for (size_t i = 0; i < live->n_inputs; i++) {
-        const ot_column *c = &live->inputs[i];
-        ot_tensor *t = &inputs[i];
-        *t = (ot_tensor){.name = c->row.name, .dtype = c->row.dtype, .rank = c->row.rank};
-        memcpy(t->dims, c->row.dims, (size_t)c->row.rank * sizeof t->dims[0]);
-        if (live->row_axis) {
-            memmove(&t->dims[1], &t->dims[0], (size_t)c->row.rank * sizeof t->dims[0]);
-            t->dims[0] = (int64_t)n;
-            t->rank++;
-        }
-        t->data = c->data + at * c->row_bytes;
-        t->size_bytes = n * c->row_bytes;
+        inputs[i] = ot_chunk_rows(live, &live->inputs[i], at, n);
     }
 }
 
@@ -353,8 +401,10 @@ static bool shadow_piece(ot_sampler *s, const ot_chunk *live, ot_variant *v, siz
         *out = c;
     }
     for (size_t k = 0; k < n; k++) {
-        ot_chunk_add(*out, live->seq[at + k], live->time_us[at + k], live->probability[at + k],
-                     (ot_slice){0}, NULL, r->outputs, (int64_t)k);
+        if (!add_row(s, *out, live->seq[at + k], live->time_us[at + k], live->probability[at + k],
+                     (ot_slice){0}, NULL, r->outputs, (int64_t)k)) {
+            return false;
+        }
     }
     return true;
 }
@@ -374,17 +424,28 @@ static void run_shadow(ot_sampler *s, const ot_chunk *live, ot_variant *v)
         ot_exec_release(&s->exec);
         at += n;
     }
-    if (out != NULL) {
+    if (out != NULL && out->rows > 0) {
         append_chunk(s, out, live->opened_ns);
+    } else if (out != NULL) {
+        free_chunk(s, out);
     }
 }
 
 static void process(ot_sampler *s, ot_chunk *c)
 {
-    if (c->dep->compare) {
+    if (c->rows == 0) { /* its only row had no room */
+        free_chunk(s, c);
+        return;
+    }
+    if (c->dep->compare && !c->shadow) {
         for (size_t i = 0; i < c->dep->n_arms; i++) {
             ot_variant *v = c->dep->arms[i].variant;
-            if (v->version != c->version || strcmp(v->model, c->model) != 0) {
+            if (v->version == c->version && strcmp(v->model, c->model) == 0) {
+                continue;
+            }
+            if (ot_chat_shadow_for(v)) {
+                add(&s->shadow_dropped, c->rows - ot_chat_shadow_add(s->chat, c, v));
+            } else {
                 run_shadow(s, c, v);
             }
         }
@@ -423,6 +484,7 @@ ot_rc ot_sampler_start(ot_sampler *s, ot_loop_fn *wrote, void *arg, ot_error *er
 {
     s->wrote = wrote;
     s->wrote_arg = arg;
+    OT_TRY(ot_chat_shadow_start(s->chat, err));
     OT_TRY(ot_thread_start(&s->thread, "sampler", sampler_main, s, err));
     s->running = true;
     return OT_OK;
@@ -430,7 +492,11 @@ ot_rc ot_sampler_start(ot_sampler *s, ot_loop_fn *wrote, void *arg, ot_error *er
 
 void ot_sampler_stop(ot_sampler *s)
 {
-    if (s == NULL || !s->running) {
+    if (s == NULL) {
+        return;
+    }
+    ot_chat_shadow_stop(s->chat);
+    if (!s->running) {
         return;
     }
     pthread_mutex_lock(&s->lock);
@@ -448,6 +514,7 @@ void ot_sampler_stats_get(const ot_sampler *s, ot_sampler_stats *out)
         .dropped_rows = atomic_load_explicit(&s->dropped, memory_order_relaxed),
         .shadow_rows = atomic_load_explicit(&s->shadow_rows, memory_order_relaxed),
         .shadow_failed = atomic_load_explicit(&s->shadow_failed, memory_order_relaxed),
+        .shadow_dropped = atomic_load_explicit(&s->shadow_dropped, memory_order_relaxed),
         .segments = atomic_load_explicit(&s->segments, memory_order_relaxed),
     };
 }

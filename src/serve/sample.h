@@ -39,7 +39,7 @@ void ot_sampler_flush(ot_sampler *s, ot_chunk **chunk);
 bool ot_sampler_due(const ot_chunk *chunk, uint64_t now_ns); /* old enough to be handed over */
 
 typedef struct ot_sampler_stats {
-    uint64_t rows, dropped_rows, shadow_rows, shadow_failed, segments;
+    uint64_t rows, dropped_rows, shadow_rows, shadow_failed, shadow_dropped, segments;
 } ot_sampler_stats;
 void ot_sampler_stats_get(const ot_sampler *s, ot_sampler_stats *out);
 

@@ -451,11 +451,21 @@ def decode_sample(value, binary):
         a = np.frombuffer(binary, dtype, int(np.prod([n, *shape])), at).reshape([n, *shape])
         at += a.nbytes
         return a
+
+    def texts(shape):
+        nonlocal at
+        a = []
+        for _ in range(int(np.prod([n, *shape]))):
+            size = struct.unpack_from("<I", binary, at)[0]
+            a.append(binary[at + 4:at + 4 + size])
+            at += 4 + size
+        return np.array(a, dtype=object).reshape([n, *shape])
     out["seq"] = column("<u8", [])
     out["time_us"] = column("<i8", [])
     out["probability"] = column("<f4", [])
     for t in value["inputs"] + value["outputs"]:
-        out[t["name"]] = column(NUMPY[t["datatype"]], t["shape"])
+        out[t["name"]] = (texts(t["shape"]) if t["datatype"] == "BYTES"
+                          else column(NUMPY[t["datatype"]], t["shape"]))
     if value["keys"]:
         out["keys"] = []
         for _ in range(n):

@@ -137,7 +137,7 @@ static void test_json(ot_quality *q, const sample_of *s)
         {"\"name\":\"x\"", "\"name\":7", "name"},
         {"\"datatype\":\"FP32\",\"shape\":[2]", "\"datatype\":7,\"shape\":[2]", "datatype"},
         {"\"datatype\":\"FP32\",\"shape\":[2]", "\"datatype\":\"FP31\",\"shape\":[2]", "FP31"},
-        {"\"datatype\":\"FP32\",\"shape\":[2]", "\"datatype\":\"BYTES\",\"shape\":[2]", "BYTES"},
+        {"\"datatype\":\"FP32\",\"shape\":[2]", "\"datatype\":\"BYTES\",\"shape\":[2]", "element"},
         {"\"datatype\":\"FP32\",\"shape\":[2]", "\"datatype\":\"FP64\",\"shape\":[2]", "bytes"},
         {"\"shape\":[2]", "\"shape\":2", "axes"},
         {"\"shape\":[2]", "\"shape\":[1]", "bytes"},

@@ -94,6 +94,43 @@ static void test_keys(void)
 
 /* Each length but the right one is refused, from memory that ends where the bytes do, and nothing
  * is given out then. */
+/* Two rows of BYTES: [2] of "a" "" and "bcd" "e"; then text without axes. */
+static void test_bytes(void)
+{
+    static const char text[] = "\1\0\0\0a\0\0\0\0\3\0\0\0bcd\1\0\0\0e\2\0\0\0hi\0\0\0\0";
+    uint8_t bytes[128] = {0};
+    uint8_t *p = bytes;
+    q_segment s;
+    ot_error e = {0};
+    for (int i = 0; i < 4; i++, p += 8) {
+        memcpy(p, &(int64_t){1 + i}, 8);
+    }
+    for (int i = 0; i < 2; i++, p += 4) {
+        memcpy(p, &(float){1}, 4);
+    }
+    memcpy(p, text, sizeof text - 1);
+    size_t n = (size_t)(p - bytes) + sizeof text - 1, offset = 0, len;
+    json_t *meta = json_pack("{s:i,s:s,s:i,s:[{s:s,s:s,s:[i]}],s:[{s:s,s:s,s:[]}]}", "version", 7,
+                             "role", "live", "rows", 2, "inputs", "name", "x", "datatype", "BYTES",
+                             "shape", 2, "outputs", "name", "y", "datatype", "BYTES", "shape");
+    is_int(q_segment_parse(meta, bytes, n, &s, &e), OT_OK, "texts: %s", e.msg);
+    const char *at = "";
+    is_int(s.inputs[0].size_bytes, 21, "as long as their elements");
+    ok(ot_tensor_bytes_next(&s.outputs[0], &offset, &at, &len) && len == 2 &&
+           memcmp(at, "hi", 2) == 0,
+       "what follows them");
+    for (size_t cut = 1; cut <= sizeof text - 1; cut++) {
+        if (q_segment_parse(meta, bytes, n - cut, &s, &e) != OT_INVALID) {
+            ok(false, "cut by %zu bytes is taken", cut);
+        }
+    }
+    ok(true, "cut anywhere it is refused: %s", e.msg);
+    p[0] = 0xff;
+    p[3] = 0xff;
+    ok(q_segment_parse(meta, bytes, n, &s, &e) == OT_INVALID, "a length that lies: %s", e.msg);
+    json_decref(meta);
+}
+
 static void test_lengths(void)
 {
     uint8_t bytes[512];
@@ -125,6 +162,7 @@ int main(void)
 {
     test_columns();
     test_keys();
+    test_bytes();
     test_lengths();
     return tap_done();
 }
