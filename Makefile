@@ -16,7 +16,8 @@ ROW_net      := base
 ROW_stats    := base
 ROW_codec    := base
 ROW_model    := stats codec $(ROW_codec)
-LOW          := model store net stats codec base
+ROW_collective := base
+LOW          := collective model store net stats codec base
 ROW_registry := $(LOW)
 ROW_launch   := $(LOW)
 ROW_runtime  := launch $(LOW)
@@ -104,7 +105,7 @@ $(BUILD)/overtake: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/*.c)) $(ARCHIVES)
 
 # Lives inside other people's processes: base, stats, codec and model, and only the
 # libraries that these need.
-$(BUILD)/libovertake.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/model/*.c)) $(foreach m,stats codec base,$(BUILD)/lib/$(m).a)
+$(BUILD)/libovertake.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/model/*.c src/collective/*.c)) $(foreach m,stats codec base,$(BUILD)/lib/$(m).a)
 	$(CC) $(ALL_CFLAGS) -shared -Wl,-z,defs -Wl,-soname,libovertake.so.1 -Wl,--exclude-libs,ALL \
 	    -o $@ $^ $(LIBS_SO)
 
@@ -286,7 +287,7 @@ $(D)/overtake: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/*.c)) $(ARCHIVES)
 	$(CC) $(ALL_CFLAGS) -rdynamic -s -Wl,--exclude-libs,ALL -o $@ $(filter %.o,$^) \
 	    $(foreach m,$(MODULES),$(BUILD)/lib/$(m).a) $(foreach l,$(STATIC),$(call LIB_FILE,lib$(l).a)) -lm -ldl -pthread
 
-$(D)/libovertake.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/model/*.c)) $(foreach m,stats codec base,$(BUILD)/lib/$(m).a)
+$(D)/libovertake.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/model/*.c src/collective/*.c)) $(foreach m,stats codec base,$(BUILD)/lib/$(m).a)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -shared -s -Wl,-z,defs -Wl,-soname,libovertake.so.1 -Wl,--exclude-libs,ALL \
 	    -Wl,-rpath,'$$ORIGIN' -o $@ $^ $(call LIB_FILE,libsodium.a) $(call LIB_FILE,libjansson.so) -lm -pthread

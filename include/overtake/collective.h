@@ -1,0 +1,156 @@
+/* Collective operations between the processes (ranks) of one training job.
+ *
+ * A process joins with overtake_init and asks for operations by name; each is done when every rank
+ * of its group has asked for the same name with matching kind, type and shape. Ranks may ask in any
+ * order. What does not match fails on all ranks of the group, naming who asked for what.
+ *
+ * Threads: every function from any. One progress thread a process does the work and sleeps when
+ * there is none. A child made by fork() may not communicate: it gets OVERTAKE_PRECONDITION.
+ * Lifetime: buffers of a request belong to the caller and stay valid and untouched until the
+ * request's handle has been waited for; init -> finalize -> init works.
+ * Errors: 0 is success, else a negative code (the negated canonical codes of gRPC). A message names
+ * rank, host, tensor, why, and what to do. */
+#ifndef OVERTAKE_COLLECTIVE_H
+#define OVERTAKE_COLLECTIVE_H
+
+#include "overtake/overtake.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define OVERTAKE_MESSAGE_SIZE 1024
+#define OVERTAKE_NAME_MAX 255 /* bytes of a tensor's name */
+#define OVERTAKE_DIMS_MAX 16
+#define OVERTAKE_WORLD 0 /* the group of all ranks */
+
+typedef enum overtake_dtype {
+    OVERTAKE_BOOL,
+    OVERTAKE_U8,
+    OVERTAKE_I8,
+    OVERTAKE_U16,
+    OVERTAKE_I16,
+    OVERTAKE_U32,
+    OVERTAKE_I32,
+    OVERTAKE_U64,
+    OVERTAKE_I64,
+    OVERTAKE_F16,  /* IEEE 754 binary16 */
+    OVERTAKE_BF16, /* the upper half of binary32 */
+    OVERTAKE_F32,
+    OVERTAKE_F64,
+    OVERTAKE_DTYPES
+} overtake_dtype;
+
+typedef enum overtake_reduction {
+    OVERTAKE_SUM,     /* BOOL: or */
+    OVERTAKE_AVERAGE, /* of floating types */
+    OVERTAKE_MIN,
+    OVERTAKE_MAX,
+    OVERTAKE_PRODUCT, /* BOOL: and */
+    OVERTAKE_REDUCTIONS
+} overtake_reduction;
+
+typedef enum overtake_kind {
+    OVERTAKE_ALLREDUCE, /* out: the shape of in, the same bits on every rank */
+    OVERTAKE_ALLGATHER, /* out: the ranks' in, one behind the other along dims[0], in rank order;
+                           dims[0] may differ between ranks */
+    OVERTAKE_REDUCESCATTER, /* out: this rank's rows of the reduction; rows are dealt in rank order,
+                               the first dims[0] % size ranks get one more, unless splits says how
+                               many */
+    OVERTAKE_ALLTOALL,      /* rows splits[r] of in go to rank r; out: what came, in rank order */
+    OVERTAKE_BROADCAST,     /* out: root's in */
+    OVERTAKE_BARRIER,       /* no data */
+    OVERTAKE_JOIN, /* no data yet or any more from this rank: allreduces go on with its part as
+                      the neutral element until all have joined; result: the last to join */
+    OVERTAKE_KINDS
+} overtake_kind;
+
+typedef struct overtake_init_options {
+    size_t struct_size; /* sizeof(overtake_init_options) */
+    /* What the environment says when these are not given (-1, NULL): our launcher's variables, else
+     * those of Slurm, Open MPI, torchrun or Horovod (docs/training.md). */
+    int32_t rank, size;
+    const char *rendezvous; /* "host:port" */
+    const char *key;        /* the job's secret; at most 128 bytes */
+    double timeout_s; /* for all ranks to arrive; 0: 600 s. Says every 30 s for whom it waits */
+} overtake_init_options;
+
+typedef struct overtake_request {
+    size_t struct_size; /* sizeof(overtake_request) */
+    int32_t kind;       /* overtake_kind */
+    int32_t group;      /* OVERTAKE_WORLD or of overtake_group_create */
+    const char
+        *name;     /* unique among what is in flight; NULL: numbered by kind in order of asking */
+    int32_t dtype; /* overtake_dtype */
+    int32_t reduction;     /* overtake_reduction */
+    int32_t ndim;          /* 0 (one element) to OVERTAKE_DIMS_MAX */
+    int32_t root;          /* rank in the group; BROADCAST */
+    const int64_t *dims;   /* of in; C order, contiguous */
+    const int64_t *splits; /* size numbers; ALLTOALL, REDUCESCATTER; NULL: equal */
+    const void *in;
+    void *out;                  /* may be in; NULL: made by the library, see overtake_result */
+    double prescale, postscale; /* factors before and after; 0 is taken as 1 */
+} overtake_request;
+
+/* How a request ended. */
+typedef struct overtake_result {
+    size_t struct_size; /* sizeof(overtake_result) */
+    void *out;          /* the request's, or the library's until overtake_release */
+    int32_t ndim;
+    int64_t dims[OVERTAKE_DIMS_MAX]; /* of out */
+    int32_t last_joined;             /* JOIN: rank */
+    const int64_t *splits; /* ALLTOALL, ALLGATHER: rows that came from each rank; as long as out */
+} overtake_result;
+
+/* A failure, for programs; `message` of the same call says it for people. */
+typedef struct overtake_failure {
+    size_t struct_size; /* sizeof(overtake_failure) */
+    int32_t code;       /* of the call */
+    int32_t rank;       /* the culprit's; -1: none */
+    int64_t step;       /* operations done when it happened */
+    char host[256], tensor[OVERTAKE_NAME_MAX + 1];
+    char message[OVERTAKE_MESSAGE_SIZE];
+} overtake_failure;
+
+typedef int64_t overtake_handle; /* positive; 0 is none */
+
+/* Blocks until every rank is here. A second call without finalize between is an error. */
+OVERTAKE_API int overtake_init(const overtake_init_options *options, char *message,
+                               size_t message_size);
+/* Waits for what is in flight and leaves; the other ranks hear that it was on purpose. */
+OVERTAKE_API int overtake_finalize(char *message, size_t message_size);
+
+/* Of the group; negative without init or for a rank outside it. Local: ranks of this host; cross:
+ * ranks with the same local rank on the other hosts. */
+typedef struct overtake_place {
+    size_t struct_size; /* sizeof(overtake_place) */
+    int32_t rank, size, local_rank, local_size, cross_rank, cross_size;
+} overtake_place;
+OVERTAKE_API int overtake_where(int32_t group, overtake_place *place_out);
+
+/* Collective over all ranks of the job: each calls it with the same ranks (of the world,
+ * ascending). A rank outside gets the group's number too and may only pass it to
+ * overtake_group_free. */
+OVERTAKE_API int overtake_group_create(const int32_t *ranks, size_t n, int32_t *group_out,
+                                       char *message, size_t message_size);
+OVERTAKE_API int overtake_group_free(int32_t group, char *message, size_t message_size);
+
+/* Starts n requests as one: none runs before all of them are here on every rank, they share
+ * buckets, and one handle each is written to handles_out. Never blocks on the network; fails with
+ * OVERTAKE_EXHAUSTED (-8) over 65,536 in flight. */
+OVERTAKE_API int overtake_start(const overtake_request *requests, size_t n,
+                                overtake_handle *handles_out, char *message, size_t message_size);
+/* 1: done or failed, 0: in flight, negative: no such handle. */
+OVERTAKE_API int overtake_test(overtake_handle handle);
+/* Blocks until it is done; timeout_s <= 0: for ever. `result_out` and `failure_out` may be NULL.
+ * Ends the handle, except on OVERTAKE_TIMEOUT (-4); with a library-made out the result stays until
+ * overtake_release. */
+OVERTAKE_API int overtake_wait(overtake_handle handle, double timeout_s,
+                               overtake_result *result_out, overtake_failure *failure_out);
+OVERTAKE_API int overtake_release(void *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

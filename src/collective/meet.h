@@ -1,0 +1,133 @@
+/* The meeting point of a job: where ranks find each other, and where they hear what became of
+ * others.
+ *
+ * One server a job: in the launcher (`overtake run`), else in rank 0. Every rank keeps one
+ * connection to it. When all have arrived each gets the table of members; from then on the server
+ * relays events. Events name; they do not act: what to do about a stopped rank is decided above.
+ *
+ * Threads: the server runs a thread of its own, and its callbacks come from there; tell and stop
+ * may be called from any thread. A client belongs to one thread; it never blocks after
+ * ot_meet_join. Lifetime: create/destroy. */
+#ifndef OT_COLLECTIVE_MEET_H
+#define OT_COLLECTIVE_MEET_H
+
+#include "base/error.h"
+#include "base/sock.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define OT_MEET_RANKS_MAX 4096
+#define OT_MEET_ADDRS_MAX 8
+
+typedef struct ot_member {
+    int32_t rank;
+    char host[256];   /* for people */
+    char machine[96]; /* equal for two ranks that can share memory: boot id, network namespace, user
+                       */
+    int64_t pid;
+    char addrs[OT_MEET_ADDRS_MAX][64]; /* where its links are listened for: "ip:port" */
+    int32_t n_addrs;
+    int32_t local_rank, local_size, cross_rank, cross_size; /* filled in by the server */
+} ot_member;
+
+typedef enum ot_event_kind {
+    OT_EVENT_STOPPED, /* SIGSTOP, a debugger, a frozen cgroup */
+    OT_EVENT_CONTINUED,
+    OT_EVENT_EXITED, /* by itself, with a code, without overtake_finalize */
+    OT_EVENT_KILLED, /* by a signal */
+    OT_EVENT_LOST,   /* its host or its connection is gone */
+    OT_EVENT_LEFT,   /* after overtake_finalize */
+    OT_EVENT_STUCK,  /* alive, but its library's thread does not answer */
+    OT_EVENT_FAILED, /* it says of itself (a mismatch, an exception): text */
+} ot_event_kind;
+
+const char *ot_event_kind_text(ot_event_kind k); /* "stopped" */
+
+typedef struct ot_event {
+    ot_event_kind kind;
+    int32_t rank;
+    int32_t code; /* exit code or signal */
+    char host[256];
+    char text[512]; /* its last line, the reason; may be empty */
+} ot_event;
+
+/* Pushed by every rank once a second: the launcher's progress line and `--explain` live on it. */
+typedef struct ot_pulse {
+    uint64_t steps, operations, bytes_in, bytes_out;
+    uint64_t
+        waited_for_us; /* how long others waited for this rank, as it knows from their messages */
+    uint64_t waits_us; /* how long this rank waited for others */
+    uint64_t samples;  /* as the program says; 0 */
+    int32_t slowest;   /* rank that this one waited for longest; -1 */
+} ot_pulse;
+
+typedef struct ot_meet_server ot_meet_server;
+
+typedef struct ot_meet_server_ops {
+    void (*arrived)(void *arg, const ot_member *m);
+    void (*all_here)(void *arg);
+    void (*event)(void *arg, const ot_event *e); /* from a rank or an agent, also relayed */
+    void (*pulse)(void *arg, int32_t rank, const ot_pulse *p);
+    /* Every 30 s while ranks lack: "waiting for ranks 3, 5 (2 of 8 have not arrived after 30 s)".
+     */
+    void (*waiting)(void *arg, const char *text);
+    void *arg;
+} ot_meet_server_ops;
+
+typedef struct ot_meet_server_options {
+    ot_addr listen; /* port 0: chosen; see ot_meet_server_port */
+    int listen_fd;  /* > 0: taken over instead */
+    int32_t size;
+    const void *key;
+    size_t key_len;
+    int64_t timeout_us;   /* for all to arrive */
+    const char *settings; /* text that every rank gets with the table (cost model, options) */
+} ot_meet_server_options;
+
+ot_rc ot_meet_server_create(const ot_meet_server_options *o, const ot_meet_server_ops *ops,
+                            ot_meet_server **server_out, ot_error *err) OT_CHECKED;
+uint16_t ot_meet_server_port(const ot_meet_server *s);
+void ot_meet_server_tell(ot_meet_server *s, const ot_event *e); /* to all ranks */
+void ot_meet_server_destroy(ot_meet_server *s);
+
+typedef struct ot_meet ot_meet;
+
+typedef struct ot_meet_options {
+    const char *server; /* "host:port" */
+    const void *key;
+    size_t key_len;
+    int32_t size;
+    ot_member self;
+    int64_t timeout_us;
+} ot_meet_options;
+
+/* Blocks until all are here. */
+ot_rc ot_meet_join(const ot_meet_options *o, ot_meet **meet_out, ot_error *err) OT_CHECKED;
+const ot_member *ot_meet_members(const ot_meet *m, int32_t *n_out); /* by rank */
+const char *ot_meet_settings(const ot_meet *m);
+int ot_meet_fd(const ot_meet *m); /* readable: call ot_meet_next */
+/* OT_NOT_FOUND: nothing now; OT_UNAVAILABLE: the meeting point itself is gone (its host is named).
+ */
+ot_rc ot_meet_next(ot_meet *m, ot_event *event_out, ot_error *err) OT_CHECKED;
+void ot_meet_say(ot_meet *m, const ot_event *e);
+void ot_meet_pulse(ot_meet *m, const ot_pulse *p);
+void ot_meet_destroy(ot_meet *m); /* leaves; say OT_EVENT_LEFT before when on purpose */
+
+/* Who this process is in which job, from the environment: OVERTAKE_RANK, OVERTAKE_SIZE,
+ * OVERTAKE_RENDEZVOUS, OVERTAKE_KEY_FD (a descriptor that the launcher left open with the key in
+ * it: never argv, never the environment), else Slurm's, Open MPI's, torchrun's, Horovod's
+ * variables. */
+typedef struct ot_identity {
+    int32_t rank, size, local_rank, local_size; /* -1: not said */
+    char rendezvous[300];
+    char key[129];
+    size_t key_len;
+    char source[32]; /* "overtake", "slurm", "openmpi", "torchrun", "horovod", "alone" */
+} ot_identity;
+ot_rc ot_identity_read(ot_identity *out, ot_error *err) OT_CHECKED;
+/* host and machine of this process. */
+void ot_identity_host(char host[256], char machine[96]);
+
+#endif
