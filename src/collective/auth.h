@@ -39,10 +39,11 @@ typedef struct ot_auth {
 
 void ot_auth_init(ot_auth *a, const void *secret, size_t n);
 void ot_auth_hello(ot_auth *a, const ot_auth_who *who, uint8_t out[OT_AUTH_HELLO]);
-/* OT_DATA_LOSS: not our protocol (a port scan); OT_UNIMPLEMENTED: another version, named. */
+/* OT_DATA_LOSS: not our protocol (a port scan). OT_UNIMPLEMENTED: another version, named; `out`
+ * then holds what tells the initiator so, to be sent before closing. */
 ot_rc ot_auth_take_hello(ot_auth *a, const uint8_t in[OT_AUTH_HELLO], uint8_t out[OT_AUTH_REPLY],
                          ot_auth_who *who_out, ot_error *err) OT_CHECKED;
-/* OT_DENIED: another key. */
+/* OT_DENIED: another key; OT_UNIMPLEMENTED: the acceptor speaks another version. */
 ot_rc ot_auth_take_reply(ot_auth *a, const uint8_t in[OT_AUTH_REPLY], uint8_t out[OT_AUTH_PROOF],
                          ot_error *err) OT_CHECKED;
 ot_rc ot_auth_take_proof(ot_auth *a, const uint8_t in[OT_AUTH_PROOF], ot_error *err) OT_CHECKED;

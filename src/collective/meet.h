@@ -65,6 +65,7 @@ typedef struct ot_pulse {
 
 typedef struct ot_meet_server ot_meet_server;
 
+/* Every one may be NULL. */
 typedef struct ot_meet_server_ops {
     void (*arrived)(void *arg, const ot_member *m);
     void (*all_here)(void *arg);
@@ -73,6 +74,9 @@ typedef struct ot_meet_server_ops {
     /* Every 30 s while ranks lack: "waiting for ranks 3, 5 (2 of 8 have not arrived after 30 s)".
      */
     void (*waiting)(void *arg, const char *text);
+    /* A connection was turned away: a port scan, another job's key, a second rank 3. A flood of
+     * them is counted and said once a minute. */
+    void (*refused)(void *arg, const char *text);
     void *arg;
 } ot_meet_server_ops;
 
@@ -82,20 +86,24 @@ typedef struct ot_meet_server_options {
     int32_t size;
     const void *key;
     size_t key_len;
-    int64_t timeout_us;   /* for all to arrive */
+    int64_t timeout_us;   /* for all to arrive; 0: for ever */
     const char *settings; /* text that every rank gets with the table (cost model, options) */
+    int64_t waiting_us;   /* how often to say for whom it waits; 0: 30 s */
+    int64_t grace_us;     /* between the end of a connection and LOST, in which its parent may tell
+                             more; 0: 300 ms */
 } ot_meet_server_options;
 
 ot_rc ot_meet_server_create(const ot_meet_server_options *o, const ot_meet_server_ops *ops,
                             ot_meet_server **server_out, ot_error *err) OT_CHECKED;
 uint16_t ot_meet_server_port(const ot_meet_server *s);
 void ot_meet_server_tell(ot_meet_server *s, const ot_event *e); /* to all ranks */
+/* What the ranks are still to be told is sent first, for a second at most. */
 void ot_meet_server_destroy(ot_meet_server *s);
 
 typedef struct ot_meet ot_meet;
 
 typedef struct ot_meet_options {
-    const char *server; /* "host:port" */
+    const char *server; /* "host:port"; several, with commas: the first that answers */
     const void *key;
     size_t key_len;
     int32_t size;
@@ -103,7 +111,9 @@ typedef struct ot_meet_options {
     int64_t timeout_us;
 } ot_meet_options;
 
-/* Blocks until all are here. */
+/* Blocks until all are here; a meeting point that is not there yet is waited for. OT_DENIED: it
+ * holds another key; OT_PRECONDITION: it turned this rank away and says why; OT_UNAVAILABLE: a rank
+ * ended before all were here; OT_TIMEOUT: names who lacks. */
 ot_rc ot_meet_join(const ot_meet_options *o, ot_meet **meet_out, ot_error *err) OT_CHECKED;
 const ot_member *ot_meet_members(const ot_meet *m, int32_t *n_out); /* by rank */
 const char *ot_meet_settings(const ot_meet *m);
@@ -118,13 +128,16 @@ void ot_meet_destroy(ot_meet *m); /* leaves; say OT_EVENT_LEFT before when on pu
 /* Who this process is in which job, from the environment: OVERTAKE_RANK, OVERTAKE_SIZE,
  * OVERTAKE_RENDEZVOUS, OVERTAKE_KEY_FD (a descriptor that the launcher left open with the key in
  * it: never argv, never the environment), else Slurm's, Open MPI's, torchrun's, Horovod's
- * variables. */
+ * variables. Those bring no key: it is derived from the job's name and a secret of the user, the
+ * file OVERTAKE_KEY_FILE, else ~/.config/overtake/job.key, which is made when it is not there. */
 typedef struct ot_identity {
     int32_t rank, size, local_rank, local_size; /* -1: not said */
     char rendezvous[300];
     char key[129];
     size_t key_len;
     char source[32]; /* "overtake", "slurm", "openmpi", "torchrun", "horovod", "alone" */
+    bool serves;     /* this process runs the meeting point, at the port of `rendezvous`: rank 0
+                        where no launcher of ours does */
 } ot_identity;
 ot_rc ot_identity_read(ot_identity *out, ot_error *err) OT_CHECKED;
 /* host and machine of this process. */
