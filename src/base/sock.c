@@ -1,5 +1,6 @@
 #include "base/sock.h"
 
+#include "base/mem.h"
 #include "base/str.h"
 
 #include <arpa/inet.h>
@@ -241,6 +242,33 @@ void ot_sock_nodelay(int fd)
 {
     int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+void ot_sock_keepalive(int fd, unsigned seconds)
+{
+    int on = 1, probes = 3, idle = (int)OT_MAX(seconds / 2, 1u), every = OT_MAX(idle / 3, 1);
+    unsigned give_up_ms = seconds * 1000;
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof every);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &give_up_ms, sizeof give_up_ms);
+}
+
+char *ot_sock_peer(int fd, char out[64])
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof ss;
+    char host[48], port[8];
+    if (getpeername(fd, (struct sockaddr *)(void *)&ss, &len) != 0 ||
+        getnameinfo((struct sockaddr *)(void *)&ss, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        snprintf(out, 64, "somebody");
+    } else {
+        bool v6 = strchr(host, ':') != NULL;
+        snprintf(out, 64, "%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port);
+    }
+    return out;
 }
 
 void ot_sock_nonblock(int fd, bool on)

@@ -48,6 +48,11 @@ ot_rc ot_sock_recv_msg(int fd, size_t max, uint64_t until_ns, char **text_out, s
 int ot_sock_error(int fd); /* SO_ERROR */
 ot_rc ot_sock_set_timeout(int fd, int64_t timeout_us, ot_error *err) OT_CHECKED;
 void ot_sock_nodelay(int fd);
+/* A peer whose machine or network is gone is noticed after about this long: the kernel asks when
+ * nothing is sent, and gives up what is not acknowledged. A peer that is merely slow still answers.
+ */
+void ot_sock_keepalive(int fd, unsigned seconds);
+char *ot_sock_peer(int fd, char out[64]); /* "10.0.0.2:4711"; "somebody" when it is not known */
 void ot_sock_nonblock(int fd, bool on);
 void ot_sock_shutdown_write(int fd);           /* the peer reads end of file; reading goes on */
 bool ot_sock_peer_uid(int fd, uid_t *uid_out); /* Unix sockets */
