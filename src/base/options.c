@@ -235,7 +235,10 @@ static ot_rc parse_option(ot_args *a, int argc, const char *const *argv, int *at
     size_t i, len = 0;
     bool negated = false;
     if (arg[1] != '-') {
-        i = arg[2] == 0 ? opt_find_letter(a->cmd, arg[1]) : SIZE_MAX;
+        /* A long name of two letters is also taken as launchers of MPI write it: -np. */
+        i = arg[2] == 0                    ? opt_find_letter(a->cmd, arg[1])
+            : arg[2] != '=' && arg[3] == 0 ? opt_find(a->cmd, arg + 1, 2)
+                                           : SIZE_MAX;
         if (i == SIZE_MAX) {
             return ot_fail(err, OT_INVALID, "unknown option '%.40s'; see overtake %s --help", arg,
                            a->cmd->name);

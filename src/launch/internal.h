@@ -50,6 +50,12 @@ ot_rc ot_launch_shim_load(const char *rundir, ot_launch_shim_record *out, ot_err
 ot_rc ot_launch_path(char out[OT_PATH_MAX], const char *rundir, const char *name,
                      ot_error *err) OT_CHECKED;
 
+/* Finds argv[0] along PATH; what is not found is left for exec to refuse. */
+ot_rc ot_launch_find_program(const char *name, const char *path, const char *cwd,
+                             char out[OT_PATH_MAX], ot_error *err) OT_CHECKED;
+/* PATH of an environment. */
+const char *ot_launch_env_path(const char *const *env);
+
 /* In a child after fork: signals as a new program expects them; and the kernel's memory killer
  * takes this process before it takes serving. */
 void ot_launch_reset_signals(void);

@@ -160,6 +160,16 @@ ot_rc ot_launch_procs_tree(ot_launch_procs *s, pid_t root, ot_error *err)
     return OT_OK;
 }
 
+void ot_launch_procs_kill_tree(ot_launch_procs *s, pid_t root)
+{
+    if (ot_launch_procs_tree(s, root, NULL) != OT_OK) {
+        s->n = 0;
+    }
+    for (size_t i = 0; i < s->n; i++) {
+        ot_launch_proc_signal(&s->v[i], SIGKILL);
+    }
+}
+
 static bool has_mark(pid_t pid, const char *entry, char *buf)
 {
     char path[40];

@@ -91,12 +91,7 @@ static void kill_tree(struct shim *s)
         if (!reap(s)) {
             break;
         }
-        if (ot_launch_procs_tree(&procs, getpid(), NULL) != OT_OK) {
-            procs.n = 0;
-        }
-        for (size_t i = 0; i < procs.n; i++) {
-            ot_launch_proc_signal(&procs.v[i], SIGKILL);
-        }
+        ot_launch_procs_kill_tree(&procs, getpid());
         ot_clock_sleep_us(round < 10 ? 1000 : 10000);
     }
     ot_launch_procs_done(&procs);

@@ -87,8 +87,7 @@ static const char **argv_build(const ot_launch_spec *s, ot_arena *a)
     return argv;
 }
 
-/* PATH of the program's environment, not ours. */
-static const char *env_path(const char *const *env)
+const char *ot_launch_env_path(const char *const *env)
 {
     for (; *env != NULL; env++) {
         if (ot_has_prefix(*env, "PATH=")) {
@@ -188,9 +187,8 @@ static void run_child(const struct plan *p)
     fail_child(p->fail[1], STAGE_EXEC);
 }
 
-/* Finds argv[0] along PATH; what is not found is left for exec to refuse. */
-static ot_rc find_program(const char *name, const char *path, const char *cwd,
-                          char out[OT_PATH_MAX], ot_error *err)
+ot_rc ot_launch_find_program(const char *name, const char *path, const char *cwd,
+                             char out[OT_PATH_MAX], ot_error *err)
 {
     if (strchr(name, '/') != NULL) {
         return snprintf(out, OT_PATH_MAX, "%s", name) < OT_PATH_MAX
@@ -303,7 +301,7 @@ ot_rc ot_launch_spawn(const ot_launch_spec *spec, const char *rundir, const char
                      .go = {-1, -1}};
     ot_rc rc = p.argv == NULL || p.env == NULL
                    ? ot_fail(err, OT_EXHAUSTED, "run: no memory for its arguments")
-                   : find_program(p.argv[0], env_path(p.env), p.cwd, exe, err);
+                   : ot_launch_find_program(p.argv[0], ot_launch_env_path(p.env), p.cwd, exe, err);
     if (rc == OT_OK) {
         rc = start(&p, cgroup, pid_out, err);
     }

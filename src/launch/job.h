@@ -1,0 +1,59 @@
+/* Jobs: one program on many ranks, on this host and others, as one (`overtake run`).
+ *
+ * The launcher starts one agent a host (`overtake run --agent`), here as a child, elsewhere through
+ * ssh; the agent starts the ranks and owns them. What becomes of a rank is told to all others at
+ * once, through the meeting point that the launcher runs (collective/meet.h). Whoever dies, nothing
+ * is left behind: ranks die with their agent, an agent ends its ranks when its launcher is gone.
+ *
+ * Threads: ot_job_run and ot_job_agent_main own their process's signals and children. */
+#ifndef OT_LAUNCH_JOB_H
+#define OT_LAUNCH_JOB_H
+
+#include "base/error.h"
+#include "base/str.h"
+#include "launch/hosts.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct ot_job_options {
+    const char *const *argv; /* n_argv words: the program of each rank */
+    size_t n_argv;
+    const ot_job_hosts *hosts; /* dealt */
+    int32_t np;
+    const char *const *env; /* n_env: "NAME=VALUE", or "NAME" for the value that it has here */
+    size_t n_env;
+    const char *ssh;        /* words before the host's name */
+    const char *program;    /* overtake on the other hosts; NULL: the path that it has here */
+    const char *address;    /* where the other hosts reach this one; NULL: all that it has */
+    const char *output_dir; /* a log a rank; NULL: none */
+    bool prefix, color, input, bind_cores;
+    int64_t grace_us;         /* between SIGTERM and SIGKILL */
+    int64_t settle_us;        /* after a failure: for the others to say what they know of it */
+    int64_t start_timeout_us; /* for all ranks to reach init */
+    int64_t timeout_us;       /* of an operation; 0: none */
+    int64_t stopped_after_us; /* a rank that is stopped for longer has failed; 0: never */
+    int32_t max_restarts;
+    const char *version; /* of this program: agents of another are refused */
+} ot_job_options;
+
+/* How a job ended. */
+typedef struct ot_job_result {
+    int code;     /* 0, or of the first rank that failed; 128 + signal */
+    int32_t rank; /* the culprit; -1: none */
+    int64_t pid;
+    char host[256];
+    char why[640];  /* a sentence: what became of it */
+    char line[512]; /* the last that it printed to standard error */
+    char log[512];  /* its log file; "" */
+    int32_t restarts;
+} ot_job_result;
+
+/* Runs to the end. OT_OK: it ran, see the result; else nothing was started. */
+ot_rc ot_job_run(const ot_job_options *o, ot_job_result *result_out, ot_error *err) OT_CHECKED;
+
+/* The agent of a host: frames (job_channel.h) on standard input and output. The exit code. */
+int ot_job_agent_main(const char *version);
+
+#endif
