@@ -6,6 +6,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -253,6 +255,37 @@ void ot_sock_keepalive(int fd, unsigned seconds)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof every);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &give_up_ms, sizeof give_up_ms);
+}
+
+static bool own_address(const struct ifaddrs *i, int family, ot_addr *out)
+{
+    if (i->ifa_addr == NULL || i->ifa_addr->sa_family != family || (i->ifa_flags & IFF_UP) == 0 ||
+        (i->ifa_flags & IFF_LOOPBACK) != 0) {
+        return false;
+    }
+    const void *at = family == AF_INET
+                         ? (const void *)&((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr
+                         : &((struct sockaddr_in6 *)(void *)i->ifa_addr)->sin6_addr;
+    *out = (ot_addr){.port = 0};
+    return !(family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL((const struct in6_addr *)at)) &&
+           inet_ntop(family, at, out->host, sizeof out->host) != NULL;
+}
+
+size_t ot_sock_own_addresses(ot_addr *out, size_t max)
+{
+    static const int families[] = {AF_INET, AF_INET6};
+    struct ifaddrs *list = NULL;
+    size_t n = 0;
+    if (getifaddrs(&list) != 0) {
+        return 0;
+    }
+    for (size_t f = 0; f < OT_COUNT(families); f++) {
+        for (const struct ifaddrs *i = list; i != NULL && n < max; i = i->ifa_next) {
+            n += own_address(i, families[f], &out[n]);
+        }
+    }
+    freeifaddrs(list);
+    return n;
 }
 
 char *ot_sock_peer(int fd, char out[64])

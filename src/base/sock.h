@@ -52,6 +52,9 @@ void ot_sock_nodelay(int fd);
  * nothing is sent, and gives up what is not acknowledged. A peer that is merely slow still answers.
  */
 void ot_sock_keepalive(int fd, unsigned seconds);
+/* Addresses of this machine's interfaces that are up, IPv4 first, without loopback and link-local
+ * ones; port 0. Returns how many. */
+size_t ot_sock_own_addresses(ot_addr *out, size_t max);
 char *ot_sock_peer(int fd, char out[64]); /* "10.0.0.2:4711"; "somebody" when it is not known */
 void ot_sock_nonblock(int fd, bool on);
 void ot_sock_shutdown_write(int fd);           /* the peer reads end of file; reading goes on */

@@ -1,0 +1,239 @@
+/* `overtake run`: a program on many ranks. */
+#include "base/disk.h"
+#include "base/mem.h"
+#include "cli/commands.h"
+#include "launch/job.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HOSTFILE_MAX (1u << 20)
+
+static ot_rc read_hosts(const ot_args *args, ot_job_hosts *h, ot_error *err)
+{
+    const char *list = ot_args_str(args, "hosts"), *file = ot_args_str(args, "hostfile");
+    if (list != NULL && file != NULL) {
+        return ot_fail(err, OT_INVALID, "--hosts and --hostfile say the same: give one of them");
+    }
+    if (list != NULL) {
+        return ot_job_hosts_list(h, list, err);
+    }
+    if (file != NULL) {
+        OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+        OT_TRY(ot_disk_read_all(ot_disk_posix(), file, HOSTFILE_MAX, &text, err));
+        return ot_job_hosts_file(h, text.data, file, err);
+    }
+    char here[64];
+    int64_t np = ot_args_int(args, "np");
+    snprintf(here, sizeof here, "localhost:%" PRId64, np > 0 ? np : 1);
+    return ot_job_hosts_list(h, here, err);
+}
+
+static void print_json(const ot_job_result *r)
+{
+    json_t *j = json_pack("{s:i,s:i}", "code", r->code, "restarts", (int)r->restarts);
+    if (r->why[0] != 0) {
+        (void)json_object_set_new(j, "why", json_string(r->why));
+    }
+    if (r->rank >= 0) {
+        json_t *more = json_pack("{s:i,s:s,s:I,s:s*,s:s*}", "rank", (int)r->rank, "host", r->host,
+                                 "pid", (json_int_t)r->pid, "last_line",
+                                 r->line[0] ? r->line : NULL, "log", r->log[0] ? r->log : NULL);
+        (void)json_object_update(j, more);
+        json_decref(more);
+    }
+    (void)ot_cli_print_json(j);
+    json_decref(j);
+}
+
+static void print_summary(const ot_job_result *r)
+{
+    if (r->rank >= 0) {
+        fprintf(stderr,
+                "overtake run: the job failed: rank %" PRId32 " (host %s, process %" PRId64
+                ") %s\n",
+                r->rank, r->host, r->pid, r->why);
+        if (r->line[0] != 0) {
+            fprintf(stderr, "overtake run:   its last line: %s\n", r->line);
+        }
+        if (r->log[0] != 0) {
+            fprintf(stderr, "overtake run:   its log: %s\n", r->log);
+        }
+    } else if (r->why[0] != 0) {
+        fprintf(stderr, "overtake run: %s\n", r->why);
+    }
+}
+
+static int run_job(const ot_args *args, ot_job_hosts *h)
+{
+    ot_error err = {0};
+    ot_job_result result;
+    ot_job_options o = {.hosts = h,
+                        .ssh = ot_args_str(args, "ssh"),
+                        .program = ot_args_str(args, "remote-program"),
+                        .address = ot_args_str(args, "address"),
+                        .output_dir = ot_args_str(args, "output-dir"),
+                        .prefix = ot_args_bool(args, "prefix"),
+                        .color = isatty(STDOUT_FILENO) != 0,
+                        .input = ot_args_bool(args, "stdin"),
+                        .bind_cores = strcmp(ot_args_str(args, "bind"), "core") == 0,
+                        .grace_us = ot_args_us(args, "grace"),
+                        .settle_us = ot_args_us(args, "settle"),
+                        .start_timeout_us = ot_args_us(args, "start-timeout"),
+                        .timeout_us = ot_args_us(args, "timeout"),
+                        .stopped_after_us = ot_args_us(args, "stopped-after"),
+                        .max_restarts = (int32_t)ot_args_int(args, "max-restarts"),
+                        .version = OT_VERSION};
+    o.n_argv = ot_args_rest(args, &o.argv);
+    o.n_env = ot_args_list(args, "env", &o.env);
+    if (o.n_argv == 0) {
+        return ot_cli_usage(args, "what shall be run? overtake run -np 4 -- python train.py");
+    }
+    ot_rc rc = read_hosts(args, h, &err);
+    rc = rc == OT_OK ? ot_job_hosts_deal(h, (int32_t)ot_args_int(args, "np"), &o.np, &err) : rc;
+    rc = rc == OT_OK ? ot_job_run(&o, &result, &err) : rc;
+    if (rc != OT_OK) {
+        return ot_cli_fail(args, &err);
+    }
+    if (ot_args_json(args)) {
+        print_json(&result);
+    } else {
+        print_summary(&result);
+    }
+    return result.code;
+}
+
+static int run_run(const ot_args *args)
+{
+    if (ot_args_bool(args, "agent")) {
+        return ot_job_agent_main(OT_VERSION);
+    }
+    ot_job_hosts h = {0};
+    int code = run_job(args, &h);
+    ot_job_hosts_done(&h);
+    return code;
+}
+
+static const char *const bind_choices[] = {"core", "none", NULL};
+
+static const ot_opt run_opts[] = {
+    {.name = "np",
+     .letter = 'n',
+     .type = OT_OPT_INT,
+     .value = "RANKS",
+     .min = "1",
+     .max = "4096",
+     .help = "how many processes; all slots of the hosts when not given (here: 1)",
+     .env = ""},
+    {.name = "hosts",
+     .letter = 'H',
+     .type = OT_OPT_STRING,
+     .value = "HOST:RANKS,...",
+     .help = "where they run, in this order; else all here",
+     .env = ""},
+    {.name = "hostfile",
+     .type = OT_OPT_STRING,
+     .value = "FILE",
+     .help = "the same from a file: lines 'host:4' or 'host slots=4'",
+     .env = ""},
+    {.name = "env",
+     .letter = 'x',
+     .type = OT_OPT_STRINGS,
+     .value = "NAME[=VALUE]",
+     .help = "a variable for the ranks, on all hosts",
+     .env = ""},
+    {.name = "output-dir",
+     .type = OT_OPT_STRING,
+     .value = "DIR",
+     .help = "keep what each rank prints there, in rank-N.log",
+     .env = ""},
+    {.name = "prefix",
+     .type = OT_OPT_BOOL,
+     .def = "yes",
+     .help = "put [rank] before each line; --no-prefix hands bytes on as they come",
+     .env = ""},
+    {.name = "stdin",
+     .type = OT_OPT_BOOL,
+     .help = "rank 0 reads what comes on standard input; else nobody does",
+     .env = ""},
+    {.name = "bind",
+     .type = OT_OPT_STRING,
+     .value = "TO",
+     .def = "none",
+     .choices = bind_choices,
+     .help = "core: each rank keeps to its share of a host's cores",
+     .env = ""},
+    {.name = "timeout",
+     .type = OT_OPT_DURATION,
+     .def = "0s",
+     .max = "7d",
+     .help = "an operation that takes longer fails and names who lacks; 0s: never",
+     .env = ""},
+    {.name = "start-timeout",
+     .type = OT_OPT_DURATION,
+     .def = "10min",
+     .max = "7d",
+     .help = "for all ranks to reach init; 0s: for ever",
+     .env = ""},
+    {.name = "stopped-after",
+     .type = OT_OPT_DURATION,
+     .def = "60s",
+     .max = "7d",
+     .help = "a rank that is stopped (SIGSTOP) for longer has failed; 0s: never",
+     .env = ""},
+    {.name = "max-restarts",
+     .type = OT_OPT_INT,
+     .value = "TIMES",
+     .def = "0",
+     .min = "0",
+     .max = "1000000",
+     .help = "start the whole job again when it fails, while it makes progress",
+     .env = ""},
+    {.name = "grace",
+     .type = OT_OPT_DURATION,
+     .def = "10s",
+     .max = "1h",
+     .help = "between SIGTERM and SIGKILL",
+     .env = ""},
+    {.name = "settle",
+     .type = OT_OPT_DURATION,
+     .def = "2s",
+     .max = "1h",
+     .help = "after a failure: for the other ranks to say what they know, before SIGTERM",
+     .env = ""},
+    {.name = "ssh",
+     .type = OT_OPT_STRING,
+     .value = "COMMAND",
+     .def = "ssh -o BatchMode=yes -o ServerAliveInterval=5",
+     .help = "what runs a command on another host; the host's name follows",
+     .env = ""},
+    {.name = "remote-program",
+     .type = OT_OPT_STRING,
+     .value = "PATH",
+     .help = "overtake on the other hosts; the path that it has here when not given",
+     .env = ""},
+    {.name = "address",
+     .type = OT_OPT_STRING,
+     .value = "IP",
+     .help = "where the other hosts reach this one; all that it has are tried when not given",
+     .env = ""},
+    {.name = "agent", .type = OT_OPT_BOOL, .help = "", .hidden = true, .env = ""},
+};
+
+const ot_command ot_cli_run_command = {
+    .group = "Train",
+    .name = "run",
+    .summary = "run a program on many ranks, here and on other hosts, as one job",
+    .detail =
+        "Each rank finds its number and the others through its environment (docs/training.md); "
+        "scripts for torchrun's and Horovod's variables find theirs too. What becomes of a rank is "
+        "told to all others at once. The exit code is that of the first rank that failed (128 + "
+        "signal), and a summary names it; then the others get --settle to say what they know, "
+        "SIGTERM, and after --grace SIGKILL. Nothing is left behind, on no host. A first Ctrl-C is "
+        "handed on to the ranks, a second kills them; SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are "
+        "handed on too.",
+    OT_OPTS(run_opts),
+    .rest = true,
+    .run = run_run};

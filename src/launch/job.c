@@ -1,0 +1,343 @@
+/* The launcher of a job: one try after the other, each until nothing of it is left. */
+#include "launch/job.h"
+
+#include "base/clock.h"
+#include "base/disk.h"
+#include "base/mem.h"
+#include "launch/job_internal.h"
+#include "launch/proc.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TICK_MS 500
+#define KILL_ROUNDS 500
+#define INPUT_QUEUE_MAX (1u << 20)
+
+static const int taken[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
+
+/* --- signals --------------------------------------------------------------------------------- */
+
+static void hand_on_signal(job *j, int signo, bool group)
+{
+    for (size_t i = 0; i < j->n_agents; i++) {
+        if (j->agents[i].open) {
+            ot_job_channel_send(&j->agents[i].channel, OT_JOB_SIGNAL,
+                                json_pack("{s:i,s:b}", "signal", signo, "group", (int)group), NULL,
+                                0);
+        }
+    }
+}
+
+/* As a terminal does it: the first interrupt is the programs' to take, the second is the end. */
+static void take_signal(job *j, int signo)
+{
+    if (signo == SIGUSR1 || signo == SIGUSR2) {
+        hand_on_signal(j, signo, false);
+        return;
+    }
+    if (j->interrupted != 0) {
+        ot_job_print_say(j->print, "once more (%s): the ranks are killed", strsignal(signo));
+        job_stop(j, 0);
+        return;
+    }
+    j->interrupted = signo;
+    ot_job_print_say(j->print, "%s: handed on to the ranks; once more kills them",
+                     strsignal(signo));
+    if (signo == SIGINT || signo == SIGQUIT) {
+        hand_on_signal(j, signo, true);
+        j->stop_at_ns = ot_clock_mono_ns() + (uint64_t)j->o->grace_us * 1000;
+    } else {
+        job_stop(j, j->o->grace_us);
+    }
+}
+
+static void reap(job *j)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (size_t i = 0; i < j->n_agents; i++) {
+            job_agent *a = &j->agents[i];
+            if (a->pid == pid) {
+                a->pid = 0;
+                a->status = status;
+            }
+        }
+    }
+}
+
+static void read_signals(job *j)
+{
+    struct signalfd_siginfo si;
+    while (read(j->signal_fd, &si, sizeof si) == (ssize_t)sizeof si) {
+        if (si.ssi_signo != SIGCHLD) {
+            take_signal(j, (int)si.ssi_signo);
+        }
+    }
+    reap(j);
+}
+
+/* --- the loop -------------------------------------------------------------------------------- */
+
+static void read_agent(job *j, job_agent *a)
+{
+    ot_frame f;
+    ot_error err = {0};
+    ot_rc rc;
+    bool there = ot_job_channel_fill(&a->channel);
+    while ((rc = ot_job_channel_take(&a->channel, &f, &err)) == OT_OK) {
+        job_take_frame(j, a, &f);
+    }
+    if (rc != OT_NOT_FOUND) {
+        ot_job_print_say(j->print, "host %s: what its agent sends is not ours: %s", a->host->name,
+                         err.msg);
+    }
+    if (!there || rc != OT_NOT_FOUND) {
+        ot_job_channel_done(&a->channel);
+        a->open = false;
+    }
+}
+
+static void read_input(job *j)
+{
+    char buf[16384];
+    ssize_t k = read(STDIN_FILENO, buf, sizeof buf);
+    if (k < 0 && (errno == EINTR || errno == EAGAIN)) {
+        return;
+    }
+    j->input_open = k > 0;
+    if (j->agents[0].open) {
+        ot_job_channel_send(&j->agents[0].channel, OT_JOB_INPUT, NULL, buf, k > 0 ? (size_t)k : 0);
+    }
+}
+
+static bool going_on(const job *j)
+{
+    for (size_t i = 0; i < j->n_agents; i++) {
+        if (j->agents[i].open || j->agents[i].pid != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_agents(job *j)
+{
+    for (size_t i = 0; i < j->n_agents; i++) {
+        job_agent *a = &j->agents[i];
+        if (!a->open && a->pid == 0) {
+            job_agent_lost(j, a, a->status);
+        }
+    }
+}
+
+static size_t fill_poll(const job *j, struct pollfd *p)
+{
+    bool full = ot_job_print_full(j->print);
+    size_t queued = j->agents[0].open ? ot_job_channel_queued(&j->agents[0].channel) : 0;
+    p[0] = (struct pollfd){.fd = j->signal_fd, .events = POLLIN};
+    p[1] = (struct pollfd){.fd = j->input_open && queued < INPUT_QUEUE_MAX ? STDIN_FILENO : -1,
+                           .events = POLLIN};
+    for (size_t i = 0; i < j->n_agents; i++) {
+        const job_agent *a = &j->agents[i];
+        bool out = a->open && ot_job_channel_queued(&a->channel) > 0;
+        p[2 + i] = (struct pollfd){.fd = a->open ? a->channel.in : -1,
+                                   .events = (short)((full ? 0 : POLLIN) | (out ? POLLOUT : 0))};
+    }
+    return 2 + j->n_agents;
+}
+
+/* How long to sleep; the print may be full, which nobody wakes us from. */
+static int wait_ms(const job *j)
+{
+    uint64_t now = ot_clock_mono_ns();
+    int ms = ot_job_print_full(j->print) ? 20 : TICK_MS;
+    if (j->stop_at_ns != 0 && !j->stopping) {
+        ms = j->stop_at_ns > now ? (int)OT_MIN((j->stop_at_ns - now) / 1000000 + 1, (uint64_t)ms)
+                                 : 0;
+    }
+    return ms;
+}
+
+static void turn(job *j, struct pollfd *p)
+{
+    int ms = wait_ms(j);
+    uint64_t before = ot_clock_mono_ns();
+    (void)poll(p, (nfds_t)fill_poll(j, p), ms);
+    uint64_t slept = ot_clock_mono_ns() - before, meant = (uint64_t)ms * 1000000u;
+    if (p[0].revents != 0) {
+        read_signals(j);
+    }
+    if (p[1].revents != 0) {
+        read_input(j);
+    }
+    for (size_t i = 0; i < j->n_agents; i++) {
+        job_agent *a = &j->agents[i];
+        if (a->open && (p[2 + i].revents & POLLOUT) != 0) {
+            (void)ot_job_channel_flush(&a->channel);
+        }
+        if (a->open && (p[2 + i].revents & (POLLIN | POLLHUP | POLLERR)) != 0) {
+            read_agent(j, a);
+        }
+    }
+    check_agents(j);
+    job_check_stopped(j, slept > meant + 1000000000u ? slept - meant : 0);
+    if (j->stop_at_ns != 0 && !j->stopping && ot_clock_mono_ns() >= j->stop_at_ns) {
+        job_stop(j, j->o->grace_us);
+    }
+}
+
+/* --- one try --------------------------------------------------------------------------------- */
+
+/* Agents end by themselves once their channel is closed; what is left of them here ends now. */
+static void sweep(job *j)
+{
+    ot_launch_procs procs = {0};
+    job_agents_done(j);
+    for (int round = 0; round < KILL_ROUNDS && waitpid(-1, NULL, WNOHANG) == 0; round++) {
+        if (round > 100) {
+            ot_launch_procs_kill_tree(&procs, getpid());
+        }
+        ot_clock_sleep_us(10000);
+    }
+    while (waitpid(-1, NULL, WNOHANG) > 0) {
+    }
+    ot_launch_procs_done(&procs);
+}
+
+static uint64_t steps(job *j)
+{
+    uint64_t most = 0;
+    pthread_mutex_lock(&j->lock);
+    for (int32_t r = 0; r < j->o->np; r++) {
+        most = OT_MAX(most, j->pulses[r].steps);
+    }
+    pthread_mutex_unlock(&j->lock);
+    return most;
+}
+
+static ot_rc prepare(job *j, ot_error *err)
+{
+    const ot_job_hosts *h = j->o->hosts;
+    char host[256], machine[96];
+    j->agents = ot_calloc(h->n, sizeof *j->agents);
+    j->ranks = ot_calloc((size_t)j->o->np, sizeof *j->ranks);
+    j->pulses = ot_calloc((size_t)j->o->np, sizeof *j->pulses);
+    if (j->agents == NULL || j->ranks == NULL || j->pulses == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for %" PRId32 " ranks", j->o->np);
+    }
+    ot_identity_host(host, machine);
+    j->n_agents = h->n;
+    for (size_t i = 0; i < h->n; i++) {
+        const char *name = h->v[i].name;
+        j->agents[i].host = &h->v[i];
+        j->agents[i].local = strcmp(name, "localhost") == 0 || strcmp(name, "127.0.0.1") == 0 ||
+                             strcmp(name, "::1") == 0 || strcmp(name, host) == 0;
+        for (int32_t r = h->v[i].first; r < h->v[i].first + h->v[i].ranks; r++) {
+            j->ranks[r].agent = &j->agents[i];
+        }
+    }
+    return OT_OK;
+}
+
+static void release(job *j)
+{
+    ot_free(j->agents);
+    ot_free(j->ranks);
+    ot_free(j->pulses);
+    pthread_mutex_destroy(&j->lock);
+}
+
+static ot_rc run_once(job *j, struct pollfd *p, ot_error *err)
+{
+    ot_rc rc = prepare(j, err);
+    rc = rc == OT_OK ? job_server_start(j, err) : rc;
+    rc = rc == OT_OK ? job_agents_start(j, err) : rc;
+    while (rc == OT_OK && going_on(j)) {
+        turn(j, p);
+    }
+    sweep(j);
+    ot_meet_server_destroy(j->server);
+    return rc;
+}
+
+static void outcome(job *j)
+{
+    if (j->interrupted != 0 && !j->failed) {
+        j->result->code = 128 + j->interrupted;
+        snprintf(j->result->why, sizeof j->result->why, "the job was ended by %s",
+                 strsignal(j->interrupted));
+    }
+}
+
+static ot_rc run_tries(const ot_job_options *o, ot_job_print *print, int signal_fd,
+                       ot_job_result *result, ot_error *err)
+{
+    struct pollfd *p = ot_calloc(o->hosts->n + 2, sizeof *p);
+    if (p == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for %zu hosts", o->hosts->n);
+    }
+    uint64_t done = 1;
+    for (int32_t restart = 0;; restart++) {
+        *result = (ot_job_result){.rank = -1, .restarts = restart};
+        job j = {.o = o,
+                 .print = print,
+                 .signal_fd = signal_fd,
+                 .restart = restart,
+                 .input_open = o->input,
+                 .result = result};
+        pthread_mutex_init(&j.lock, NULL);
+        ot_rc rc = run_once(&j, p, err);
+        uint64_t before = done;
+        done = rc == OT_OK ? steps(&j) : 0;
+        bool again = rc == OT_OK && j.failed && j.interrupted == 0 && restart < o->max_restarts;
+        bool joined = j.all_here;
+        outcome(&j);
+        release(&j);
+        if (again && joined && done == 0 && before == 0) {
+            ot_job_print_say(print, "no step was done in two tries: not started again");
+            again = false;
+        }
+        if (!again) {
+            ot_free(p);
+            return rc;
+        }
+        ot_job_print_say(print, "starting the job again (%" PRId32 " of %" PRId32 " times)",
+                         restart + 1, o->max_restarts);
+    }
+}
+
+ot_rc ot_job_run(const ot_job_options *o, ot_job_result *result_out, ot_error *err)
+{
+    ot_job_print_options po = {
+        .ranks = o->np, .prefix = o->prefix, .color = o->color, .dir = o->output_dir};
+    ot_job_print *print = NULL;
+    sigset_t set, before;
+    sigemptyset(&set);
+    for (size_t i = 0; i < OT_COUNT(taken); i++) {
+        sigaddset(&set, taken[i]);
+    }
+    sigprocmask(SIG_BLOCK, &set, &before);
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    ot_sock_raise_limit();
+    int signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    ot_rc rc = signal_fd >= 0 ? ot_job_print_create(&po, &print, err)
+                              : ot_fail_errno(err, errno, "signalfd");
+    if (rc == OT_OK) {
+        rc = run_tries(o, print, signal_fd, result_out, err);
+    }
+    ot_job_print_destroy(print);
+    ot_fd_close(&signal_fd);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
