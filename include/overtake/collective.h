@@ -79,9 +79,11 @@ typedef struct overtake_request {
     size_t struct_size; /* sizeof(overtake_request) */
     int32_t kind;       /* overtake_kind */
     int32_t group;      /* OVERTAKE_WORLD or of overtake_group_create */
-    const char
-        *name;     /* unique among what is in flight; NULL: numbered by kind in order of asking */
-    int32_t dtype; /* overtake_dtype */
+    /* Unique among what is in flight; ranks may ask in any order. NULL: no negotiation at all, the
+     * ranks of the group ask for their unnamed requests in the same order (as process groups do).
+     */
+    const char *name;
+    int32_t dtype;         /* overtake_dtype */
     int32_t reduction;     /* overtake_reduction */
     int32_t ndim;          /* 0 (one element) to OVERTAKE_DIMS_MAX */
     int32_t root;          /* rank in the group; BROADCAST */
