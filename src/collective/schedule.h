@@ -8,7 +8,12 @@
  * format. A sender's step and the receiver's step that meets it have the same number of bytes.
  * Dependencies stream: a step with `after` goes on as far as that step has got (both cover the same
  * number of bytes, front to back), so that a ring sends on what it has just reduced; a step with
- * `since` begins only once that step is complete.
+ * `since` begins only once that step is complete. A step may have both. No step is empty. Local
+ * steps have no order but their dependencies.
+ *
+ * IN and OUT of an ALLREDUCE or BROADCAST are one place or don't overlap; IN of an ALLGATHER may be
+ * its own part of OUT; elsewhere they don't overlap. A COPY onto itself is allowed. A BARRIER has
+ * one byte of IN and one of OUT.
  *
  * Threads: pure. Lifetime: a schedule owns its steps. */
 #ifndef OT_COLLECTIVE_SCHEDULE_H
@@ -23,8 +28,8 @@
 typedef enum ot_step_kind {
     OT_STEP_SEND,   /* from[offset, +bytes) to peer */
     OT_STEP_RECV,   /* from peer into to[offset, +bytes) */
-    OT_STEP_REDUCE, /* what comes from peer, combined with from[offset, +bytes), into to[offset,
-                       ...): to = from (op) incoming; from may be to */
+    OT_STEP_REDUCE, /* to[offset, +bytes) = from[from_offset, +bytes) (op) what comes from peer;
+                       the two places may be the same */
     OT_STEP_COPY,   /* from[from_offset, +bytes) to to[offset, +bytes); local */
     OT_STEP_FOLD,   /* to[offset, ...) = to[offset, ...) (op) from[from_offset, ...); local */
 } ot_step_kind;
@@ -50,8 +55,7 @@ void ot_schedule_done(ot_schedule *s);
 
 typedef enum ot_algorithm {
     OT_ALGO_RING,    /* 2(n-1) steps, 2(n-1)/n of the bytes: bandwidth-optimal */
-    OT_ALGO_HALVING, /* recursive halving and doubling: 2 log2 n steps, the same bytes; odd ranks
-                        folded */
+    OT_ALGO_HALVING, /* recursive halving and doubling: 2 log2 n steps, the same bytes */
     OT_ALGO_TREE,   /* binomial: reduce to rank 0 and back (allreduce), from the root (broadcast) */
     OT_ALGO_DIRECT, /* everybody with everybody: one or two steps */
     OT_ALGO_HOSTS,  /* inside each host first, then between hosts, then back */
