@@ -1,0 +1,49 @@
+/* The table of kernels that each instruction set fills in.
+ *
+ * What is exact, for all of them: F16 and BF16 are widened to F32, computed, and rounded to nearest
+ * even once; MIN is b < a ? b : a and MAX is a < b ? b : a unless one is a NaN; a result that is a
+ * NaN is the one quiet NaN without sign or payload, so that neither the order of operands that a
+ * compiler chooses nor the machine shows in the bits. */
+#ifndef OT_COLLECTIVE_KERNEL_INTERNAL_H
+#define OT_COLLECTIVE_KERNEL_INTERNAL_H
+
+#include "collective/kernel.h"
+
+#include <string.h>
+
+/* AVERAGE is SUM. */
+typedef enum ot_op { OT_OP_SUM, OT_OP_MIN, OT_OP_MAX, OT_OP_PRODUCT, OT_OPS } ot_op;
+
+typedef void ot_reduce_fn(void *dst, const void *a, const void *b, size_t n);
+typedef void ot_convert_fn(void *dst, const void *src, size_t n);
+
+typedef struct ot_kernels {
+    ot_reduce_fn *reduce[OT_OPS][OVERTAKE_DTYPES];
+    void (*scale_f32)(void *dst, const void *src, size_t n, float factor);
+    ot_convert_fn *f32_to_f16, *f16_to_f32, *f32_to_bf16, *bf16_to_f32;
+} ot_kernels;
+
+extern const ot_kernels ot_kernels_scalar;
+#if defined(__x86_64__)
+extern const ot_kernels ot_kernels_avx2, ot_kernels_avx512;
+#elif defined(__aarch64__)
+extern const ot_kernels ot_kernels_neon;
+#endif
+
+/* The table of a file that names its kernels so. */
+#define OT_KERNELS_ROW(op, bool_op)                                                                \
+    {                                                                                              \
+        [OVERTAKE_BOOL] = bool_op, [OVERTAKE_U8] = op##_u8, [OVERTAKE_I8] = op##_i8,               \
+        [OVERTAKE_U16] = op##_u16, [OVERTAKE_I16] = op##_i16, [OVERTAKE_U32] = op##_u32,           \
+        [OVERTAKE_I32] = op##_i32, [OVERTAKE_U64] = op##_u64, [OVERTAKE_I64] = op##_i64,           \
+        [OVERTAKE_F16] = op##_f16, [OVERTAKE_BF16] = op##_bf16, [OVERTAKE_F32] = op##_f32,         \
+        [OVERTAKE_F64] = op##_f64                                                                  \
+    }
+#define OT_KERNELS_TABLE                                                                           \
+    {                                                                                              \
+        {OT_KERNELS_ROW(sum, or_bool), OT_KERNELS_ROW(min, and_bool),                              \
+         OT_KERNELS_ROW(max, or_bool), OT_KERNELS_ROW(product, and_bool)},                         \
+            scale_f32, f32_to_f16, f16_to_f32, f32_to_bf16, bf16_to_f32                            \
+    }
+
+#endif
