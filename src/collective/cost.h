@@ -1,8 +1,9 @@
 /* The cost model: which algorithm an operation takes, from measured links.
  *
- * A link costs latency + bytes / rate; a reduction bytes / rate. `overtake tune` measures them and
- * writes them down; without that, defaults by link type. All ranks choose alike because all hold
- * the same numbers (rank 0's, spread at init).
+ * A message costs latency + bytes / rate on its link, and some time of the sender's processor; a
+ * reduction bytes / rate. `overtake tune` measures them and writes them down; without that,
+ * defaults by link type. All ranks choose alike because all hold the same numbers (rank 0's text,
+ * spread at init) and the choice does not look at the own rank.
  *
  * Threads: pure. */
 #ifndef OT_COLLECTIVE_COST_H
@@ -16,15 +17,33 @@ typedef struct ot_link_cost {
 
 typedef struct ot_cost_model {
     ot_link_cost local, remote; /* within a host, between hosts */
+    double message_us;          /* one core, per message sent or received */
     double reduce_bytes_per_us; /* one core, fp32 */
 } ot_cost_model;
 
+/* Shared memory within a host; between hosts TCP over 1 Gbit/s. */
 ot_cost_model ot_cost_default(void);
-/* Predicted time of the algorithm, microseconds. */
+/* The same with another rate between hosts. */
+ot_cost_model ot_cost_at(double gbit_per_s);
+/* Predicted time of the algorithm, microseconds; infinite where it does not do the kind. */
 double ot_cost_us(const ot_cost_model *m, ot_algorithm a, const ot_coll_shape *shape);
 ot_algorithm ot_cost_choose(const ot_cost_model *m, const ot_coll_shape *shape);
-/* The model as text, "key = value" lines, and back; unknown keys are errors that name the line. */
+
+/* The model as text, "key = value" lines with '#' comments, and back. Values have up to three
+ * decimals, more are rounded when written. What a text leaves out is the default's; unknown keys
+ * are errors that name the line. */
 ot_rc ot_cost_parse(const char *text, ot_cost_model *out, ot_error *err) OT_CHECKED;
+/* As snprintf: gives the length, even where size is less. */
 size_t ot_cost_format(const ot_cost_model *m, char *text, size_t size);
+
+typedef struct ot_cost_sample {
+    double bytes, us;
+} ot_cost_sample;
+
+/* The link that the measurements are of: least squares of relative errors, in which what lies far
+ * off counts for little (Huber 1964, reweighted). OT_INVALID: fewer than two sizes, or times that
+ * don't grow with the bytes. */
+ot_rc ot_cost_fit(const ot_cost_sample *samples, size_t n, ot_link_cost *out,
+                  ot_error *err) OT_CHECKED;
 
 #endif
