@@ -32,11 +32,11 @@ static void send_to_all(ot_builder *b, const ot_team *t, ot_spot spot, uint64_t 
 }
 
 /* Each other's chunk of OUT comes from it. */
-static void recv_theirs(ot_builder *b, const ot_team *t, const ot_chunks *c, ot_wait w)
+static void recv_theirs(ot_builder *b, const ot_team *t, const ot_chunks *c)
 {
     for (int32_t i = 1; i < t->n; i++) {
         int32_t p = from(t, i);
-        ot_put_recv(b, t->ranks[p], OT_AT(OT_BUFFER_OUT, c->at[p]), c->bytes[p], w);
+        ot_put_recv(b, t->ranks[p], OT_AT(OT_BUFFER_OUT, c->at[p]), c->bytes[p], OT_ANYTIME);
     }
 }
 
@@ -78,7 +78,7 @@ static void allreduce_twice(ot_builder *b, const ot_team *t, const ot_chunks *c)
     send_theirs(b, t, c);
     int32_t sum = sum_own(b, t, c, own);
     send_to_all(b, t, own, c->bytes[t->me], OT_AFTER(sum));
-    recv_theirs(b, t, c, OT_ANYTIME);
+    recv_theirs(b, t, c);
 }
 
 static void allgather(ot_builder *b, const ot_team *t, const ot_chunks *c)
@@ -86,7 +86,7 @@ static void allgather(ot_builder *b, const ot_team *t, const ot_chunks *c)
     ot_spot own = OT_AT(OT_BUFFER_OUT, c->at[t->me]);
     int32_t kept = ot_put_copy(b, OT_AT(OT_BUFFER_IN, 0), own, c->bytes[t->me], OT_ANYTIME);
     send_to_all(b, t, own, c->bytes[t->me], OT_AFTER(kept));
-    recv_theirs(b, t, c, OT_SINCE(kept));
+    recv_theirs(b, t, c);
 }
 
 static void alltoall(ot_builder *b, const ot_team *t, ot_chunks *c)
@@ -99,7 +99,7 @@ static void alltoall(ot_builder *b, const ot_team *t, ot_chunks *c)
     view.counts = b->shape->recvs;
     ot_chunks_ragged(c, &view, t);
     ot_put_copy(b, own, OT_AT(OT_BUFFER_OUT, c->at[t->me]), c->bytes[t->me], OT_ANYTIME);
-    recv_theirs(b, t, c, OT_ANYTIME);
+    recv_theirs(b, t, c);
 }
 
 static void broadcast(ot_builder *b, const ot_team *t, uint64_t bytes)

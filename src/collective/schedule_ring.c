@@ -32,13 +32,13 @@ int32_t ot_ring_reduce(ot_builder *b, const ot_team *t, const ot_chunks *c, ot_b
 int32_t ot_ring_gather(ot_builder *b, const ot_team *t, const ot_chunks *c, ot_buffer buffer,
                        ot_wait own)
 {
-    int32_t since = OT_MAX(own.after, own.since), last = since;
+    int32_t last = OT_MAX(own.after, own.since);
     ot_wait have = own;
     for (int32_t s = 0; s < t->n - 1; s++) {
         int32_t out = place(t, t->me - s), next = place(t, t->me - 1 - s);
         ot_put_send(b, neighbour(t, 1), OT_AT(buffer, c->at[out]), c->bytes[out], have);
         int32_t came = ot_put_recv(b, neighbour(t, -1), OT_AT(buffer, c->at[next]), c->bytes[next],
-                                   OT_SINCE(since));
+                                   OT_ANYTIME);
         have = OT_AFTER(came);
         last = came == OT_NO_STEP ? last : came;
     }
