@@ -92,6 +92,7 @@ typedef struct overtake_request {
     const void *in;
     void *out;                  /* may be in; NULL: made by the library, see overtake_result */
     double prescale, postscale; /* factors before and after; 0 is taken as 1 */
+    uint64_t out_bytes;         /* room at out; 0: taken to suffice */
 } overtake_request;
 
 /* How a request ended. */
@@ -101,7 +102,8 @@ typedef struct overtake_result {
     int32_t ndim;
     int64_t dims[OVERTAKE_DIMS_MAX]; /* of out */
     int32_t last_joined;             /* JOIN: rank */
-    const int64_t *splits; /* ALLTOALL, ALLGATHER: rows that came from each rank; as long as out */
+    const int64_t *splits; /* ALLTOALL, ALLGATHER with an out made by the library: rows that came
+                              from each rank; as long as out */
 } overtake_result;
 
 /* A failure, for programs; `message` of the same call says it for people. */

@@ -11,6 +11,7 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,8 +87,13 @@ static ot_rc resolve(const ot_addr *a, bool passive, struct target *t, ot_error 
     if (a->is_unix) {
         struct sockaddr_un *un = (struct sockaddr_un *)(void *)&t->ss;
         un->sun_family = AF_UNIX;
-        memcpy(un->sun_path, a->host, strnlen(a->host, sizeof un->sun_path - 1));
+        size_t n = strnlen(a->host, sizeof un->sun_path - 1);
+        memcpy(un->sun_path, a->host, n);
         t->len = sizeof *un;
+        if (a->host[0] == '@') {
+            un->sun_path[0] = '\0';
+            t->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
+        }
         t->family = AF_UNIX;
         return OT_OK;
     }
@@ -123,7 +129,7 @@ ot_rc ot_sock_listen(const ot_addr *a, int backlog, int *fd_out, ot_error *err)
 {
     struct target t;
     OT_TRY(resolve(a, true, &t, err));
-    if (a->is_unix) {
+    if (a->is_unix && a->host[0] != '@') {
         unlink_stale(&t, a->host);
     }
     int fd = socket(t.family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

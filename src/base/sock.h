@@ -13,7 +13,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-/* "host:port", "[v6]:port", ":port" (loopback) or "unix:PATH". */
+/* "host:port", "[v6]:port", ":port" (loopback), "unix:PATH", or "unix:@NAME": without a file, and
+ * open to every user of this network namespace, so that who comes must prove himself. */
 typedef struct ot_addr {
     char host[256]; /* of a unix address: the path */
     uint16_t port;
