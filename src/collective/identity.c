@@ -331,6 +331,7 @@ static ot_rc find_rendezvous(ot_identity *id, ot_error *err)
                        "the ranks with `overtake run`, or set " NEVER);
     }
     bool launched = ours && key_fd[0] != 0;
+    id->launched = launched;
     id->serves = !launched && id->rank == 0;
     return launched ? key_from_fd(key_fd, id, err) : key_from_secret(job, id, err);
 }

@@ -48,7 +48,7 @@ const char *ot_event_kind_text(ot_event_kind k); /* "stopped" */
 typedef struct ot_event {
     ot_event_kind kind;
     int32_t rank;
-    int32_t code; /* exit code or signal */
+    int32_t code; /* exit code or signal; FAILED: 1 + the rank that it blames, 0: itself */
     char host[256];
     char text[512]; /* its last line, the reason; may be empty */
 } ot_event;
@@ -136,6 +136,7 @@ typedef struct ot_identity {
     char key[129];
     size_t key_len;
     char source[32]; /* "overtake", "slurm", "openmpi", "torchrun", "horovod", "alone" */
+    bool launched;   /* our launcher runs the meeting point */
     bool serves;     /* this process runs the meeting point, at the port of `rendezvous`: rank 0
                         where no launcher of ours does */
 } ot_identity;

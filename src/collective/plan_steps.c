@@ -423,7 +423,11 @@ static ot_rc take_named(ot_plan *p, plan_record type, plan_reader *r, ot_error *
     }
     bool asked = strcmp(p->asked, name) == 0;
     if (type == PLAN_LACKS) {
-        if (asked && p->n_lacks < OT_COUNT(p->lacks)) {
+        bool known = false; /* others have asked for it, too */
+        for (unsigned i = 0; i < p->n_lacks; i++) {
+            known |= p->lacks[i] == (int32_t)rank;
+        }
+        if (asked && !known && p->n_lacks < OT_COUNT(p->lacks)) {
             p->lacks[p->n_lacks++] = (int32_t)rank;
         }
         return OT_OK;

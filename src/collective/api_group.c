@@ -1,0 +1,267 @@
+/* Groups of ranks, and where this one is in them. */
+#include "base/hash.h"
+#include "base/mem.h"
+#include "collective/api_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static ot_api_group *group_make(const int32_t *ranks, int32_t n, int32_t self)
+{
+    ot_api_group *g = ot_calloc(1, sizeof *g);
+    if (g == NULL || (g->ranks = ot_alloc((size_t)n * sizeof *g->ranks)) == NULL) {
+        ot_free(g);
+        return NULL;
+    }
+    memcpy(g->ranks, ranks, (size_t)n * sizeof *g->ranks);
+    g->n = n;
+    g->me = -1;
+    for (int32_t i = 0; i < n; i++) {
+        g->me = ranks[i] == self ? i : g->me;
+    }
+    return g;
+}
+
+static void group_free(ot_api_group *g)
+{
+    if (g != NULL) {
+        ot_free(g->ranks);
+        ot_free(g);
+    }
+}
+
+static ot_rc append(ot_api *a, ot_api_group *g, int32_t *number_out, ot_error *err)
+{
+    ot_api_group **grown = NULL;
+    pthread_mutex_lock(&a->groups_lock);
+    if (a->n_groups < OT_API_GROUPS_MAX) {
+        grown = ot_realloc(a->groups, ((size_t)a->n_groups + 1) * sizeof *grown);
+    }
+    if (grown != NULL) {
+        a->groups = grown;
+        *number_out = a->n_groups;
+        a->groups[a->n_groups++] = g;
+    }
+    pthread_mutex_unlock(&a->groups_lock);
+    return grown != NULL ? OT_OK
+                         : ot_fail(err, OT_EXHAUSTED,
+                                   "a job makes at most %d groups, and memory may be short",
+                                   OT_API_GROUPS_MAX);
+}
+
+ot_rc ot_api_groups_init(ot_api *a, ot_engine *e, ot_error *err)
+{
+    int32_t n, number;
+    (void)ot_engine_members(e, &n);
+    OT_AUTO(ot_free_ptr) int32_t *all = ot_calloc((size_t)n, sizeof *all);
+    for (int32_t r = 0; all != NULL && r < n; r++) {
+        all[r] = r;
+    }
+    pthread_mutex_init(&a->groups_lock, NULL);
+    ot_api_group *world = all != NULL ? group_make(all, n, a->rank) : NULL;
+    if (world == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "job of %d ranks: out of memory", n);
+    }
+    return append(a, world, &number, err);
+}
+
+void ot_api_groups_done(ot_api *a)
+{
+    for (int32_t i = 0; i < a->n_groups; i++) {
+        group_free(a->groups[i]);
+    }
+    ot_free(a->groups);
+    a->groups = NULL;
+    a->n_groups = 0;
+    pthread_mutex_destroy(&a->groups_lock);
+}
+
+/* --- where ----------------------------------------------------------------------------------- */
+
+static void locate(const ot_api_group *g, const ot_member *members, overtake_place *p)
+{
+    const char *mine = members[g->ranks[g->me]].machine;
+    p->rank = g->me;
+    p->size = g->n;
+    for (int32_t i = 0; i < g->n; i++) {
+        bool same = strcmp(members[g->ranks[i]].machine, mine) == 0;
+        p->local_size += same;
+        p->local_rank += same && i < g->me;
+    }
+    /* Ranks that are the local_rank-th of their host. */
+    for (int32_t i = 0; i < g->n; i++) {
+        int32_t before = 0;
+        for (int32_t k = 0; k < i; k++) {
+            before += strcmp(members[g->ranks[k]].machine, members[g->ranks[i]].machine) == 0;
+        }
+        p->cross_size += before == p->local_rank;
+        p->cross_rank += before == p->local_rank && i < g->me;
+    }
+}
+
+int overtake_where(int32_t group, overtake_place *place_out)
+{
+    ot_api *a;
+    int32_t n;
+    ot_rc rc = ot_api_enter(&a, NULL);
+    if (rc != OT_OK) {
+        return rc;
+    }
+    overtake_place p = {0};
+    const ot_member *members = ot_engine_members(a->engine, &n);
+    pthread_mutex_lock(&a->groups_lock);
+    const ot_api_group *g = group >= 0 && group < a->n_groups ? a->groups[group] : NULL;
+    if (g == NULL || g->freed || g->me < 0) {
+        rc = OT_NOT_FOUND;
+    } else {
+        locate(g, members, &p);
+    }
+    pthread_mutex_unlock(&a->groups_lock);
+    ot_api_leave();
+    if (rc == OT_OK) {
+        p.struct_size =
+            place_out->struct_size > 0 ? OT_MIN(place_out->struct_size, sizeof p) : sizeof p;
+        memcpy(place_out, &p, p.struct_size);
+    }
+    return rc;
+}
+
+/* --- create and free ------------------------------------------------------------------------- */
+
+/* Every rank of the job tells which ranks it means; all must mean the same. */
+static ot_rc agree(ot_api *a, int32_t number, uint64_t hash, ot_error *err)
+{
+    int32_t n;
+    (void)ot_engine_members(a->engine, &n);
+    ot_prepared p = {.named = true, .in = &hash};
+    p.sig.kind = OVERTAKE_ALLGATHER;
+    p.sig.dtype = OVERTAKE_U64;
+    p.sig.ndim = 1;
+    p.sig.dims[0] = 1;
+    snprintf(p.sig.name, sizeof p.sig.name, "overtake.group.%d", number);
+    overtake_handle h;
+    overtake_result r = {.struct_size = sizeof r};
+    overtake_failure f = {.struct_size = sizeof f};
+    OT_TRY(ot_api_start(a, &p, 1, &h, err));
+    int rc = overtake_wait(h, 0, &r, &f);
+    if (rc != 0) {
+        return ot_fail(err, (ot_rc)rc, "%s", f.message);
+    }
+    const uint64_t *all = r.out;
+    ot_rc same = OT_OK;
+    for (int32_t i = 0; i < n && same == OT_OK; i++) {
+        if (all[i] != hash) {
+            same = ot_fail(err, OT_PRECONDITION,
+                           "overtake_group_create: ranks %d and %d do not ask for the same group: "
+                           "each rank of the job asks for every group, with the same ranks, in "
+                           "the same order",
+                           a->rank, i);
+        }
+    }
+    (void)overtake_release(r.out);
+    return same;
+}
+
+static ot_rc check_ranks(const ot_api *a, const int32_t *ranks, size_t n, ot_error *err)
+{
+    int32_t size;
+    (void)ot_engine_members(a->engine, &size);
+    if (n == 0 || n > (size_t)size) {
+        return ot_fail(err, OT_INVALID, "overtake_group_create: %zu ranks of %d", n, size);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (ranks[i] < 0 || ranks[i] >= size || (i > 0 && ranks[i] <= ranks[i - 1])) {
+            return ot_fail(err, OT_INVALID,
+                           "overtake_group_create: rank %d at place %zu: ranks are 0 to %d, "
+                           "ascending",
+                           ranks[i], i, size - 1);
+        }
+    }
+    return OT_OK;
+}
+
+static ot_rc create(ot_api *a, const int32_t *ranks, size_t n, int32_t *group_out, ot_error *err)
+{
+    int32_t number;
+    OT_TRY(check_ranks(a, ranks, n, err));
+    ot_api_group *g = group_make(ranks, (int32_t)n, a->rank);
+    if (g == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "overtake_group_create: out of memory");
+    }
+    g->freed = true; /* until all have agreed */
+    ot_rc rc = append(a, g, &number, err);
+    if (rc != OT_OK) {
+        group_free(g);
+        return rc;
+    }
+    OT_TRY(agree(a, number, ot_hash_stable(ranks, n * sizeof *ranks, 2), err));
+    if (g->me >= 0) {
+        OT_TRY(ot_engine_group_add(a->engine, number, ranks, (int32_t)n, err));
+    }
+    pthread_mutex_lock(&a->groups_lock);
+    g->freed = false;
+    pthread_mutex_unlock(&a->groups_lock);
+    *group_out = number;
+    return OT_OK;
+}
+
+int overtake_group_create(const int32_t *ranks, size_t n, int32_t *group_out, char *message,
+                          size_t message_size)
+{
+    ot_error err = {.rc = OT_OK};
+    ot_api *a;
+    ot_rc rc = ot_api_enter(&a, &err);
+    if (rc == OT_OK) {
+        rc = create(a, ranks, n, group_out, &err);
+        ot_api_leave();
+    }
+    return ot_api_answer(&err, rc, message, message_size);
+}
+
+static bool group_busy(ot_api *a, int32_t group)
+{
+    ot_tickets *t = ot_engine_tickets(a->engine);
+    bool busy = false;
+    pthread_mutex_lock(&t->lock);
+    for (size_t i = 0; t->open > 0 && i < OT_TICKETS_MAX && !busy; i++) {
+        const ot_ticket *k = t->slots[i];
+        busy = k != NULL && !k->done && k->group == group;
+    }
+    pthread_mutex_unlock(&t->lock);
+    return busy;
+}
+
+static ot_rc drop(ot_api *a, int32_t group, ot_error *err)
+{
+    if (group == OVERTAKE_WORLD) {
+        return ot_fail(err, OT_INVALID, "the group of all ranks can't be freed");
+    }
+    if (group_busy(a, group)) {
+        return ot_fail(err, OT_PRECONDITION,
+                       "group %d has requests in flight: wait for them, then free it", group);
+    }
+    pthread_mutex_lock(&a->groups_lock);
+    ot_api_group *g = group > 0 && group < a->n_groups ? a->groups[group] : NULL;
+    bool there = g != NULL && !g->freed, in = there && g->me >= 0;
+    if (there) {
+        g->freed = true;
+    }
+    pthread_mutex_unlock(&a->groups_lock);
+    if (in) {
+        ot_engine_group_drop(a->engine, group);
+    }
+    return there ? OT_OK : ot_fail(err, OT_NOT_FOUND, "there is no group %d", group);
+}
+
+int overtake_group_free(int32_t group, char *message, size_t message_size)
+{
+    ot_error err = {.rc = OT_OK};
+    ot_api *a;
+    ot_rc rc = ot_api_enter(&a, &err);
+    if (rc == OT_OK) {
+        rc = drop(a, group, &err);
+        ot_api_leave();
+    }
+    return ot_api_answer(&err, rc, message, message_size);
+}

@@ -1,0 +1,54 @@
+/* What the files of the API share. Threads: any; see api.c. */
+#ifndef OT_COLLECTIVE_API_INTERNAL_H
+#define OT_COLLECTIVE_API_INTERNAL_H
+
+#include "collective/engine.h"
+
+#define OT_API_GROUPS_MAX 4096
+
+typedef struct ot_api_group {
+    int32_t n, me; /* me: -1: this rank is not in it */
+    int32_t *ranks;
+    bool freed;
+    uint64_t asked[OVERTAKE_KINDS]; /* unnamed requests so far */
+} ot_api_group;
+
+typedef struct ot_api {
+    ot_engine *engine;
+    int32_t rank;
+    /* Synchronization: of the lock. */
+    pthread_mutex_t groups_lock;
+    ot_api_group **groups; /* by number */
+    int32_t n_groups;
+} ot_api;
+
+/* A request that was looked at and found good. */
+typedef struct ot_prepared {
+    int32_t group;
+    bool named;
+    ot_signature sig;
+    int64_t *splits; /* ot_alloc */
+    const void *in;
+    void *out;
+    uint64_t out_bytes;
+} ot_prepared;
+
+int ot_api_answer(const ot_error *err, ot_rc rc, char *message, size_t size);
+/* Between the two neither init nor finalize changes anything. */
+ot_rc ot_api_enter(ot_api **out, ot_error *err) OT_CHECKED;
+void ot_api_leave(void);
+/* overtake_init with what only tests ask for. */
+ot_rc ot_api_init(const ot_engine_options *o, ot_error *err) OT_CHECKED;
+
+ot_rc ot_api_prepare(ot_api *a, const overtake_request *r, ot_prepared *out,
+                     ot_error *err) OT_CHECKED;
+/* Names those that have none, in order. */
+void ot_api_number(ot_api *a, ot_prepared *p, size_t n);
+/* On success the splits are the tickets'. */
+ot_rc ot_api_start(ot_api *a, const ot_prepared *p, size_t n, overtake_handle *handles_out,
+                   ot_error *err) OT_CHECKED;
+
+ot_rc ot_api_groups_init(ot_api *a, ot_engine *e, ot_error *err) OT_CHECKED;
+void ot_api_groups_done(ot_api *a);
+
+#endif

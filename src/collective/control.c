@@ -1,0 +1,185 @@
+#include "collective/control.h"
+
+#include "base/mem.h"
+#include "base/str.h"
+
+#include <string.h>
+
+#define READ_PIECE 65536
+#define QUEUE_MAX ((size_t)256 << 20)
+
+typedef struct peer {
+    ot_link *link;
+    bool wanted, broken;
+    ot_str out, in;
+    size_t sent; /* of out */
+} peer;
+
+struct ot_control {
+    int32_t size;
+    ot_control_ops ops;
+    peer *peers;
+};
+
+static void broke(ot_control *c, peer *p, const ot_error *why)
+{
+    if (!p->broken) {
+        p->broken = true;
+        c->ops.broken(c->ops.arg, (int32_t)(p - c->peers), why);
+    }
+}
+
+static void flush(ot_control *c, peer *p)
+{
+    while (p->link != NULL && !p->broken && p->sent < p->out.len) {
+        struct iovec v = {.iov_base = p->out.data + p->sent, .iov_len = p->out.len - p->sent};
+        ssize_t k = p->link->ops->send(p->link, &v, 1);
+        if (k < 0) {
+            broke(c, p, &p->link->why);
+        }
+        if (k <= 0) {
+            return;
+        }
+        p->sent += (size_t)k;
+    }
+    if (p->sent == p->out.len) {
+        ot_str_clear(&p->out);
+        p->sent = 0;
+    }
+}
+
+/* Hands on the whole messages that have come. */
+static void hand_on(ot_control *c, peer *p)
+{
+    size_t at = 0;
+    uint32_t n;
+    while (!p->broken && p->in.len - at >= sizeof n) {
+        memcpy(&n, p->in.data + at, sizeof n);
+        if (n > OT_CONTROL_MESSAGE_MAX) {
+            ot_error e;
+            (void)ot_fail(&e, OT_DATA_LOSS, "sent a message of %u bytes; the limit is %u", n,
+                          OT_CONTROL_MESSAGE_MAX);
+            broke(c, p, &e);
+            return;
+        }
+        if (p->in.len - at - sizeof n < n) {
+            break;
+        }
+        c->ops.message(c->ops.arg, (int32_t)(p - c->peers), p->in.data + at + sizeof n, n);
+        at += sizeof n + n;
+    }
+    if (at > 0) {
+        memmove(p->in.data, p->in.data + at, p->in.len - at);
+        p->in.len -= at;
+    }
+}
+
+static void on_ready(void *arg, ot_link *l, bool can_read, bool can_write)
+{
+    ot_control *c = arg;
+    peer *p = &c->peers[l->peer];
+    if (can_write) {
+        flush(c, p);
+    }
+    while (can_read && !p->broken) {
+        ssize_t k = ot_str_reserve(&p->in, READ_PIECE)
+                        ? l->ops->recv(l, p->in.data + p->in.len, READ_PIECE)
+                        : -1;
+        if (k < 0) {
+            broke(c, p, &l->why);
+        }
+        if (k <= 0) {
+            return;
+        }
+        p->in.len += (size_t)k;
+        hand_on(c, p);
+    }
+}
+
+ot_rc ot_control_create(int32_t size, const ot_control_ops *ops, ot_control **out, ot_error *err)
+{
+    ot_control *c = ot_calloc(1, sizeof *c);
+    peer *peers = ot_calloc((size_t)size, sizeof *peers);
+    if (c == NULL || peers == NULL) {
+        ot_free(c);
+        ot_free(peers);
+        return ot_fail(err, OT_EXHAUSTED, "control messages: out of memory");
+    }
+    for (int32_t i = 0; i < size; i++) {
+        ot_str_init(&peers[i].out);
+        ot_str_init(&peers[i].in);
+    }
+    c->size = size;
+    c->ops = *ops;
+    c->peers = peers;
+    *out = c;
+    return OT_OK;
+}
+
+void ot_control_destroy(ot_control *c)
+{
+    if (c == NULL) {
+        return;
+    }
+    for (int32_t i = 0; i < c->size; i++) {
+        peer *p = &c->peers[i];
+        if (p->link != NULL) {
+            p->link->ops->destroy(p->link);
+        }
+        ot_str_done(&p->out);
+        ot_str_done(&p->in);
+    }
+    ot_free(c->peers);
+    ot_free(c);
+}
+
+void ot_control_link(ot_control *c, int32_t i, ot_link *l)
+{
+    peer *p = &c->peers[i];
+    if (p->link != NULL) {
+        p->link->ops->destroy(p->link);
+    }
+    p->link = l;
+    l->peer = i;
+    l->ready = on_ready;
+    l->arg = c;
+    on_ready(c, l, true, true);
+}
+
+void ot_control_send(ot_control *c, int32_t i, const void *m, size_t n)
+{
+    peer *p = &c->peers[i];
+    uint32_t len = (uint32_t)n;
+    ot_error e;
+    if (p->broken) {
+        return;
+    }
+    if (n > OT_CONTROL_MESSAGE_MAX || p->out.len + n > QUEUE_MAX) {
+        (void)ot_fail(&e, OT_EXHAUSTED, "does not take its control messages: %zu bytes wait",
+                      p->out.len);
+        broke(c, p, &e);
+        return;
+    }
+    ot_str_add(&p->out, &len, sizeof len);
+    ot_str_add(&p->out, m, n);
+    if (p->out.failed) {
+        (void)ot_fail(&e, OT_EXHAUSTED, "control messages: out of memory");
+        broke(c, p, &e);
+        return;
+    }
+    if (p->link == NULL && !p->wanted) {
+        p->wanted = true;
+        c->ops.want(c->ops.arg, i);
+    }
+    flush(c, p);
+}
+
+bool ot_control_idle(const ot_control *c)
+{
+    for (int32_t i = 0; i < c->size; i++) {
+        if (c->peers[i].out.len > 0) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,29 @@
+/* Messages of the plan between the ranks of a group, over links of their own: a u32 length
+ * (little-endian) and that many bytes.
+ *
+ * Threads: the progress thread. Lifetime: create/destroy. */
+#ifndef OT_COLLECTIVE_CONTROL_H
+#define OT_COLLECTIVE_CONTROL_H
+
+#include "collective/link.h"
+
+#define OT_CONTROL_MESSAGE_MAX ((uint32_t)64 << 20)
+
+typedef struct ot_control ot_control;
+
+typedef struct ot_control_ops {
+    void (*want)(void *arg, int32_t peer); /* ot_control_link when it is up */
+    void (*message)(void *arg, int32_t from, const void *p, size_t n);
+    void (*broken)(void *arg, int32_t peer, const ot_error *why);
+    void *arg;
+} ot_control_ops;
+
+ot_rc ot_control_create(int32_t size, const ot_control_ops *ops, ot_control **out,
+                        ot_error *err) OT_CHECKED;
+void ot_control_destroy(ot_control *c);
+void ot_control_link(ot_control *c, int32_t peer, ot_link *l);
+/* Kept until the link is up and has room. */
+void ot_control_send(ot_control *c, int32_t peer, const void *p, size_t n);
+bool ot_control_idle(const ot_control *c); /* everything has been sent */
+
+#endif

@@ -1,0 +1,241 @@
+/* How a rank joins its job, and leaves it. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "base/str.h"
+#include "collective/engine_internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define FINALIZE_NS 60000000000u
+
+/* Lines of the job's settings that are ours; the rest is the cost model's. */
+static ot_rc read_settings(ot_engine *e, const char *text, ot_error *err)
+{
+    static const char key[] = "operation-timeout = ";
+    ot_str rest = OT_STR_INIT;
+    e->cost = ot_cost_default();
+    ot_rc rc = OT_OK;
+    while (rc == OT_OK && text != NULL && *text != '\0') {
+        size_t n = strcspn(text, "\n");
+        if (strncmp(text, key, sizeof key - 1) == 0) {
+            char value[32];
+            snprintf(value, sizeof value, "%.*s", (int)(n - (sizeof key - 1)),
+                     text + sizeof key - 1);
+            rc = ot_parse_duration_us(value, &e->op_timeout_us, err);
+        } else {
+            ot_str_add(&rest, text, n);
+            ot_str_addc(&rest, '\n');
+        }
+        text += n + (text[n] == '\n');
+    }
+    if (rc == OT_OK && rest.len > 1) {
+        rc = ot_cost_parse(rest.data, &e->cost, err);
+    }
+    ot_str_done(&rest);
+    return rc;
+}
+
+static void on_waiting(void *arg, const char *text)
+{
+    (void)arg;
+    ot_warn("collective", "%s", text);
+}
+
+/* A process alone meets nobody, at a port of its own. */
+static void be_alone(ot_identity *id)
+{
+    uint8_t key[32];
+    ot_random_bytes(key, sizeof key);
+    ot_hex(key, sizeof key, id->key);
+    id->key_len = 2 * sizeof key;
+    id->serves = true;
+    snprintf(id->rendezvous, sizeof id->rendezvous, "127.0.0.1:0");
+}
+
+static ot_rc serve(ot_engine *e, ot_error *err)
+{
+    ot_identity *id = &e->o.id;
+    if (id->size == 1 && id->rendezvous[0] == '\0') {
+        be_alone(id);
+    }
+    ot_meet_server_options o = {
+        .size = id->size, .key = id->key, .key_len = id->key_len, .timeout_us = e->o.timeout_us};
+    ot_meet_server_ops ops = {.waiting = on_waiting, .arg = e};
+    char first[sizeof id->rendezvous];
+    if (!id->serves) {
+        return OT_OK;
+    }
+    snprintf(first, sizeof first, "%.*s", (int)strcspn(id->rendezvous, ","), id->rendezvous);
+    OT_TRY(ot_addr_parse(first, &o.listen, err));
+    if (!ot_addr_is_loopback(&o.listen)) {
+        snprintf(o.listen.host, sizeof o.listen.host, "::");
+    }
+    ot_rc rc = ot_meet_server_create(&o, &ops, &e->server, err);
+    if (rc != OT_OK && strcmp(o.listen.host, "::") == 0) {
+        snprintf(o.listen.host, sizeof o.listen.host, "0.0.0.0");
+        rc = ot_meet_server_create(&o, &ops, &e->server, err);
+    }
+    if (rc == OT_OK && o.listen.port == 0) {
+        snprintf(id->rendezvous, sizeof id->rendezvous, "127.0.0.1:%u",
+                 ot_meet_server_port(e->server));
+    }
+    return rc;
+}
+
+static ot_rc join(ot_engine *e, ot_error *err)
+{
+    const ot_identity *id = &e->o.id;
+    OT_TRY(serve(e, err));
+    ot_meet_options o = {.server = id->rendezvous,
+                         .key = id->key,
+                         .key_len = id->key_len,
+                         .size = id->size,
+                         .timeout_us = e->o.timeout_us};
+    o.self.rank = id->rank;
+    o.self.pid = getpid();
+    ot_identity_host(o.self.host, o.self.machine);
+    ot_mesh_options m = {.poller = e->poller,
+                         .key = id->key,
+                         .key_len = id->key_len,
+                         .rank = id->rank,
+                         .no_shm = e->o.no_shm};
+    ot_mesh_ops ops = {.up = ot_engine_on_up, .failed = ot_engine_on_unreached, .arg = e};
+    OT_TRY(ot_mesh_create(&m, &ops, &o.self, &e->mesh, err));
+    OT_TRY(ot_meet_join(&o, &e->meet, err));
+    e->members = ot_meet_members(e->meet, &e->size);
+    ot_mesh_members(e->mesh, e->members, e->size);
+    return read_settings(e, ot_meet_settings(e->meet), err);
+}
+
+static ot_rc learn_hosts(ot_engine *e, ot_error *err)
+{
+    size_t n = (size_t)e->size;
+    e->ranks = ot_calloc(n, sizeof *e->ranks);
+    e->hosts = ot_calloc(n, sizeof *e->hosts);
+    e->host_names = ot_calloc(n, sizeof *e->host_names);
+    if (e->ranks == NULL || e->hosts == NULL || e->host_names == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "job of %d ranks: out of memory", e->size);
+    }
+    for (int32_t r = 0; r < e->size; r++) {
+        e->host_names[r] = e->members[r].host;
+        e->hosts[r] = r;
+        for (int32_t k = 0; k < r; k++) {
+            if (!e->o.no_shm && e->hosts[k] == k &&
+                strcmp(e->members[k].machine, e->members[r].machine) == 0) {
+                e->hosts[r] = k;
+                break;
+            }
+        }
+    }
+    return OT_OK;
+}
+
+static ot_rc start_thread(ot_engine *e, ot_error *err)
+{
+    e->meet_watch = (ot_watch){.fd = ot_meet_fd(e->meet), .ready = ot_engine_on_meet, .arg = e};
+    OT_TRY(ot_poller_add(e->poller, &e->meet_watch, EPOLLIN, err));
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&e->thread, NULL, ot_engine_progress, e);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    e->started = rc == 0;
+    return rc == 0 ? OT_OK : ot_fail_errno(err, rc, "thread");
+}
+
+static ot_rc start(ot_engine *e, ot_error *err)
+{
+    OT_TRY(ot_tickets_create(&e->tickets, err));
+    OT_TRY(ot_poller_create(&e->poller, err));
+    e->wake_watch = (ot_watch){.fd = eventfd(0, EFD_CLOEXEC), .ready = ot_engine_on_wake, .arg = e};
+    if (e->wake_watch.fd < 0) {
+        return ot_fail_errno(err, errno, "eventfd");
+    }
+    OT_TRY(ot_poller_add(e->poller, &e->wake_watch, EPOLLIN, err));
+    OT_TRY(join(e, err));
+    OT_TRY(learn_hosts(e, err));
+    OT_AUTO(ot_free_ptr) int32_t *all = ot_calloc((size_t)e->size, sizeof *all);
+    for (int32_t r = 0; all != NULL && r < e->size; r++) {
+        all[r] = r;
+    }
+    if (all == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "job of %d ranks: out of memory", e->size);
+    }
+    OT_TRY(ot_engine_group_add(e, OVERTAKE_WORLD, all, e->size, err));
+    ot_engine_take_commands(e);
+    return start_thread(e, err);
+}
+
+static void release(ot_engine *e)
+{
+    ot_engine_take_commands(e);
+    while (e->n_groups > 0) {
+        ot_engine_drop_group(e, ot_group_id(e->groups[0]));
+    }
+    ot_mesh_destroy(e->mesh);
+    if (e->meet != NULL) {
+        ot_meet_destroy(e->meet);
+    }
+    if (e->server != NULL) {
+        ot_meet_server_destroy(e->server);
+    }
+    ot_poller_destroy(e->poller);
+    ot_tickets_destroy(e->tickets);
+    if (e->wake_watch.fd >= 0) {
+        close(e->wake_watch.fd);
+    }
+    pthread_mutex_destroy(&e->lock);
+    ot_free(e->commands);
+    ot_free(e->taken);
+    ot_free(e->groups);
+    ot_free(e->ranks);
+    ot_free(e->hosts);
+    ot_free(e->host_names);
+    ot_free(e);
+}
+
+ot_rc ot_engine_create(const ot_engine_options *o, ot_engine **out, ot_error *err)
+{
+    ot_engine *e = ot_calloc(1, sizeof *e);
+    if (e == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "init: out of memory");
+    }
+    e->o = *o;
+    e->rank = o->id.rank;
+    e->wake_watch.fd = -1;
+    e->culprit = e->stall_rank = -1;
+    e->pulse_ns = e->moved_ns = ot_clock_mono_ns();
+    pthread_mutex_init(&e->lock, NULL);
+    ot_rc rc = start(e, err);
+    if (rc != OT_OK) {
+        release(e);
+        return rc;
+    }
+    *out = e;
+    return OT_OK;
+}
+
+void ot_engine_destroy(ot_engine *e)
+{
+    if (e == NULL) {
+        return;
+    }
+    ot_tickets_await_all(e->tickets, ot_clock_mono_ns() + FINALIZE_NS);
+    ot_order c = {.kind = OT_STOP};
+    if (e->started && ot_engine_push(e, c, true, NULL) == OT_OK) {
+        pthread_join(e->thread, NULL);
+    }
+    ot_event left = {.kind = OT_EVENT_LEFT, .rank = e->rank};
+    snprintf(left.host, sizeof left.host, "%s", ot_engine_host_of(e, e->rank));
+    if (!e->meet_gone) {
+        ot_meet_say(e->meet, &left);
+    }
+    release(e);
+}

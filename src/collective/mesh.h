@@ -1,0 +1,48 @@
+/* Makes links between ranks: listens, connects, proves the key, and hands over what is up.
+ *
+ * A link is made when a rank first wants it: the lower rank of the two connects, through shared
+ * memory where both can share it, else to the addresses of the other, one after the other. What
+ * has connected before this rank wants it is kept. Links are told apart by (group, lane, peer).
+ *
+ * Threads: the progress thread. Lifetime: create/destroy. */
+#ifndef OT_COLLECTIVE_MESH_H
+#define OT_COLLECTIVE_MESH_H
+
+#include "collective/links.h"
+#include "collective/meet.h"
+#include "collective/plan.h"
+
+/* Beside those of operations (ot_lane): messages of the plan; always a socket. */
+#define OT_LANE_CONTROL OT_LANES
+
+typedef struct ot_mesh ot_mesh;
+
+typedef struct ot_mesh_options {
+    ot_poller *poller;
+    const void *key;
+    size_t key_len;
+    int32_t rank;       /* in the world, as all ranks here */
+    int64_t timeout_us; /* for one link to be made; 0: 30 s */
+    bool no_shm;
+} ot_mesh_options;
+
+typedef struct ot_mesh_ops {
+    /* The link is the callee's. */
+    void (*up)(void *arg, int32_t group, int32_t lane, int32_t peer, ot_link *l);
+    void (*failed)(void *arg, int32_t peer, const ot_error *why);
+    void *arg;
+} ot_mesh_ops;
+
+/* Listens, and writes where into self->addrs. */
+ot_rc ot_mesh_create(const ot_mesh_options *o, const ot_mesh_ops *ops, ot_member *self,
+                     ot_mesh **out, ot_error *err) OT_CHECKED;
+/* The members, n of them, by rank; they outlive the mesh. */
+void ot_mesh_members(ot_mesh *m, const ot_member *members, int32_t n);
+void ot_mesh_destroy(ot_mesh *m);
+void ot_mesh_want(ot_mesh *m, int32_t group, int32_t lane, int32_t peer);
+/* The group is no more: what was kept for it or is being made is closed. */
+void ot_mesh_forget(ot_mesh *m, int32_t group);
+/* Ends what took too long; returns when to be called again, mono ns, UINT64_MAX: no need. */
+uint64_t ot_mesh_turn(ot_mesh *m);
+
+#endif

@@ -1,0 +1,610 @@
+/* Every collective against a naive reference, on 1 to 5 ranks, through shared memory and sockets.
+ */
+#include "collective/kernel.h"
+#include "job.h"
+#include "tap.h"
+
+#include <math.h>
+
+/* --- numbers of any type --------------------------------------------------------------------- */
+
+static void set(overtake_dtype t, void *p, size_t i, double x)
+{
+    float f = (float)x;
+    uint8_t *at = (uint8_t *)p + i * ot_dtype_bytes(t);
+    uint64_t u = (uint64_t)x;
+    switch (t) {
+    case OVERTAKE_F16:
+    case OVERTAKE_BF16:
+        ot_kernel_convert(t, at, OVERTAKE_F32, &f, 1);
+        break;
+    case OVERTAKE_F32:
+        memcpy(at, &f, sizeof f);
+        break;
+    case OVERTAKE_F64:
+        memcpy(at, &x, sizeof x);
+        break;
+    default:
+        memcpy(at, &u, ot_dtype_bytes(t)); /* small, not negative, little-endian */
+    }
+}
+
+static double get(overtake_dtype t, const void *p, size_t i)
+{
+    float f;
+    double d;
+    uint64_t u = 0;
+    const uint8_t *at = (const uint8_t *)p + i * ot_dtype_bytes(t);
+    switch (t) {
+    case OVERTAKE_F16:
+    case OVERTAKE_BF16:
+        ot_kernel_convert(OVERTAKE_F32, &f, t, at, 1);
+        return (double)f;
+    case OVERTAKE_F32:
+        memcpy(&f, at, sizeof f);
+        return (double)f;
+    case OVERTAKE_F64:
+        memcpy(&d, at, sizeof d);
+        return d;
+    default:
+        memcpy(&u, at, ot_dtype_bytes(t));
+        return (double)u;
+    }
+}
+
+/* What rank r brings at i: small enough for every type to sum and multiply exactly. */
+static double brings(overtake_dtype t, int32_t r, size_t i)
+{
+    size_t x = (i * 7 + (size_t)r * 3 + i / 11) % 3;
+    return (double)(t == OVERTAKE_BOOL ? x % 2 : x);
+}
+
+static double naive(overtake_reduction op, overtake_dtype t, int32_t n, size_t i)
+{
+    double x = brings(t, 0, i);
+    for (int32_t r = 1; r < n; r++) {
+        double y = brings(t, r, i);
+        x = op == OVERTAKE_MIN       ? fmin(x, y)
+            : op == OVERTAKE_MAX     ? fmax(x, y)
+            : op == OVERTAKE_PRODUCT ? x * y
+                                     : x + y;
+    }
+    x = t == OVERTAKE_BOOL && op == OVERTAKE_SUM ? x != 0 : x;
+    return op == OVERTAKE_AVERAGE ? x / n : x;
+}
+
+static bool same(overtake_reduction op, double got, double want)
+{
+    return op == OVERTAKE_AVERAGE ? fabs(got - want) <= 0.02 * fabs(want) : got == want;
+}
+
+/* --- one request ----------------------------------------------------------------------------- */
+
+static int failures; /* in a child */
+
+__attribute__((format(printf, 1, 2))) static void wrong(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (failures++ < 5) {
+        printf("# ");
+        vprintf(fmt, ap);
+        printf("\n");
+    }
+    va_end(ap);
+}
+
+static bool do_one(overtake_request *r, overtake_result *result)
+{
+    overtake_handle h;
+    overtake_failure f = {.struct_size = sizeof f};
+    result->struct_size = sizeof *result;
+    r->struct_size = sizeof *r;
+    if (overtake_start(r, 1, &h, f.message, sizeof f.message) != 0 ||
+        overtake_wait(h, 60, result, &f) != 0) {
+        wrong("%s", f.message);
+        return false;
+    }
+    return true;
+}
+
+static void *brought(overtake_dtype t, int32_t rank, size_t count)
+{
+    void *p = ot_calloc(count + 1, ot_dtype_bytes(t));
+    for (size_t i = 0; i < count; i++) {
+        set(t, p, i, brings(t, rank, i));
+    }
+    return p;
+}
+
+/* --- the collectives ------------------------------------------------------------------------- */
+
+static void allreduce(const job *j, int32_t rank, overtake_dtype t, overtake_reduction op,
+                      size_t count, bool in_place, const char *name)
+{
+    int64_t dims[] = {(int64_t)count};
+    void *in = brought(t, rank, count), *out = in_place ? in : NULL;
+    overtake_request r = {.kind = OVERTAKE_ALLREDUCE,
+                          .name = name,
+                          .dtype = t,
+                          .reduction = op,
+                          .ndim = 1,
+                          .dims = dims,
+                          .in = in,
+                          .out = out};
+    overtake_result got;
+    if (do_one(&r, &got)) {
+        for (size_t i = 0; i < count; i++) {
+            if (!same(op, get(t, got.out, i), naive(op, t, j->size, i))) {
+                wrong("allreduce %s %s of %zu: [%zu] is %g, not %g", ot_dtype_text(t),
+                      ot_reduction_text(op), count, i, get(t, got.out, i),
+                      naive(op, t, j->size, i));
+                break;
+            }
+        }
+        if (!in_place && overtake_release(got.out) != 0) {
+            wrong("release");
+        }
+    }
+    ot_free(in);
+}
+
+static void reducescatter(const job *j, int32_t rank, overtake_dtype t, overtake_reduction op,
+                          size_t rows, bool splits)
+{
+    int64_t dims[] = {(int64_t)rows, 3}, parts[JOB_RANKS_MAX] = {0};
+    size_t first = 0, mine = 0;
+    for (int32_t r = 0, left = (int32_t)rows; r < j->size; r++) {
+        int64_t even = (int64_t)rows / j->size + ((int64_t)rows % j->size > r);
+        parts[r] = splits ? (r == j->size - 1 ? left : OT_MIN(left, r * 2)) : even;
+        left -= (int32_t)parts[r];
+        first += r < rank ? (size_t)parts[r] : 0;
+        mine = r == rank ? (size_t)parts[r] : mine;
+    }
+    void *in = brought(t, rank, rows * 3);
+    overtake_request r = {.kind = OVERTAKE_REDUCESCATTER,
+                          .dtype = t,
+                          .reduction = op,
+                          .ndim = 2,
+                          .dims = dims,
+                          .splits = splits ? parts : NULL,
+                          .in = in};
+    overtake_result got;
+    if (do_one(&r, &got)) {
+        if (got.ndim != 2 || got.dims[0] != (int64_t)mine || got.dims[1] != 3) {
+            wrong("reducescatter: %lld rows, not %zu", (long long)got.dims[0], mine);
+        }
+        for (size_t i = 0; i < mine * 3; i++) {
+            if (!same(op, get(t, got.out, i), naive(op, t, j->size, first * 3 + i))) {
+                wrong("reducescatter %s of %zu rows: [%zu]", ot_dtype_text(t), rows, i);
+                break;
+            }
+        }
+        overtake_release(got.out);
+    }
+    ot_free(in);
+}
+
+static size_t rows_of(int32_t r, size_t size)
+{
+    return (size_t)r % 2 == 1 ? 0 : size + (size_t)r;
+}
+
+static void allgather(const job *j, int32_t rank, overtake_dtype t, size_t size, const char *name)
+{
+    int64_t dims[] = {(int64_t)rows_of(rank, size), 2};
+    void *in = brought(t, rank, rows_of(rank, size) * 2);
+    overtake_request r = {
+        .kind = OVERTAKE_ALLGATHER, .name = name, .dtype = t, .ndim = 2, .dims = dims, .in = in};
+    overtake_result got;
+    if (do_one(&r, &got)) {
+        size_t at = 0;
+        for (int32_t k = 0; k < j->size; k++) {
+            if (got.splits[k] != (int64_t)rows_of(k, size)) {
+                wrong("allgather: %lld rows of rank %d", (long long)got.splits[k], k);
+            }
+            for (size_t i = 0; i < rows_of(k, size) * 2; i++, at++) {
+                if (get(t, got.out, at) != brings(t, k, i)) {
+                    wrong("allgather %s: rank %d [%zu]", ot_dtype_text(t), k, i);
+                    break;
+                }
+            }
+        }
+        if (got.dims[0] * 2 != (int64_t)at) {
+            wrong("allgather: %lld rows", (long long)got.dims[0]);
+        }
+        overtake_release(got.out);
+    }
+    ot_free(in);
+}
+
+static size_t sent(int32_t from, int32_t to, size_t size)
+{
+    return ((size_t)from * 2 + (size_t)to) % 3 * size;
+}
+
+static void alltoall(const job *j, int32_t rank, overtake_dtype t, size_t size, const char *name)
+{
+    int64_t splits[JOB_RANKS_MAX], rows = 0;
+    for (int32_t k = 0; k < j->size; k++) {
+        splits[k] = (int64_t)sent(rank, k, size);
+        rows += splits[k];
+    }
+    void *in = brought(t, rank, (size_t)rows);
+    overtake_request r = {.kind = OVERTAKE_ALLTOALL,
+                          .name = name,
+                          .dtype = t,
+                          .ndim = 1,
+                          .dims = &rows,
+                          .splits = splits,
+                          .in = in};
+    overtake_result got;
+    if (do_one(&r, &got)) {
+        size_t at = 0;
+        for (int32_t k = 0; k < j->size; k++) {
+            size_t before = 0;
+            for (int32_t m = 0; m < rank; m++) {
+                before += sent(k, m, size);
+            }
+            for (size_t i = 0; i < sent(k, rank, size); i++, at++) {
+                if (get(t, got.out, at) != brings(t, k, before + i)) {
+                    wrong("alltoall %s: rank %d [%zu]", ot_dtype_text(t), k, i);
+                    break;
+                }
+            }
+        }
+        if (got.dims[0] != (int64_t)at) {
+            wrong("alltoall: %lld rows, not %zu", (long long)got.dims[0], at);
+        }
+        overtake_release(got.out);
+    }
+    ot_free(in);
+}
+
+static void broadcast(int32_t rank, overtake_dtype t, int32_t root, size_t count)
+{
+    int64_t dims[] = {(int64_t)count};
+    void *in = brought(t, rank, count), *out = ot_calloc(count + 1, 8);
+    overtake_request r = {.kind = OVERTAKE_BROADCAST,
+                          .dtype = t,
+                          .root = root,
+                          .ndim = 1,
+                          .dims = dims,
+                          .in = rank == root ? in : NULL,
+                          .out = out,
+                          .out_bytes = (count + 1) * 8};
+    overtake_result got;
+    if (do_one(&r, &got)) {
+        for (size_t i = 0; i < count; i++) {
+            if (get(t, out, i) != brings(t, root, i)) {
+                wrong("broadcast %s from %d: [%zu]", ot_dtype_text(t), root, i);
+                break;
+            }
+        }
+    }
+    ot_free(in);
+    ot_free(out);
+}
+
+static const size_t sizes[] = {0, 1, 7, 1000, 70001};
+
+static int all(const job *j, int32_t rank)
+{
+    char name[64];
+    for (overtake_dtype t = 0; t < OVERTAKE_DTYPES; t++) {
+        for (size_t s = 0; s < OT_COUNT(sizes); s++) {
+            size_t n = sizes[s];
+            for (overtake_reduction op = 0; op < OVERTAKE_REDUCTIONS; op++) {
+                if (ot_reduction_takes(op, t) && (n < 10000 || t == OVERTAKE_F32)) {
+                    allreduce(j, rank, t, op, n, s % 2 == 0, NULL);
+                    reducescatter(j, rank, t, op, n, s % 2 == 0);
+                }
+            }
+            snprintf(name, sizeof name, "named %d.%zu", (int)t, s);
+            allreduce(j, rank, t, OVERTAKE_MAX, n, true, name);
+            allgather(j, rank, t, n, NULL);
+            alltoall(j, rank, t, n, NULL);
+            broadcast(rank, t, (int32_t)(s % (size_t)j->size), n);
+        }
+        snprintf(name, sizeof name, "gathered %d", (int)t);
+        allgather(j, rank, t, 20, name);
+        snprintf(name, sizeof name, "exchanged %d", (int)t);
+        alltoall(j, rank, t, 20, name);
+    }
+    overtake_request b = {.kind = OVERTAKE_BARRIER};
+    overtake_result got;
+    do_one(&b, &got);
+    b.name = "the end";
+    do_one(&b, &got);
+    return failures != 0;
+}
+
+/* --- many at once ---------------------------------------------------------------------------- */
+
+enum { MANY = 100, STEPS = 4 };
+
+/* A step of many tensors, asked for in an order of each rank's own, several steps long. */
+static int many(const job *j, int32_t rank)
+{
+    static float in[MANY][512];
+    overtake_request r[MANY];
+    overtake_handle h[MANY];
+    char names[MANY][32];
+    int64_t count = 512;
+    for (int step = 0; step < STEPS; step++) {
+        for (int i = 0; i < MANY; i++) {
+            for (int k = 0; k < 512; k++) {
+                in[i][k] = (float)(i + k + step + rank);
+            }
+            snprintf(names[i], sizeof names[i], "layer%d/w", i);
+        }
+        for (int i = 0; i < MANY; i++) {
+            int t = (i * 7 + rank * 13) % MANY; /* 7 and 100 have no common divisor */
+            r[i] = (overtake_request){.struct_size = sizeof r[i],
+                                      .kind = OVERTAKE_ALLREDUCE,
+                                      .name = names[t],
+                                      .dtype = OVERTAKE_F32,
+                                      .reduction = OVERTAKE_AVERAGE,
+                                      .ndim = 1,
+                                      .dims = &count,
+                                      .in = in[t],
+                                      .out = in[t]};
+        }
+        char text[256];
+        if (overtake_start(r, MANY, h, text, sizeof text) != 0) {
+            wrong("%s", text);
+            return 1;
+        }
+        for (int i = 0; i < MANY; i++) {
+            overtake_failure f = {.struct_size = sizeof f};
+            if (overtake_wait(h[i], 60, NULL, &f) != 0) {
+                wrong("%s", f.message);
+                return 1;
+            }
+        }
+        for (int i = 0; i < MANY; i++) {
+            for (int k = 0; k < 512; k++) {
+                float want = (float)(i + k + step) + (float)(j->size - 1) / 2;
+                if (fabsf(in[i][k] - want) > 1e-3f) {
+                    wrong("step %d: tensor %d [%d] is %g, not %g", step, i, k, (double)in[i][k],
+                          (double)want);
+                    return 1;
+                }
+            }
+        }
+    }
+    return 0;
+}
+
+/* Sums of numbers that don't add up exactly: the same bits on every rank, and twice. */
+static int bits(const job *j, int32_t rank)
+{
+    enum { N = 50021 };
+    float *in = ot_calloc(N, sizeof *in), *out[2];
+    uint64_t hash[2];
+    int64_t count = N, one = 1;
+    for (int i = 0; i < N; i++) {
+        in[i] = sinf((float)(i * (rank + 1)));
+    }
+    for (int k = 0; k < 2; k++) {
+        out[k] = ot_calloc(N, sizeof *in);
+        overtake_request r = {.kind = OVERTAKE_ALLREDUCE,
+                              .dtype = OVERTAKE_F32,
+                              .ndim = 1,
+                              .dims = &count,
+                              .in = in,
+                              .out = out[k]};
+        overtake_result got;
+        do_one(&r, &got);
+    }
+    hash[0] = memcmp(out[0], out[1], N * sizeof *in) == 0;
+    if (!hash[0]) {
+        wrong("two sums of the same differ");
+    }
+    for (int i = 0; i < N; i++) {
+        uint32_t u;
+        memcpy(&u, &out[0][i], sizeof u);
+        hash[0] = hash[0] * 1099511628211u + u;
+    }
+    overtake_request r = {
+        .kind = OVERTAKE_ALLGATHER, .dtype = OVERTAKE_U64, .ndim = 1, .dims = &one, .in = hash};
+    overtake_result got;
+    if (do_one(&r, &got)) {
+        for (int32_t k = 0; k < j->size; k++) {
+            if (((uint64_t *)got.out)[k] != hash[0]) {
+                wrong("ranks %d and %d have other bits", rank, k);
+            }
+        }
+        overtake_release(got.out);
+    }
+    ot_free(in);
+    ot_free(out[0]);
+    ot_free(out[1]);
+    return failures != 0;
+}
+
+/* --- groups ---------------------------------------------------------------------------------- */
+
+static int groups(const job *j, int32_t rank)
+{
+    int32_t even[JOB_RANKS_MAX], n = 0, g[2], sum = rank + 1;
+    for (int32_t r = 0; r < j->size; r += 2) {
+        even[n++] = r;
+    }
+    char text[256] = "";
+    int32_t last = j->size - 1;
+    if (overtake_group_create(even, (size_t)n, &g[0], text, sizeof text) != 0 ||
+        overtake_group_create(&last, 1, &g[1], text, sizeof text) != 0) {
+        wrong("%s", text);
+        return 1;
+    }
+    overtake_place p = {.struct_size = sizeof p};
+    int rc = overtake_where(g[0], &p);
+    bool in = rank % 2 == 0;
+    if ((rc == 0) != in || (in && (p.rank != rank / 2 || p.size != n))) {
+        wrong("where: %d, rank %d of %d", rc, p.rank, p.size);
+    }
+    overtake_request r = {
+        .kind = OVERTAKE_ALLREDUCE, .group = g[0], .dtype = OVERTAKE_I32, .in = &sum, .out = &sum};
+    overtake_result got;
+    if (in && do_one(&r, &got) && sum != n * n) {
+        wrong("sum of the group is %d, not %d", sum, n * n);
+    }
+    if (!in) {
+        overtake_handle h;
+        r.struct_size = sizeof r;
+        if (overtake_start(&r, 1, &h, text, sizeof text) != OT_PRECONDITION ||
+            strstr(text, "is not in group") == NULL) {
+            wrong("a rank outside asked: %s", text);
+        }
+    }
+    if (overtake_group_free(g[0], text, sizeof text) != 0) {
+        wrong("free: %s", text);
+    }
+    if (overtake_where(g[0], &p) >= 0) {
+        wrong("the group is still there");
+    }
+    return failures != 0;
+}
+
+/* --- join, again, fork, bad input ------------------------------------------------------------ */
+
+/* Rank r has r + 1 batches. */
+static int uneven(const job *j, int32_t rank)
+{
+    overtake_request r = {.kind = OVERTAKE_ALLREDUCE, .name = "gradient", .dtype = OVERTAKE_I32};
+    overtake_result got;
+    for (int32_t i = 0; i <= rank; i++) {
+        int32_t x = 1;
+        r.in = r.out = &x;
+        if (!do_one(&r, &got) || x != j->size - i) {
+            wrong("batch %d: the sum is %d, not %d", i, x, j->size - i);
+            return 1;
+        }
+    }
+    overtake_request end = {.kind = OVERTAKE_JOIN};
+    if (do_one(&end, &got) && got.last_joined != j->size - 1) {
+        wrong("rank %d joined last", got.last_joined);
+    }
+    int32_t x = 1;
+    r.in = r.out = &x;
+    if (do_one(&r, &got) && x != j->size) {
+        wrong("after the join the sum is %d", x);
+    }
+    return failures != 0;
+}
+
+static int forked(const job *j, int32_t rank)
+{
+    (void)j;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        overtake_place p = {.struct_size = sizeof p};
+        char text[256];
+        int good = overtake_where(OVERTAKE_WORLD, &p) == OT_PRECONDITION &&
+                   overtake_finalize(text, sizeof text) == OT_PRECONDITION &&
+                   strstr(text, "forked") != NULL;
+        _exit(good ? 0 : 1);
+    }
+    int status = 1;
+    waitpid(child, &status, 0);
+    if (status != 0) {
+        wrong("rank %d: a forked child may communicate", rank);
+    }
+    return status != 0;
+}
+
+static void refused(const overtake_request *r, const char *word)
+{
+    overtake_handle h;
+    char text[OVERTAKE_MESSAGE_SIZE] = "";
+    if (overtake_start(r, 1, &h, text, sizeof text) >= 0 || strstr(text, word) == NULL) {
+        wrong("not refused for '%s': %s", word, text);
+    }
+}
+
+static int bad_input(const job *j, int32_t rank)
+{
+    (void)rank;
+    int64_t negative = -1, seven = 7, huge[] = {INT64_MAX, 16}, splits[JOB_RANKS_MAX] = {1};
+    float x[16] = {0};
+    overtake_request r = {.struct_size = sizeof r,
+                          .kind = OVERTAKE_ALLREDUCE,
+                          .name = "w",
+                          .dtype = OVERTAKE_F32,
+                          .ndim = 1,
+                          .dims = &seven,
+                          .in = x,
+                          .out = x};
+    overtake_request b = r;
+    b.dims = &negative;
+    refused(&b, "can't be");
+    b.dims = huge;
+    b.ndim = 2;
+    refused(&b, "can't be");
+    b = r;
+    b.ndim = 17;
+    refused(&b, "0 to 16");
+    b = r;
+    b.group = 7;
+    refused(&b, "no group 7");
+    b = r;
+    b.dtype = OVERTAKE_I32;
+    b.reduction = OVERTAKE_AVERAGE;
+    refused(&b, "does not take");
+    b = r;
+    b.in = NULL;
+    refused(&b, "NULL");
+    b = r;
+    b.kind = OVERTAKE_BROADCAST;
+    b.root = j->size;
+    refused(&b, "root");
+    b = r;
+    b.kind = OVERTAKE_ALLTOALL;
+    if (7 % j->size != 0) {
+        refused(&b, "evenly");
+    }
+    b.splits = splits;
+    refused(&b, "sum up");
+    overtake_failure f = {.struct_size = sizeof f};
+    if (overtake_wait(12345, 0, NULL, &f) != OT_NOT_FOUND || overtake_release(x) == 0) {
+        wrong("a handle or an out that was never given");
+    }
+    char text[256];
+    if (overtake_init(NULL, text, sizeof text) != OT_PRECONDITION) {
+        wrong("init twice");
+    }
+    return failures != 0;
+}
+
+static void run(const char *what, int (*part)(const job *, int32_t), int32_t size, bool no_shm)
+{
+    job j = {.size = size, .part = part, .no_shm = no_shm, .rogue = -1};
+    is_int(job_run(&j), 0, "%s: %d ranks, %s", what, size, no_shm ? "sockets" : "shared memory");
+}
+
+int main(void)
+{
+    for (int32_t n = 1; n <= 5; n++) {
+        run("every collective", all, n, false);
+        run("every collective", all, n, true);
+    }
+    for (int32_t n = 2; n <= 5; n += 3) {
+        run("many tensors in any order", many, n, false);
+        run("many tensors in any order", many, n, true);
+        run("the same bits", bits, n, n == 5);
+        run("groups", groups, n, n == 2);
+        run("uneven data", uneven, n, false);
+    }
+    run("a forked child", forked, 2, false);
+    run("bad input", bad_input, 2, false);
+    char text[256];
+    overtake_init_options alone = {.struct_size = sizeof alone, .rank = 0, .size = 1};
+    for (int i = 0; i < 2; i++) {
+        is_int(overtake_init(&alone, text, sizeof text), 0, "alone, time %d", i);
+        is_int(overtake_finalize(text, sizeof text), 0, "and left");
+    }
+    is_int(overtake_finalize(text, sizeof text), OT_PRECONDITION, "not twice");
+    return tap_done();
+}
