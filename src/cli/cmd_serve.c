@@ -59,6 +59,8 @@ static void fill_options(const ot_args *args, ot_serve_options *o)
     o->queue_max = (uint32_t)ot_args_int(args, "queue");
     o->wait_us_max = ot_args_us(args, "queue-wait");
     o->memory_max = ot_args_set(args, "memory-max") ? ot_args_size(args, "memory-max") : 0;
+    o->process_memory =
+        ot_args_set(args, "process-memory") ? ot_args_size(args, "process-memory") : 0;
     o->drain_ms = (uint32_t)(ot_args_us(args, "drain") / 1000);
     o->body_max = ot_args_size(args, "body-max");
     o->deployments = ot_args_str(args, "deployments");
@@ -206,6 +208,11 @@ static const ot_opt serve_opts[] = {
      .type = OT_OPT_SIZE,
      .min = "64KiB",
      .help = "what models may take; idle ones are unloaded for others and come back on demand"},
+    {.name = "process-memory",
+     .type = OT_OPT_SIZE,
+     .min = "16MiB",
+     .help = "what the process of an isolated model may hold, its runtime included; one that holds "
+             "more is ended and started again"},
     {.name = "queue-wait",
      .type = OT_OPT_DURATION,
      .def = "10s",

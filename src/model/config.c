@@ -276,6 +276,43 @@ static ot_rc get_batch_max(reading *r, const ot_pbtxt *f, void *to, ot_error *er
     return ot_pbtxt_int(r->file, f, 0, OT_MANIFEST_BATCH_MAX, &r->c->batch_max, err);
 }
 
+/* ---- parameters */
+
+static ot_rc parameter_key(reading *r, const ot_pbtxt *f, void *to, ot_error *err)
+{
+    return ot_pbtxt_text(r->file, f, &((const char **)to)[0], err);
+}
+
+static ot_rc parameter_text(reading *r, const ot_pbtxt *f, void *to, ot_error *err)
+{
+    return ot_pbtxt_text(r->file, f, &((const char **)to)[1], err);
+}
+
+static ot_rc parameter_value(reading *r, const ot_pbtxt *f, void *to, ot_error *err)
+{
+    static const rule rules[] = {{"string_value", parameter_text, NULL}};
+    OT_TRY(ot_pbtxt_message(r->file, f, err));
+    return read_fields(r, rules, OT_COUNT(rules), f->fields, to, err);
+}
+
+/* One is ours; the others are for the servers that they were written for. */
+static ot_rc get_parameter(reading *r, const ot_pbtxt *f, void *to, ot_error *err)
+{
+    static const rule rules[] = {{"key", parameter_key, NULL}, {"value", parameter_value, NULL}};
+    const char *pair[2] = {"", ""};
+    ot_error why;
+    (void)to;
+    OT_TRY(ot_pbtxt_message(r->file, f, err));
+    OT_TRY(read_fields(r, rules, OT_COUNT(rules), f->fields, pair, err));
+    if (strcmp(pair[0], "process_memory") != 0) {
+        pass_over(r, f);
+        return OT_OK;
+    }
+    return ot_parse_size(pair[1], &r->c->process_memory, &why) == OT_OK
+               ? OT_OK
+               : ot_pbtxt_fail(err, r->file, f, "process_memory: %s", why.msg);
+}
+
 /* ---- what the model is */
 
 static ot_rc get_name(reading *r, const ot_pbtxt *f, void *to, ot_error *err)
@@ -329,7 +366,7 @@ static const rule model_rules[] = {
     {"output", get_output, NULL},
     {"instance_group", get_instances, NULL},
     {"dynamic_batching", get_batching, NULL},
-    {"parameters", NULL, NULL},
+    {"parameters", get_parameter, NULL},
     {"optimization", NULL, NULL},
     {"model_warmup", NULL, NULL},
     {"metric_tags", NULL, NULL},

@@ -38,8 +38,9 @@ typedef struct ot_model_config {
     uint64_t latest; /* at least 1 */
     uint64_t versions[OT_MODEL_CONFIG_VERSIONS_MAX];
     size_t n_versions;
-    unsigned instances; /* the sum of instance_group's counts; 0: not said */
-    const char *notes;  /* what was passed over, "line:column: field" with "; " between; "": none */
+    unsigned instances;      /* the sum of instance_group's counts; 0: not said */
+    uint64_t process_memory; /* the parameter of that name, in bytes; 0: not said */
+    const char *notes; /* what was passed over, "line:column: field" with "; " between; "": none */
     ot_arena arena;
 } ot_model_config;
 

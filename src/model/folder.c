@@ -167,6 +167,7 @@ static ot_rc look_at_versions(ot_disk *disk, const char *path, ot_folder_look *l
     look->policy = c.policy;
     look->latest = c.latest;
     look->instances = c.instances;
+    look->process_memory = c.process_memory;
     listing l = {.disk = disk, .path = path, .config = &c, .look = look};
     OT_TRY(disk->ops->list(disk, path, list_version, &l, err));
     for (size_t i = 0; i < look->n_versions; i++) {

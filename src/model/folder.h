@@ -25,7 +25,8 @@ typedef struct ot_folder_look {
     bool plain; /* the folder is itself a model */
     ot_version_policy policy;
     uint64_t latest;
-    unsigned instances; /* runs at a time, as its config says; 0: not said */
+    unsigned instances;      /* runs at a time, as its config says; 0: not said */
+    uint64_t process_memory; /* the same of its process's memory, in bytes */
     /* What the policy can choose from, newest first. */
     ot_folder_version versions[OT_FOLDER_VERSIONS_MAX];
     size_t n_versions;

@@ -65,7 +65,7 @@ typedef struct ot_app_serve {
     /* Limits (docs/scheduling.md); 0: not given. */
     int priority;
     int64_t deadline_us, concurrency, queue;
-    uint64_t memory;
+    uint64_t memory, process_memory;
     int isolation;
     ot_conf_mark mark;
 } ot_app_serve;

@@ -110,6 +110,9 @@ static const ot_conf_field serve_fields[] = {
      .help = "`process`: each version runs in a sandboxed process of its own; `none`: in the "
              "replica's; `auto`: what was trained here in the replica's, what came another way in "
              "its own"},
+    {F(OT_CONF_SIZE, ot_app_serve, process_memory, "process_memory"), .def = "0", .max = 1e15,
+     .help = "What a version's own process may hold, its runtime included; one that holds more is "
+             "ended and started again; 0: as `--process-memory` of the replica says"},
 };
 static const ot_conf_section serve_section =
     SECTION("serve", ot_app_serve, serve_fields, offsetof(ot_app_serve, mark), "deployment", NONE);

@@ -74,6 +74,7 @@ static json_t *limits_of(const ot_app_serve *s)
     set_limit(limits, "concurrency", s->concurrency);
     set_limit(limits, "queue", s->queue);
     set_limit(limits, "memory_bytes", (int64_t)s->memory);
+    set_limit(limits, "process_memory_bytes", (int64_t)s->process_memory);
     set_limit(limits, "deadline_us", s->deadline_us);
     if (s->priority != OT_SERVE_NORMAL) {
         json_object_set_new(limits, "priority", json_string(priorities[s->priority]));

@@ -12,8 +12,9 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#define END_MS 1000  /* for an orderly end, before it is killed */
-#define LOOK_MS 1000 /* between looks at memory and cache */
+#define END_MS 1000   /* for an orderly end, before it is killed */
+#define LOOK_MS 1000  /* between looks at cache and log */
+#define MEMORY_MS 100 /* at memory, where there is a limit */
 #define LOG_TAIL 4096
 #define WALK_MAX 100000 /* entries of a cache that are added up */
 
@@ -135,18 +136,24 @@ static ot_rc add_entry(void *arg, const char *name, ot_error *err)
     return OT_OK;
 }
 
-static void look(ot_minder *m)
+/* Memory grows faster than files do. */
+static void look_at_memory(ot_minder *m)
+{
+    char reason[160], size[32], max[32];
+    uint64_t most = m->spec.how.memory_max;
+    ot_launch_proc p;
+    if (most > 0 && ot_launch_proc_read(m->pid, &p, NULL) == OT_OK && p.rss_bytes > most) {
+        snprintf(reason, sizeof reason,
+                 "it holds %s of memory, more than the %s that its process may (process_memory)",
+                 ot_format_size(p.rss_bytes, size), ot_format_size(most, max));
+        ot_minder_end(m, reason);
+    }
+}
+
+static void look_at_files(ot_minder *m)
 {
     char reason[160], size[32];
     const ot_isolation *how = &m->spec.how;
-    ot_launch_proc p;
-    if (how->memory_max > 0 && ot_launch_proc_read(m->pid, &p, NULL) == OT_OK &&
-        p.rss_bytes > how->memory_max) {
-        snprintf(reason, sizeof reason, "it holds more memory than %s",
-                 ot_format_size(how->memory_max, size));
-        ot_minder_end(m, reason);
-        return;
-    }
     walk w = {.dir = m->dir};
     ot_disk *d = ot_disk_scratch();
     ot_rc rc = d->ops->list(d, m->dir, add_entry, &w, NULL);
@@ -159,10 +166,11 @@ static void look(ot_minder *m)
 
 bool ot_minder_watch(ot_minder *m)
 {
-    for (;;) {
+    int step = m->spec.how.memory_max > 0 ? MEMORY_MS : LOOK_MS;
+    for (int passed = 0;;) {
         struct pollfd p[] = {{.fd = m->sock, .events = POLLRDHUP},
                              {.fd = m->quit[0], .events = POLLIN}};
-        int n = poll(p, 2, LOOK_MS);
+        int n = poll(p, 2, step);
         if (n > 0 && p[1].revents != 0) {
             return false;
         }
@@ -171,7 +179,12 @@ bool ot_minder_watch(ot_minder *m)
             return true;
         }
         if (n == 0) {
-            look(m);
+            look_at_memory(m);
+            passed += step;
+        }
+        if (passed >= LOOK_MS) {
+            look_at_files(m);
+            passed = 0;
         }
     }
 }

@@ -370,6 +370,7 @@ static bool start_load(ot_control *c, ot_entry *e)
     load->blobs = c->target->blobs != NULL ? ot_strdup(c->target->blobs) : NULL;
     const ot_target_deployment *d = ot_target_find(c->target, e->deployment);
     load->memory_max = d != NULL ? d->limits.memory : 0;
+    load->process_memory = d != NULL ? d->limits.process_memory : 0;
     load->then = on_loaded;
     load->arg = c;
     if ((e->path != NULL && load->path == NULL) ||

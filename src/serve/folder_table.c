@@ -238,6 +238,7 @@ void ot_folder_merge(ot_folders *f, ot_folder *d, const ot_look *l, ot_merging h
     d->policy = d->plain ? OT_VERSIONS_LATEST : l->folder.policy;
     d->latest = d->plain ? 1 : l->folder.latest;
     d->instances = l->folder.instances;
+    d->process_memory = l->folder.process_memory;
     if (d->plain) {
         merge_plain(f, d, &l->folder.versions[0], how);
     } else {

@@ -24,8 +24,9 @@ typedef struct ot_folder {
     bool missing; /* not there at the last look */
     ot_version_policy policy;
     uint64_t latest;
-    unsigned instances; /* runs at a time; 0: any */
-    uint64_t next;      /* plain: the number that its next version gets */
+    unsigned instances;      /* runs at a time; 0: any */
+    uint64_t process_memory; /* bytes; 0: as the options say */
+    uint64_t next;           /* plain: the number that its next version gets */
     char problem[OT_SERVE_NOTE];
     ot_seen **versions; /* newest first */
     size_t n, cap;

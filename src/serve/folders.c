@@ -91,7 +91,8 @@ static bool aim(ot_folders *f, const ot_folder *d)
         ot_target_remove(target, d->name);
         return t != NULL;
     }
-    if (t != NULL && t->limits.concurrency == d->instances && is_as(t, v, n)) {
+    if (t != NULL && t->limits.concurrency == d->instances &&
+        t->limits.process_memory == d->process_memory && is_as(t, v, n)) {
         return false;
     }
     ot_error err = {.msg = "out of memory"};
@@ -109,6 +110,7 @@ static bool aim(ot_folders *f, const ot_folder *d)
     memcpy(t->variants, v, n * sizeof v[0]);
     t->n_variants = n;
     t->limits.concurrency = d->instances;
+    t->limits.process_memory = d->process_memory;
     return true;
 }
 

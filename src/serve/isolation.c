@@ -33,6 +33,7 @@ ot_rc ot_isolation_choose(const ot_serve *s, const ot_load *load, ot_isolation_c
     snprintf(out->name, sizeof out->name, "%s version %" PRIu64, load->model, load->version);
     out->how.name = out->name;
     out->how.hang_us = s->o.hang_kill_us;
+    out->how.memory_max = load->process_memory != 0 ? load->process_memory : s->o.process_memory;
     return make_dir(s, out, err);
 }
 

@@ -225,6 +225,7 @@ static ot_rc load_model(ot_serve *s, ot_variant *v, ot_load *load, const char *f
         return ot_fail(err, OT_EXHAUSTED, "model: out of memory");
     }
     v->isolate = load->isolate;
+    v->process_memory = load->process_memory;
     OT_TRY(reserve(s, load, v, format, path, err));
     uint64_t start = ot_clock_mono_ns();
     OT_TRY(ot_load_session(s, load, format, path, quick, &v->loaded, err));

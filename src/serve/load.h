@@ -25,7 +25,8 @@ typedef struct ot_load {
     char *path;      /* load what lies there */
     char *blobs;
     ot_isolate isolate;
-    uint64_t memory_max; /* bytes that it may take; 0: any */
+    uint64_t memory_max;     /* bytes that it may take; 0: any */
+    uint64_t process_memory; /* bytes that its worker process may hold; 0: as the options say */
     /* The answer. */
     ot_rc rc;
     ot_error err;

@@ -69,6 +69,7 @@ typedef struct ot_serve_options {
     uint32_t queue_max;      /* requests that may wait for the pool, per model */
     int64_t wait_us_max;     /* how long one may be predicted to wait; 0: any time */
     uint64_t memory_max;     /* estimated bytes of what is loaded; 0: any */
+    uint64_t process_memory; /* bytes that a worker process may hold; 0: any */
     uint32_t drain_ms;       /* how long requests in flight may take at the end */
     uint64_t body_max;       /* bytes of a request's body, of a message of gRPC */
     const char *otlp;        /* URL of a collector of traces, or NULL */
@@ -80,10 +81,10 @@ typedef struct ot_serve_options {
     bool isolate;            /* where nobody says otherwise: a worker process for each model */
     const char *deployments; /* a file of deployments with several variants below `dir`; NULL: what
                                 its folders hold */
-    const char *keys; /* a file of API keys, with `dir`; NULL: nobody needs one, or the control
-                         plane says who does */
-    double keyless_each;    /* requests a second of one address without a key; 0: no limit */
-    double keyless_all;     /* of all of them together */
+    const char *keys;    /* a file of API keys, with `dir`; NULL: nobody needs one, or the control
+                            plane says who does */
+    double keyless_each; /* requests a second of one address without a key; 0: no limit */
+    double keyless_all;  /* of all of them together */
     const char *access_log; /* a file, or NULL */
     double access_sample;   /* share of the requests that went well which it has */
     uint64_t access_max;    /* bytes of its files together */

@@ -337,6 +337,7 @@ static void wake(ot_control *c, ot_variant *v)
     memcpy(load->model, v->model, sizeof load->model);
     load->version = v->version;
     load->isolate = v->isolate;
+    load->process_memory = v->process_memory;
     load->then = on_woken;
     load->arg = c;
     ot_loader_add(c->loader, load);

@@ -388,6 +388,8 @@ static ot_rc get_limits(const json_t *j, ot_target_deployment *d, ot_error *err)
     d->limits.queue = (uint32_t)x;
     OT_TRY(get_limit(d->name, limits, "memory_bytes", INT64_MAX, &x, err));
     d->limits.memory = (uint64_t)x;
+    OT_TRY(get_limit(d->name, limits, "process_memory_bytes", INT64_MAX, &x, err));
+    d->limits.process_memory = (uint64_t)x;
     OT_TRY(get_limit(d->name, limits, "deadline_us", DEADLINE_US_MAX, &d->limits.deadline_us, err));
     priority = json_object_get(limits, "priority");
     if (priority != NULL &&

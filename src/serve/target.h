@@ -45,11 +45,12 @@ bool ot_priority_parse(const char *p, size_t n, ot_priority *out);
 
 /* How much of a replica a deployment may use (docs/scheduling.md). 0 is the replica's own rule. */
 typedef struct ot_limits {
-    uint32_t concurrency; /* runs at a time, and so instances; more than that wait */
-    uint32_t queue;       /* requests that may wait */
-    uint64_t memory;      /* bytes that each version may take */
-    int64_t deadline_us;  /* of a request that brings none */
-    ot_priority priority; /* of a request that brings none */
+    uint32_t concurrency;    /* runs at a time, and so instances; more than that wait */
+    uint32_t queue;          /* requests that may wait */
+    uint64_t memory;         /* bytes that each version may take */
+    uint64_t process_memory; /* bytes that a worker process may hold */
+    int64_t deadline_us;     /* of a request that brings none */
+    ot_priority priority;    /* of a request that brings none */
 } ot_limits;
 
 /* Whether a version runs in a worker process of its own (docs/isolation.md). */

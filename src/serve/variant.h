@@ -69,6 +69,7 @@ struct ot_variant {
     char bundle[65];    /* digest in hex; "" for a model that is no bundle */
     char *path;         /* where it was loaded from */
     ot_isolate isolate; /* as the target has it */
+    uint64_t process_memory;
 
     ot_manifest sig;
     bool rows_known;   /* axis 0 of inputs and outputs is the row */

@@ -172,6 +172,22 @@ def test_the_control_plane_says_which(managed, bundles):
         assert np.allclose(np.reshape(body["outputs"][0]["data"], (3, 2)), expected(ROWS) + k)
 
 
+def test_the_control_plane_says_how_much_memory(managed, bundles):
+    plane, start = managed
+    apart = r.variant("champion", 1, bundles(1), 1) | {"isolation": "process"}
+    plane.want({**r.deployment(apart), "limits": {"process_memory_bytes": 1 << 20}})
+    s = start(ready=False)
+
+    def told():
+        status, _, body = s.infer("m", ROWS)
+        return status == 503 and "more than the 1 MiB that its process may (process_memory)" in body["error"]
+    r.wait_for("it holds more", told)
+    plane.want({**r.deployment(apart), "limits": {}})
+    other = r.variant("champion", 2, bundles(2), 1) | {"isolation": "process"}
+    plane.want({**r.deployment(other), "limits": {"process_memory_bytes": 1 << 30}})
+    r.wait_for("one with room answers", lambda: s.infer("m", ROWS)[0] == 200)
+
+
 def test_what_was_brought_runs_apart_what_was_trained_does_not(up, app, tmp_path):
     u, a = up(), app()
     a.apply(u.api)

@@ -174,6 +174,19 @@ def test_a_crash_costs_one_request(tmp_path, start):
             "inputs": [{"name": "x", "datatype": "BYTES", "shape": [1], "data": ["1"]}]})[0] == 200)
 
 
+def test_a_process_that_holds_too_much(tmp_path, start):
+    """--process-memory: it is ended by name, its request says so, and it comes back."""
+    write(tmp_path / "models" / "t", TRIES)
+    s = start(tmp_path / "models", "--process-memory", "512MiB")
+    assert ask(s, "len(b'x' * (64 << 20))") == str(64 << 20)
+    status, _, body = s.post("/v2/models/t/infer", {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [1], "data": [
+        "(globals().__setitem__('k', b'x' * (600 << 20)), __import__('threading').Event().wait())"]}]})
+    assert status == 503 and "model t version 1" in body["error"], body
+    assert "of memory, more than the 512 MiB that its process may (process_memory)" in body["error"], body
+    r.wait_for("it answers again", lambda: s.post("/v2/models/t/infer", {
+        "inputs": [{"name": "x", "datatype": "BYTES", "shape": [1], "data": ["1"]}]})[0] == 200)
+
+
 def test_another_interpreter_is_an_answer(tmp_path, serve, monkeypatch):
     monkeypatch.setenv("OVERTAKE_PYTHON_LIB", "/no/such/python")
     write(tmp_path / "models" / "m", LINEAR)

@@ -62,8 +62,20 @@ static void test_defaults(void)
     is_int(config.latest, 3, "three of them");
 }
 
+static void test_parameters(void)
+{
+    is_int(parse("parameters { key: \"process_memory\" value: { string_value: \"512MiB\" } }\n"
+                 "parameters [ { key: \"x\", value: { string_value: \"1\" } } ]"),
+           OT_OK, "parameters");
+    is_int((long long)config.process_memory, 512 << 20, "ours");
+    is_str(config.notes, "2:14: parameters", "another's");
+}
+
 static void test_errors(void)
 {
+    says("parameters { key: \"process_memory\" value: { string_value: \"much\" } }",
+         "c:1:1: process_memory: 'much' is not a quantity; write it like 20k, 512MiB or 4GiB");
+
     says("\n  max_batch_siz: 3",
          "c:2:3: 'max_batch_siz' is not known; did you mean 'max_batch_size'?");
     says("zzzzzz: 3", "c:1:1: 'zzzzzz' is not known");
@@ -143,6 +155,7 @@ int main(void)
     ot_model_config_init(&config);
     test_whole();
     test_defaults();
+    test_parameters();
     test_errors();
     test_text();
     test_limits();

@@ -29,6 +29,7 @@ static void good(void)
             "{\"name\":\"a\",\"fallback\":{\"constant\":[1,2]},\"compare\":true,"
             "\"sample\":{\"rate\":0.5,\"max_bytes\":1000},\"later\":1,"
             "\"limits\":{\"concurrency\":2,\"queue\":9,\"memory_bytes\":1048576,"
+            "\"process_memory_bytes\":2048,"
             "\"deadline_us\":50000,\"priority\":\"low\",\"later\":true},"
             "\"variants\":[{\"role\":\"champion\",\"model\":\"m\",\"version\":3,\"bundle\":\"" HEX
             "\",\"share\":0.9},{\"role\":\"canary\",\"model\":\"m\",\"version\":4,\"bundle\":\"" HEX
@@ -41,7 +42,8 @@ static void good(void)
     const ot_target_deployment *d = ot_target_find(t, "a");
     ok(d != NULL && d->compare && d->sample_rate == 0.5 && d->sample_max_bytes == 1000, "fields");
     ok(d->limits.concurrency == 2 && d->limits.queue == 9 && d->limits.memory == 1048576 &&
-           d->limits.deadline_us == 50000 && d->limits.priority == OT_PRIORITY_LOW,
+           d->limits.process_memory == 2048 && d->limits.deadline_us == 50000 &&
+           d->limits.priority == OT_PRIORITY_LOW,
        "limits");
     ok(ot_target_find(t, "z")->limits.priority == OT_PRIORITY_DEFAULT, "or none");
     is_int(d->fallback, OT_FALLBACK_CONSTANT, "fallback");
