@@ -88,7 +88,7 @@ bool ot_kernel_use(ot_isa isa)
     return k != NULL;
 }
 
-static const ot_kernels *kernels(void)
+const ot_kernels *ot_kernels_chosen(void)
 {
     const ot_kernels *k = atomic_load_explicit(&chosen, memory_order_relaxed);
     for (int isa = OT_ISA_NEON; k == NULL; isa--) {
@@ -103,7 +103,7 @@ static const ot_kernels *kernels(void)
 ot_isa ot_kernel_isa(void)
 {
     ot_isa isa = OT_ISA_NEON;
-    while (of_isa(isa) != kernels()) {
+    while (of_isa(isa) != ot_kernels_chosen()) {
         isa--;
     }
     return isa;
@@ -117,12 +117,12 @@ void ot_kernel_reduce(overtake_reduction op, overtake_dtype t, void *dst, const 
         [OVERTAKE_MAX] = OT_OP_MAX, [OVERTAKE_PRODUCT] = OT_OP_PRODUCT,
     };
     assert((unsigned)op < OVERTAKE_REDUCTIONS && (unsigned)t < OVERTAKE_DTYPES);
-    kernels()->reduce[ops[op]][t](dst, a, b, n);
+    ot_kernels_chosen()->reduce[ops[op]][t](dst, a, b, n);
 }
 
 void ot_kernel_convert(overtake_dtype to, void *dst, overtake_dtype from, const void *src, size_t n)
 {
-    const ot_kernels *k = kernels();
+    const ot_kernels *k = ot_kernels_chosen();
     bool widens = to == OVERTAKE_F32;
     overtake_dtype half = widens ? from : to;
     assert((widens || from == OVERTAKE_F32) && (half == OVERTAKE_F16 || half == OVERTAKE_BF16));
@@ -140,7 +140,7 @@ static void scale_half(overtake_dtype t, char *dst, const char *src, size_t n, f
     for (size_t i = 0; i < n; i += OT_COUNT(piece)) {
         size_t m = OT_MIN(n - i, OT_COUNT(piece));
         ot_kernel_convert(OVERTAKE_F32, piece, t, src + 2 * i, m);
-        kernels()->scale_f32(piece, piece, m, factor);
+        ot_kernels_chosen()->scale_f32(piece, piece, m, factor);
         ot_kernel_convert(t, dst + 2 * i, OVERTAKE_F32, piece, m);
     }
 }
@@ -186,7 +186,7 @@ void ot_kernel_scale(overtake_dtype t, void *dst, const void *src, size_t n, dou
     };
     assert((unsigned)t < OVERTAKE_DTYPES);
     if (t == OVERTAKE_F32) {
-        kernels()->scale_f32(dst, src, n, (float)factor);
+        ot_kernels_chosen()->scale_f32(dst, src, n, (float)factor);
     } else if (t == OVERTAKE_BOOL) {
         memmove(dst, src, n);
     } else if (whole[t] != NULL) {

@@ -6,7 +6,11 @@
 #define OT_WIDTH 64
 #define OT_LOAD_F16(p) ((v_f32)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p))))
 #define OT_STORE_F16(p, x) _mm256_storeu_si256((__m256i *)(p), _mm512_cvtps_ph((__m512)(x), 0))
+#define OT_LOAD_I8(p) ((v_i32)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(p))))
+#define OT_STORE_I8(p, x) _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8((__m512i)(x)))
 #include "collective/kernel_simd.h"
+/* Behind what it is made of. */
+#include "collective/codec_simd.h"
 
 const ot_kernels ot_kernels_avx512 = OT_KERNELS_TABLE;
 #else

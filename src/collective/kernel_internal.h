@@ -7,6 +7,7 @@
 #ifndef OT_COLLECTIVE_KERNEL_INTERNAL_H
 #define OT_COLLECTIVE_KERNEL_INTERNAL_H
 
+#include "collective/codec.h"
 #include "collective/kernel.h"
 
 #include <string.h>
@@ -17,11 +18,36 @@ typedef enum ot_op { OT_OP_SUM, OT_OP_MIN, OT_OP_MAX, OT_OP_PRODUCT, OT_OPS } ot
 typedef void ot_reduce_fn(void *dst, const void *a, const void *b, size_t n);
 typedef void ot_convert_fn(void *dst, const void *src, size_t n);
 
+/* One block of INT8 (codec.h): a scale, then n bytes. */
+typedef void ot_codec_fn(float *acc, const void *in, size_t n);
+
 typedef struct ot_kernels {
     ot_reduce_fn *reduce[OT_OPS][OVERTAKE_DTYPES];
     void (*scale_f32)(void *dst, const void *src, size_t n, float factor);
     ot_convert_fn *f32_to_f16, *f16_to_f32, *f32_to_bf16, *bf16_to_f32;
+    ot_codec_fn *add_f16, *add_bf16, *dequantise, *dequantise_add;
+    void (*quantise)(void *out, const float *in, float *residual, size_t n);
+    void (*axpy)(float *y, float a, const float *x, size_t n); /* y += a * x */
+    double (*dot)(const float *x, const float *y, size_t n);   /* in OT_DOT_LANES sums */
 } ot_kernels;
+
+#define OT_DOT_LANES 16
+static inline double ot_dot_lanes(const float lanes[OT_DOT_LANES])
+{
+    double sum = 0;
+    for (int i = 0; i < OT_DOT_LANES; i++) {
+        sum += (double)lanes[i];
+    }
+    return sum;
+}
+
+/* Added and taken off again it rounds to whole numbers, to nearest even, up to 2^22. */
+#define OT_ROUNDS 0x1.8p23f
+
+const ot_kernels *ot_kernels_chosen(void);
+/* The scale of a block whose largest magnitude has these bits, and what numbers are multiplied
+ * with; NaN where one is not finite, 0 where all are too small for a scale. */
+float ot_quantise_scale(uint32_t most, float *inverse);
 
 extern const ot_kernels ot_kernels_scalar;
 #if defined(__x86_64__)
@@ -43,7 +69,8 @@ extern const ot_kernels ot_kernels_neon;
     {                                                                                              \
         {OT_KERNELS_ROW(sum, or_bool), OT_KERNELS_ROW(min, and_bool),                              \
          OT_KERNELS_ROW(max, or_bool), OT_KERNELS_ROW(product, and_bool)},                         \
-            scale_f32, f32_to_f16, f16_to_f32, f32_to_bf16, bf16_to_f32                            \
+            scale_f32, f32_to_f16, f16_to_f32, f32_to_bf16, bf16_to_f32, add_f16, add_bf16,        \
+            dequantise, dequantise_add, quantise, axpy, dot                                        \
     }
 
 #endif

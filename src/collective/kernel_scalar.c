@@ -137,4 +137,91 @@ static void scale_f32(void *dst, const void *src, size_t n, float factor)
     }
 }
 
+float ot_quantise_scale(uint32_t most, float *inverse)
+{
+    float scale = f32_of(most) / 127;
+    *inverse = 0;
+    if (most >= 0x7f800000u) {
+        return f32_of(0x7fc00000u);
+    }
+    if (scale < 0x1p-126f) {
+        return 0;
+    }
+    *inverse = 127 / f32_of(most);
+    return scale;
+}
+
+static void quantise(void *out, const float *in, float *residual, size_t n)
+{
+    float v[OT_CODEC_BLOCK], inverse;
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        v[i] = residual != NULL ? in[i] + residual[i] : in[i];
+        uint32_t magnitude = bits_of(v[i]) & 0x7fffffffu;
+        most = magnitude > most ? magnitude : most;
+    }
+    float scale = ot_quantise_scale(most, &inverse);
+    memcpy(out, &scale, sizeof scale);
+    int8_t *q = (int8_t *)out + sizeof scale;
+    if (isnan(scale)) {
+        memset(q, 0, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        float whole = v[i] * inverse + OT_ROUNDS;
+        q[i] = (int8_t)(int32_t)(bits_of(whole) - bits_of(OT_ROUNDS));
+        if (residual != NULL) {
+            residual[i] = v[i] - (float)q[i] * scale;
+        }
+    }
+}
+
+static void dequantise(float *out, const void *in, size_t n)
+{
+    float scale;
+    memcpy(&scale, in, sizeof scale);
+    const int8_t *q = (const int8_t *)in + sizeof scale;
+    for (size_t i = 0; i < n; i++) {
+        out[i] = one_nan((float)q[i] * scale);
+    }
+}
+
+static void dequantise_add(float *acc, const void *in, size_t n)
+{
+    float scale;
+    memcpy(&scale, in, sizeof scale);
+    const int8_t *q = (const int8_t *)in + sizeof scale;
+    for (size_t i = 0; i < n; i++) {
+        acc[i] = one_nan(acc[i] + (float)q[i] * scale);
+    }
+}
+
+#define ADD_HALF(name, widen)                                                                      \
+    static void name(float *acc, const void *in, size_t n)                                         \
+    {                                                                                              \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            uint16_t h;                                                                            \
+            memcpy(&h, (const char *)in + i * sizeof h, sizeof h);                                 \
+            acc[i] = one_nan(acc[i] + widen(h));                                                   \
+        }                                                                                          \
+    }
+ADD_HALF(add_f16, widen_f16)
+ADD_HALF(add_bf16, widen_bf16)
+
+static void axpy(float *y, float a, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] += a * x[i];
+    }
+}
+
+static double dot(const float *x, const float *y, size_t n)
+{
+    float lanes[OT_DOT_LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        lanes[i % OT_DOT_LANES] += x[i] * y[i];
+    }
+    return ot_dot_lanes(lanes);
+}
+
 const ot_kernels ot_kernels_scalar = OT_KERNELS_TABLE;

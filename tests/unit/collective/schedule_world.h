@@ -87,7 +87,7 @@ static bool world_receives(const ot_step *s)
 }
 
 /* What this rank sends to `to` and what that expects, step by step. */
-static bool world_fits(const world *w, int32_t from, int32_t to)
+__attribute__((unused)) static bool world_fits(const world *w, int32_t from, int32_t to)
 {
     const ot_schedule *a = &w->ranks[from].s, *b = &w->ranks[to].s;
     size_t i = 0, j = 0;
