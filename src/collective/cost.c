@@ -4,6 +4,7 @@
 #include "collective/schedule_internal.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* Many streams into one host get less out of the wire than one, and a hop that does not stream
  * leaves it idle while it sums. */
@@ -188,4 +189,55 @@ ot_algorithm ot_cost_choose(const ot_cost_model *m, const ot_coll_shape *shape)
         }
     }
     return best;
+}
+
+/* As DIRECT in two steps, with fewer bytes; every number is encoded, decoded, and decoded again, a
+ * rank's share of the sums too. */
+static double two_shots(const ot_cost_model *m, ot_codec c, const view *v)
+{
+    uint64_t n = (uint64_t)(v->bytes / sizeof(float));
+    double share = (v->n - 1) / v->n * (double)ot_codec_bytes(c, n);
+    return 2 * v->latency_us + 4 * (v->n - 1) * v->message_us + CROWDED * share * 2 * v->shared +
+           (3 + 1 / v->n) * v->bytes / m->codec_bytes_per_us;
+}
+
+ot_codec_choice ot_cost_codec(const ot_cost_model *m, ot_loss loss, const ot_coll_shape *shape)
+{
+    view v = look(m, shape);
+    ot_codec_choice c = {.exact = ot_cost_choose(m, shape), .coded_us = INFINITY};
+    c.exact_us = predict(m, c.exact, shape->kind, &v);
+    if (shape->kind != OVERTAKE_ALLREDUCE || shape->size < 2) {
+        return c;
+    }
+    /* Halves as BF16: F16 overflows where nobody scales the loss. */
+    static const ot_codec codecs[] = {OT_CODEC_BF16, OT_CODEC_INT8};
+    for (size_t i = 0; i < (size_t)loss; i++) {
+        double us = two_shots(m, codecs[i], &v);
+        if (us < c.coded_us) {
+            c.codec = codecs[i];
+            c.coded_us = us;
+        }
+    }
+    c.coded = m->measured && c.coded_us * 1.1 < c.exact_us;
+    return c;
+}
+
+void ot_codec_choice_text(const ot_codec_choice *c, const ot_cost_model *m, ot_loss loss,
+                          const ot_coll_shape *shape, char *text, size_t size)
+{
+    view v = look(m, shape);
+    double gbit = (v.hosts > 1 ? m->remote : m->local).bytes_per_us / 125;
+    if (c->coded) {
+        snprintf(text, size, "%s: %.1f ms, exact %.1f ms (%.1f MiB, %d ranks, %.2f Gbit/s)",
+                 ot_codec_name(c->codec), c->coded_us / 1000, c->exact_us / 1000, v.bytes / 1048576,
+                 (int)shape->size, gbit);
+    } else if (loss == OT_LOSS_NONE) {
+        snprintf(text, size, "exact: asked for");
+    } else if (!m->measured) {
+        snprintf(text, size, "exact: the links have not been measured (overtake tune)");
+    } else {
+        snprintf(text, size, "exact (%s): %.1f ms, %s %.1f ms (%.1f MiB, %d ranks, %.2f Gbit/s)",
+                 ot_algorithm_name(c->exact), c->exact_us / 1000, ot_codec_name(c->codec),
+                 c->coded_us / 1000, v.bytes / 1048576, (int)shape->size, gbit);
+    }
 }

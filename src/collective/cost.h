@@ -9,6 +9,7 @@
 #ifndef OT_COLLECTIVE_COST_H
 #define OT_COLLECTIVE_COST_H
 
+#include "collective/codec.h"
 #include "collective/schedule.h"
 
 typedef struct ot_link_cost {
@@ -19,6 +20,8 @@ typedef struct ot_cost_model {
     ot_link_cost local, remote; /* within a host, between hosts */
     double message_us;          /* one core, per message sent or received */
     double reduce_bytes_per_us; /* one core, fp32 */
+    double codec_bytes_per_us;  /* one core, fp32 that a codec encodes or decodes */
+    bool measured;              /* the text said what remote links do */
 } ot_cost_model;
 
 /* Shared memory within a host; between hosts TCP over 1 Gbit/s. */
@@ -28,6 +31,23 @@ ot_cost_model ot_cost_at(double gbit_per_s);
 /* Predicted time of the algorithm, microseconds; infinite where it does not do the kind. */
 double ot_cost_us(const ot_cost_model *m, ot_algorithm a, const ot_coll_shape *shape);
 ot_algorithm ot_cost_choose(const ot_cost_model *m, const ot_coll_shape *shape);
+
+/* Which bits an allreduce of F32 may lose: one setting of the user. */
+typedef enum ot_loss { OT_LOSS_NONE, OT_LOSS_HALF, OT_LOSS_ANY } ot_loss;
+
+/* A codec is taken where it is predicted to be a tenth faster than the best exact way, over links
+ * that have been measured. */
+typedef struct ot_codec_choice {
+    bool coded; /* else exact, by `exact` */
+    ot_codec codec;
+    ot_algorithm exact;
+    double exact_us, coded_us; /* coded_us: of the best codec that is allowed; infinite: none is */
+} ot_codec_choice;
+
+ot_codec_choice ot_cost_codec(const ot_cost_model *m, ot_loss loss, const ot_coll_shape *shape);
+/* What was chosen and why, for people, in one line. */
+void ot_codec_choice_text(const ot_codec_choice *c, const ot_cost_model *m, ot_loss loss,
+                          const ot_coll_shape *shape, char *text, size_t size);
 
 /* The model as text, "key = value" lines with '#' comments, and back. Values have up to three
  * decimals, more are rounded when written. What a text leaves out is the default's; unknown keys

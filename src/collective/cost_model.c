@@ -15,7 +15,8 @@ ot_cost_model ot_cost_at(double gbit_per_s)
     return (ot_cost_model){.local = {20, 4000},
                            .remote = {60, gbit_per_s * 125 * 0.94},
                            .message_us = 10,
-                           .reduce_bytes_per_us = 4000};
+                           .reduce_bytes_per_us = 4000,
+                           .codec_bytes_per_us = 4000};
 }
 
 ot_cost_model ot_cost_default(void)
@@ -33,7 +34,11 @@ static const struct field {
     {"remote.bytes_per_us", offsetof(ot_cost_model, remote.bytes_per_us)},
     {"message_us", offsetof(ot_cost_model, message_us)},
     {"reduce_bytes_per_us", offsetof(ot_cost_model, reduce_bytes_per_us)},
+    {"codec_bytes_per_us", offsetof(ot_cost_model, codec_bytes_per_us)},
 };
+
+/* What says that links have been measured. */
+#define REMOTE_RATE 3
 
 static double *value_of(ot_cost_model *m, const struct field *f)
 {
@@ -141,6 +146,7 @@ ot_rc ot_cost_parse(const char *text, ot_cost_model *out, ot_error *err)
         OT_TRY(parse_line(line, end, ++number, &seen, &m, err));
         line = *end == 0 ? end : end + 1;
     }
+    m.measured = (seen & 1u << REMOTE_RATE) != 0;
     *out = m;
     return OT_OK;
 }

@@ -18,9 +18,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ot_cost_model m, again;
     ot_error err;
     if (ot_cost_parse(text, &m, &err) == OT_OK) {
-        char out[512];
+        char out[512], same[512];
         if (ot_cost_format(&m, out, sizeof out) >= sizeof out ||
-            ot_cost_parse(out, &again, &err) != OT_OK || memcmp(&m, &again, sizeof m) != 0) {
+            ot_cost_parse(out, &again, &err) != OT_OK ||
+            ot_cost_format(&again, same, sizeof same) >= sizeof same || strcmp(out, same) != 0) {
             abort();
         }
     } else if (err.msg[0] == 0) {

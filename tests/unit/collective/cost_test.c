@@ -97,14 +97,16 @@ static void same_everywhere(void)
 
 static void text(void)
 {
-    ot_cost_model m = {{12.5, 4321}, {61.125, 117.5}, 7, 8000.001}, back = {0};
-    char buf[512], small[16];
+    ot_cost_model m = {{12.5, 4321}, {61.125, 117.5}, 7, 8000.001, 3000, true}, back = {0};
+    char buf[512], again[512], small[16];
     ot_error err;
     size_t n = ot_cost_format(&m, buf, sizeof buf);
     is_int(n, strlen(buf), "the text's length");
     is_int(ot_cost_format(&m, small, sizeof small), n, "also where it does not fit");
     is_int(ot_cost_parse(buf, &back, &err), OT_OK, "what was written is read");
-    ok(memcmp(&m, &back, sizeof m) == 0, "and is the same");
+    ot_cost_format(&back, again, sizeof again);
+    is_str(again, buf, "and is the same");
+    ok(back.reduce_bytes_per_us == 8000.001 && back.measured, "to the last decimal, as measured");
     is_int(ot_cost_parse("# nothing\r\n\n  remote.latency_us=5 # here\n", &back, &err), OT_OK,
            "comments, blanks");
     ot_cost_model rest = ot_cost_default();
@@ -130,6 +132,31 @@ static void text(void)
         ok(strncmp(err.msg, bad[i].why, strlen(bad[i].why)) == 0 && back.message_us == 42,
            "says why: %s", err.msg);
     }
+}
+
+static void codecs(void)
+{
+    ot_cost_model slow = ot_cost_at(1), fast = ot_cost_at(100);
+    ot_coll_shape large = allreduce(4, 50 << 20, NULL), small = allreduce(4, 4096, NULL);
+    char text[256];
+    ok(!ot_cost_codec(&slow, OT_LOSS_ANY, &large).coded, "nothing is lost over links not measured");
+    slow.measured = fast.measured = true;
+    ot_codec_choice c = ot_cost_codec(&slow, OT_LOSS_ANY, &large);
+    ok(c.coded && c.codec == OT_CODEC_INT8, "int8 at 1 Gbit/s");
+    ot_codec_choice_text(&c, &slow, OT_LOSS_ANY, &large, text, sizeof text);
+    ok(strncmp(text, "int8: ", 6) == 0 && strstr(text, "50.0 MiB, 4 ranks, 0.94 Gbit/s") != NULL,
+       "and why: %s", text);
+    c = ot_cost_codec(&slow, OT_LOSS_HALF, &large);
+    ok(c.coded && c.codec == OT_CODEC_BF16, "bfloat16 where no more may be lost");
+    ok(!ot_cost_codec(&slow, OT_LOSS_NONE, &large).coded, "exact is exact");
+    ok(!ot_cost_codec(&slow, OT_LOSS_ANY, &small).coded, "4 KiB are not worth it");
+    c = ot_cost_codec(&fast, OT_LOSS_ANY, &large);
+    ok(!c.coded, "nor is a wire of 100 Gbit/s");
+    ot_codec_choice_text(&c, &fast, OT_LOSS_ANY, &large, text, sizeof text);
+    ok(strncmp(text, "exact (", 7) == 0 && strstr(text, "94.00 Gbit/s") != NULL, "and why: %s",
+       text);
+    large.kind = OVERTAKE_BROADCAST;
+    ok(!ot_cost_codec(&slow, OT_LOSS_ANY, &large).coded, "only sums are coded");
 }
 
 static void fits(void)
@@ -173,6 +200,7 @@ int main(void)
     crossings();
     same_everywhere();
     text();
+    codecs();
     fits();
     return tap_done();
 }
