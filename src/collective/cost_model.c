@@ -109,11 +109,12 @@ static ot_rc parse_line(const char *line, const char *end, int number, unsigned 
     if (n == 0) {
         return OT_OK;
     }
-    const char *equals = memchr(line, '=', n), *value = equals + 1;
+    const char *equals = memchr(line, '=', n);
     if (equals == NULL) {
         return ot_fail(err, OT_INVALID, "line %d: '%.*s' is not \"key = value\"", number,
                        (int)OT_MIN(n, 80), line);
     }
+    const char *value = equals + 1;
     size_t key_len = trim(&line, equals), value_len = trim(&value, end);
     for (size_t i = 0; i < OT_COUNT(fields); i++) {
         if (strlen(fields[i].key) != key_len || memcmp(fields[i].key, line, key_len) != 0) {
