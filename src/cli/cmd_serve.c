@@ -6,6 +6,7 @@
 #include "cli/listen.h"
 #include "protocol/protocol.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,9 +17,12 @@ static void on_signal(void *arg)
     ot_serve_stop(arg);
 }
 
+/* Those that this process may use: more threads than that only take turns. */
 static unsigned processors(void)
 {
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    cpu_set_t all;
+    long n = sched_getaffinity(0, sizeof all, &all) == 0 ? CPU_COUNT(&all)
+                                                         : sysconf(_SC_NPROCESSORS_ONLN);
     return n < 1 ? 1 : n > OT_SERVE_WORKERS_MAX ? OT_SERVE_WORKERS_MAX : (unsigned)n;
 }
 
@@ -139,12 +143,12 @@ static const ot_opt serve_opts[] = {
      .type = OT_OPT_INT,
      .min = "1",
      .max = "64",
-     .help = "worker threads (default: one a processor)"},
+     .help = "worker threads (default: one a processor that it may use)"},
     {.name = "pool-threads",
      .type = OT_OPT_INT,
      .min = "1",
      .max = "64",
-     .help = "threads for long runs (default: one a processor)"},
+     .help = "threads for long runs (default: one a processor that it may use)"},
     {.name = "supervisor-fd",
      .type = OT_OPT_INT,
      .min = "0",
