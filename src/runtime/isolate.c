@@ -6,16 +6,21 @@
 #include "runtime/isolate_model.h"
 #include "runtime/isolate_segment.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
+/* About what a wake-up takes; a host looks for as long as a short run takes, too. */
+#define WORKER_LOOK_US 50
+#define HOST_LOOK_US 300
 #define DEADLINE_GRACE_NS UINT64_C(2000000) /* a worker that keeps deadlines answers by itself */
 
 struct overtake_instance {
     overtake_model *m;
     ot_isolate_segments memory; /* and the process that knows it */
     ot_ring *ring;
-    uint32_t seen;               /* of worker_turn */
+    uint32_t seen; /* of worker_turn */
+    ot_ring_looks looks;
     uint64_t out_hint;           /* room that runs have needed */
     bool late;                   /* the run before was answered for it: the worker still has it */
     uint64_t hang_ns;            /* when that run, or this one, has taken too long */
@@ -140,6 +145,7 @@ static ot_rc put_outputs(overtake_instance *l, const overtake_submission *s, ot_
 static void post(overtake_instance *l, uint32_t kind)
 {
     l->ring->ask.kind = kind;
+    ot_ring_here(&l->ring->host_cpu);
     ot_ring_post(&l->ring->host_turn);
 }
 
@@ -307,6 +313,9 @@ static ot_rc ask_for_more(overtake_instance *l, ot_error *err)
 static ot_rc answers(overtake_instance *l, const overtake_submission *s, ot_error *err)
 {
     uint64_t until = s->deadline_ns != 0 ? s->deadline_ns + DEADLINE_GRACE_NS : UINT64_MAX;
+    ot_ring *r = l->ring;
+    (void)ot_ring_look(&l->looks, &r->worker_turn, &r->worker_cpu, l->seen,
+                       r->ask.look_us > 0 ? HOST_LOOK_US : 0);
     for (bool final = false; !final;) {
         OT_TRY(next_answer(l, until, err));
         while (l->answer.kind == OT_ANSWER_ROOM) {
@@ -369,6 +378,23 @@ static void fail_response(const overtake_submission *s, ot_rc rc, const char *me
     s->respond(s->user, &r);
 }
 
+/* Synchronization: relaxed. Runs of all lanes of this process that are on their way. */
+static _Atomic unsigned on_their_way;
+
+/* One more; false: then there are not two processors for each. */
+static bool enter(void)
+{
+    cpu_set_t all;
+    unsigned others = atomic_fetch_add_explicit(&on_their_way, 1, memory_order_relaxed);
+    return sched_getaffinity(0, sizeof all, &all) == 0 &&
+           2 * (others + 1) <= (unsigned)CPU_COUNT(&all);
+}
+
+static void leave(void)
+{
+    atomic_fetch_sub_explicit(&on_their_way, 1, memory_order_relaxed);
+}
+
 static int32_t submit(overtake_instance *l, const overtake_submission *s, overtake_error *why)
 {
     ot_error err;
@@ -381,8 +407,10 @@ static int32_t submit(overtake_instance *l, const overtake_submission *s, overta
     l->ring->ask.ticket = s->ticket;
     l->ring->ask.deadline_ns = s->deadline_ns;
     l->hang_ns = ot_clock_mono_ns() + (uint64_t)l->m->how.hang_us * 1000;
+    l->ring->ask.look_us = enter() ? WORKER_LOOK_US : 0;
     post(l, OT_ASK_RUN);
     rc = answers(l, s, &err);
+    leave();
     if (rc == OT_TIMEOUT) {
         l->late = true;
         if (l->m->table.cancel != NULL) {

@@ -2,13 +2,16 @@
 
 #include "base/clock.h"
 #include "base/disk.h"
+#include "base/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,6 +19,8 @@
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
+
+#define LOOKS_A_TIME 16 /* between looks at the clock */
 
 bool ot_ring_wait(_Atomic uint32_t *turn, uint32_t seen, uint64_t until_ns)
 {
@@ -36,10 +41,69 @@ bool ot_ring_wait(_Atomic uint32_t *turn, uint32_t seen, uint64_t until_ns)
     return true;
 }
 
+static uint32_t this_cpu(void)
+{
+    int cpu = sched_getcpu();
+    return cpu < 0 ? 0 : (uint32_t)cpu + 1;
+}
+
+void ot_ring_here(_Atomic uint32_t *cpu)
+{
+    atomic_store_explicit(cpu, this_cpu(), memory_order_relaxed);
+}
+
 void ot_ring_post(_Atomic uint32_t *turn)
 {
     atomic_fetch_add_explicit(turn, 1, memory_order_release);
     (void)syscall(SYS_futex, turn, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* How often this thread had to make room for another. */
+static long preemptions(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_THREAD, &u) == 0 ? u.ru_nivcsw : 0;
+}
+
+static bool look(const _Atomic uint32_t *turn, uint32_t seen, uint32_t us)
+{
+    uint64_t until = ot_clock_mono_ns() + UINT64_C(1000) * us;
+    do {
+        for (unsigned i = 0; i < LOOKS_A_TIME; i++) {
+            if (atomic_load_explicit(turn, memory_order_acquire) != seen) {
+                return true;
+            }
+            pause_briefly();
+        }
+    } while (ot_clock_mono_ns() < until);
+    return false;
+}
+
+bool ot_ring_look(ot_ring_looks *l, _Atomic uint32_t *turn, const _Atomic uint32_t *cpu,
+                  uint32_t seen, uint32_t us)
+{
+    if (us == 0 || atomic_load_explicit(cpu, memory_order_relaxed) == this_cpu()) {
+        return false;
+    }
+    if (l->left > 0) {
+        l->left--;
+        return false;
+    }
+    long before = preemptions();
+    bool came = look(turn, seen, us);
+    unsigned more = OT_MIN(2u * l->passes + 1, (unsigned)UINT8_MAX);
+    l->passes = came && preemptions() == before ? 0 : (uint8_t)more;
+    l->left = l->passes;
+    return came;
 }
 
 static ot_rc check_tensor(const ot_ring_tensor *t, const ot_ring_expect *e, uint32_t i,

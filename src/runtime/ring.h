@@ -45,7 +45,8 @@ typedef struct ot_ring_wanted {
 /* RUN: a submission. GO_ON: the rest goes to another segment (out_segment, out_size). */
 typedef struct ot_ring_ask {
     uint32_t kind, out_segment;
-    uint32_t n_inputs, n_outputs, n_parts, reserved;
+    uint32_t n_inputs, n_outputs, n_parts;
+    uint32_t look_us; /* how long the worker may look for the next ask before it falls asleep */
     uint64_t ticket, deadline_ns;
     uint64_t parts_offset; /* overtake_part[n_parts] in segment 0 */
     uint64_t out_size;
@@ -67,9 +68,12 @@ typedef struct ot_ring_answer {
 
 typedef struct ot_ring {
     uint32_t version, reserved;
-    /* Synchronization: futexes, on cache lines of their own. */
+    /* Synchronization: the turns are futexes, on cache lines of their own; beside each is the
+     * processor that its side was on when it last handed over, plus one; 0: it did not say. */
     _Alignas(64) _Atomic uint32_t host_turn;
+    _Atomic uint32_t host_cpu;
     _Alignas(64) _Atomic uint32_t worker_turn;
+    _Atomic uint32_t worker_cpu;
     _Alignas(64) ot_ring_ask ask;
     _Alignas(64) ot_ring_answer answer;
 } ot_ring;
@@ -94,6 +98,20 @@ static inline uint64_t ot_ring_align(uint64_t n)
 bool ot_ring_wait(_Atomic uint32_t *turn, uint32_t seen, uint64_t until_ns);
 /* Hands the turn over. */
 void ot_ring_post(_Atomic uint32_t *turn);
+/* Says at *cpu which processor this is. */
+void ot_ring_here(_Atomic uint32_t *cpu);
+
+/* Looking for the turn instead of falling asleep. Where each side has a processor to itself, being
+ * woken up on it takes longer than a small model's run; where processors are short, looking takes
+ * one from somebody. So it is done while it helps: not when the other side was last on this
+ * processor (`cpu`), and seldom after it was in vain or in somebody's way. */
+typedef struct ot_ring_looks {
+    uint8_t passes; /* waits without a look after the last one that did not help; doubles */
+    uint8_t left;   /* of these */
+} ot_ring_looks;
+/* True: *turn is not `seen` any more. For up to `us`; 0: not at all. */
+bool ot_ring_look(ot_ring_looks *l, _Atomic uint32_t *turn, const _Atomic uint32_t *cpu,
+                  uint32_t seen, uint32_t us);
 
 /* What the host knows when it reads an answer. */
 typedef struct ot_ring_expect {

@@ -20,7 +20,9 @@ struct ot_ring_lane {
     overtake_instance *inst;
     const overtake_model_info *info;
     ot_ring *ring;
-    uint32_t seen; /* of host_turn */
+    uint32_t seen;    /* of host_turn */
+    uint32_t look_us; /* as the last ask said */
+    ot_ring_looks looks;
     pthread_t thread;
     bool running;
     /* Synchronization: the host's turns; a segment is mapped while no run looks at it. */
@@ -39,15 +41,19 @@ struct ot_ring_lane {
 
 static void next_ask(ot_ring_lane *l)
 {
+    ot_ring *r = l->ring;
     uint32_t turn;
-    while ((turn = atomic_load_explicit(&l->ring->host_turn, memory_order_acquire)) == l->seen) {
-        (void)ot_ring_wait(&l->ring->host_turn, l->seen, 0);
+    (void)ot_ring_look(&l->looks, &r->host_turn, &r->host_cpu, l->seen, l->look_us);
+    while ((turn = atomic_load_explicit(&r->host_turn, memory_order_acquire)) == l->seen) {
+        (void)ot_ring_wait(&r->host_turn, l->seen, 0);
     }
     l->seen = turn;
+    l->look_us = r->ask.look_us;
 }
 
 static void post(ot_ring_lane *l)
 {
+    ot_ring_here(&l->ring->worker_cpu);
     ot_ring_post(&l->ring->worker_turn);
 }
 
