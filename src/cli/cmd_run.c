@@ -82,10 +82,11 @@ static int run_job(const ot_args *args, ot_job_hosts *h)
                         .grace_us = ot_args_us(args, "grace"),
                         .settle_us = ot_args_us(args, "settle"),
                         .start_timeout_us = ot_args_us(args, "start-timeout"),
-                        .timeout_us = ot_args_us(args, "timeout"),
+                        .settings = ot_settings_default(),
                         .stopped_after_us = ot_args_us(args, "stopped-after"),
                         .max_restarts = (int32_t)ot_args_int(args, "max-restarts"),
                         .version = OT_VERSION};
+    o.settings.timeout_us = ot_args_us(args, "timeout");
     o.n_argv = ot_args_rest(args, &o.argv);
     o.n_env = ot_args_list(args, "env", &o.env);
     if (o.n_argv == 0) {

@@ -192,12 +192,12 @@ void ot_engine_look_at_open(ot_engine *e, uint64_t now)
         ot_engine_judge(e, left, &v);
         return;
     }
-    if (e->op_timeout_us > 0 && age > (uint64_t)e->op_timeout_us * 1000) {
+    if (e->settings.timeout_us > 0 && age > (uint64_t)e->settings.timeout_us * 1000) {
         char limit[32];
         (void)ot_fail(&v, OT_TIMEOUT,
                       "'%s' was not done after %s, the time-out of operations: %s. Look at what "
                       "that rank does, or give operations more time",
-                      k->sig.name, ot_format_duration(e->op_timeout_us, limit),
+                      k->sig.name, ot_format_duration(e->settings.timeout_us, limit),
                       text[0] != '\0' ? text : "it is not known for whom it waits");
         ot_engine_tell(e, rank, &v);
         ot_engine_judge(e, rank, &v);

@@ -8,6 +8,7 @@
 #include "collective/engine.h"
 #include "collective/group.h"
 #include "collective/mesh.h"
+#include "collective/settings.h"
 
 #include <stdatomic.h>
 
@@ -39,13 +40,12 @@ typedef struct ot_rank_state {
 struct ot_engine {
     ot_engine_options o;
     int32_t rank, size;
-    int64_t op_timeout_us; /* 0: none */
+    ot_settings settings;
     ot_meet_server *server;
     ot_meet *meet;
     const ot_member *members;
     const char **host_names;
     int32_t *hosts;
-    ot_cost_model cost;
     ot_poller *poller;
     ot_mesh *mesh;
     ot_watch meet_watch, wake_watch;

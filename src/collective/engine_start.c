@@ -15,33 +15,6 @@
 
 #define FINALIZE_NS 60000000000u
 
-/* Lines of the job's settings that are ours; the rest is the cost model's. */
-static ot_rc read_settings(ot_engine *e, const char *text, ot_error *err)
-{
-    static const char key[] = "operation-timeout = ";
-    ot_str rest = OT_STR_INIT;
-    e->cost = ot_cost_default();
-    ot_rc rc = OT_OK;
-    while (rc == OT_OK && text != NULL && *text != '\0') {
-        size_t n = strcspn(text, "\n");
-        if (strncmp(text, key, sizeof key - 1) == 0) {
-            char value[32];
-            snprintf(value, sizeof value, "%.*s", (int)(n - (sizeof key - 1)),
-                     text + sizeof key - 1);
-            rc = ot_parse_duration_us(value, &e->op_timeout_us, err);
-        } else {
-            ot_str_add(&rest, text, n);
-            ot_str_addc(&rest, '\n');
-        }
-        text += n + (text[n] == '\n');
-    }
-    if (rc == OT_OK && rest.len > 1) {
-        rc = ot_cost_parse(rest.data, &e->cost, err);
-    }
-    ot_str_done(&rest);
-    return rc;
-}
-
 static void on_waiting(void *arg, const char *text)
 {
     (void)arg;
@@ -111,7 +84,7 @@ static ot_rc join(ot_engine *e, ot_error *err)
     OT_TRY(ot_meet_join(&o, &e->meet, err));
     e->members = ot_meet_members(e->meet, &e->size);
     ot_mesh_members(e->mesh, e->members, e->size);
-    return read_settings(e, ot_meet_settings(e->meet), err);
+    return ot_settings_parse(ot_meet_settings(e->meet), &e->settings, err);
 }
 
 static ot_rc learn_hosts(ot_engine *e, ot_error *err)

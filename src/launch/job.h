@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "collective/settings.h"
 #include "launch/hosts.h"
 
 #include <stdbool.h>
@@ -32,8 +33,8 @@ typedef struct ot_job_options {
     int64_t grace_us;         /* between SIGTERM and SIGKILL */
     int64_t settle_us;        /* after a failure: for the others to say what they know of it */
     int64_t start_timeout_us; /* for all ranks to reach init */
-    int64_t timeout_us;       /* of an operation; 0: none */
     int64_t stopped_after_us; /* a rank that is stopped for longer has failed; 0: never */
+    ot_settings settings;     /* what the ranks are told */
     int32_t max_restarts;
     const char *version; /* of this program: agents of another are refused */
 } ot_job_options;

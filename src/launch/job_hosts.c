@@ -67,7 +67,7 @@ static bool all_local(const job *j)
 
 ot_rc job_server_start(job *j, ot_error *err)
 {
-    char settings[256];
+    char settings[OT_SETTINGS_MAX];
     uint8_t raw[32];
     ot_meet_server_ops ops = {.all_here = on_all_here,
                               .event = on_event,
@@ -77,9 +77,7 @@ ot_rc job_server_start(job *j, ot_error *err)
                               .arg = j};
     ot_random_bytes(raw, sizeof raw);
     ot_hex(raw, sizeof raw, j->key);
-    snprintf(settings, sizeof settings,
-             "timeout_us = %" PRId64 "\nstopped_after_us = %" PRId64 "\n", j->o->timeout_us,
-             j->o->stopped_after_us);
+    ot_settings_format(&j->o->settings, settings);
     ot_meet_server_options so = {.size = j->o->np,
                                  .key = j->key,
                                  .key_len = strlen(j->key),

@@ -286,7 +286,7 @@ static void out_of_time(void)
 {
     int pipes[2];
     job j = {
-        .size = 3, .part = late, .settings = "operation-timeout = 2s\n", .arg = pipes, .rogue = -1};
+        .size = 3, .part = late, .settings = "timeout_us = 2000000\n", .arg = pipes, .rogue = -1};
     if (pipe(pipes) != 0) {
         perror("# pipe");
         exit(1);
