@@ -51,10 +51,7 @@ static void print_json(const ot_job_result *r)
 static void print_summary(const ot_job_result *r)
 {
     if (r->rank >= 0) {
-        fprintf(stderr,
-                "overtake run: the job failed: rank %" PRId32 " (host %s, process %" PRId64
-                ") %s\n",
-                r->rank, r->host, r->pid, r->why);
+        fprintf(stderr, "overtake run: the job failed: %s %s\n", r->who, r->why);
         if (r->line[0] != 0) {
             fprintf(stderr, "overtake run:   its last line: %s\n", r->line);
         }

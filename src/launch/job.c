@@ -98,7 +98,7 @@ static void read_agent(job *j, job_agent *a)
         job_take_frame(j, a, &f);
     }
     if (rc != OT_NOT_FOUND) {
-        ot_job_print_say(j->print, "host %s: what its agent sends is not ours: %s", a->host->name,
+        ot_job_print_say(j->print, "host %s: what its agent sends is not ours: %s", a->name,
                          err.msg);
     }
     if (!there || rc != OT_NOT_FOUND) {
@@ -242,6 +242,8 @@ static ot_rc prepare(job *j, ot_error *err)
         j->agents[i].host = &h->v[i];
         j->agents[i].local = strcmp(name, "localhost") == 0 || strcmp(name, "127.0.0.1") == 0 ||
                              strcmp(name, "::1") == 0 || strcmp(name, host) == 0;
+        snprintf(j->agents[i].name, sizeof j->agents[i].name, "%s",
+                 j->agents[i].local ? host : name);
         for (int32_t r = h->v[i].first; r < h->v[i].first + h->v[i].ranks; r++) {
             j->ranks[r].agent = &j->agents[i];
         }

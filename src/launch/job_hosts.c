@@ -308,7 +308,7 @@ static ot_rc start_agent(job *j, job_agent *a, ot_error *err)
     close(ends[1]);
     if (pid < 0) {
         close(ends[0]);
-        return ot_fail_errno(err, errno, "host %s: fork", a->host->name);
+        return ot_fail_errno(err, errno, "host %s: fork", a->name);
     }
     a->pid = pid;
     a->open = true;

@@ -16,6 +16,7 @@
 
 typedef struct job_agent {
     const ot_job_host *host;
+    char name[256]; /* for people: where a local one is as well */
     bool local;
     pid_t pid; /* of the agent here, or of the ssh; 0: reaped */
     int status;

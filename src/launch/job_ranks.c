@@ -39,13 +39,16 @@ static void culprit(job *j, int32_t rank, int code, const char *why)
     r->code = code;
     r->rank = rank;
     r->pid = j->ranks[rank].pid;
-    snprintf(r->host, sizeof r->host, "%s", j->ranks[rank].agent->host->name);
+    snprintf(r->host, sizeof r->host, "%s", j->ranks[rank].agent->name);
     snprintf(r->why, sizeof r->why, "%s", why);
     ot_job_print_last(j->print, rank, r->line, sizeof r->line);
     log_name(j, rank, r->log, sizeof r->log);
     j->stop_at_ns = ot_clock_mono_ns() + (uint64_t)j->o->settle_us * 1000;
-    ot_job_print_say(j->print, "rank %" PRId32 " (host %s, process %" PRId64 ") %s%s%s", rank,
-                     r->host, r->pid, why, r->line[0] ? "; its last line: " : "", r->line);
+    snprintf(r->who, sizeof r->who, "rank %" PRId32 " (host %s", rank, r->host);
+    size_t n = strlen(r->who);
+    snprintf(r->who + n, sizeof r->who - n, r->pid != 0 ? ", process %" PRId64 ")" : ")", r->pid);
+    ot_job_print_say(j->print, "%s %s%s%s", r->who, why, r->line[0] ? "; its last line: " : "",
+                     r->line);
 }
 
 static void signal_text(int signo, char *out, size_t size)
@@ -57,7 +60,7 @@ static void signal_text(int signo, char *out, size_t size)
 static void tell(job *j, int32_t rank, ot_event_kind kind, int code, const char *text)
 {
     ot_event e = {.kind = kind, .rank = rank, .code = code};
-    snprintf(e.host, sizeof e.host, "%s", j->ranks[rank].agent->host->name);
+    snprintf(e.host, sizeof e.host, "%s", j->ranks[rank].agent->name);
     snprintf(e.text, sizeof e.text, "%s", text);
     ot_meet_server_tell(j->server, &e);
 }
@@ -96,13 +99,13 @@ static void take_event(job *j, job_agent *a, const json_t *json)
         r->stopped_ns = ot_clock_mono_ns();
         ot_job_print_say(j->print,
                          "rank %" PRId64 " (host %s, process %" PRId64 ") is stopped (%s)", rank,
-                         a->host->name, r->pid, strsignal(code));
+                         a->name, r->pid, strsignal(code));
         tell(j, (int32_t)rank, OT_EVENT_STOPPED, code, "");
         break;
     case OT_EVENT_CONTINUED:
         r->stopped_ns = 0;
         ot_job_print_say(j->print, "rank %" PRId64 " (host %s, process %" PRId64 ") goes on", rank,
-                         a->host->name, r->pid);
+                         a->name, r->pid);
         tell(j, (int32_t)rank, OT_EVENT_CONTINUED, 0, "");
         break;
     case OT_EVENT_EXITED:
@@ -173,10 +176,10 @@ void job_agent_lost(job *j, job_agent *a, int status)
                  "could not be started: '%.200s' for host %.80s ended with %s %d before Overtake "
                  "answered there (is it installed at the same path, is a login without a password "
                  "possible?)",
-                 j->o->ssh, a->host->name, WIFSIGNALED(status) ? "signal" : "exit code",
+                 j->o->ssh, a->name, WIFSIGNALED(status) ? "signal" : "exit code",
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     } else {
-        snprintf(why, sizeof why, "is lost: the agent of host %s is gone", a->host->name);
+        snprintf(why, sizeof why, "is lost: the agent of host %s is gone", a->name);
     }
     for (int32_t r = a->host->first; r < a->host->first + a->host->ranks; r++) {
         if (!j->ranks[r].ended) {
