@@ -217,7 +217,10 @@ static const ot_opt run_opts[] = {
      .value = "IP",
      .help = "where the other hosts reach this one; all that it has are tried when not given",
      .env = ""},
-    {.name = "agent", .type = OT_OPT_BOOL, .help = "", .hidden = true, .env = ""},
+    {.name = "agent",
+     .type = OT_OPT_BOOL,
+     .help = "what the launcher starts on each host; speaks with it on standard input and output",
+     .env = ""},
 };
 
 const ot_command ot_cli_run_command = {

@@ -31,8 +31,8 @@ void ot_launch_boot_id(char out[40]);
 
 /* The living descendants of `root`, without itself; replaces the set. */
 ot_rc ot_launch_procs_tree(ot_launch_procs *s, pid_t root, ot_error *err) OT_CHECKED;
-/* Kills every living descendant of `root` that is there now; who does so until none is left ends the
- * tree. */
+/* Kills every living descendant of `root` that is there now; who does so until none is left ends
+ * the tree. */
 void ot_launch_procs_kill_tree(ot_launch_procs *s, pid_t root);
 /* What a dead shim left: the living members of its session (as long as no new process has its pid)
  * and whoever carries the variable `entry` ("NAME=value") in its environment. */
