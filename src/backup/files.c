@@ -110,14 +110,8 @@ ot_rc bk_make_parent(ot_disk *disk, const char *path, ot_error *err)
 static ot_rc note_name(void *arg, const char *name, ot_error *err)
 {
     bk_names *l = arg;
-    if (l->n == l->cap) {
-        size_t cap = l->cap == 0 ? 64 : 2 * l->cap;
-        char **grown = l->n < NAMES_MAX ? ot_realloc(l->v, cap * sizeof *grown) : NULL;
-        if (grown == NULL) {
-            return ot_fail(err, OT_EXHAUSTED, "no memory for a list of %zu names", cap);
-        }
-        l->v = grown;
-        l->cap = cap;
+    if (!ot_grow(&l->v, &l->cap, l->n, sizeof *l->v, NAMES_MAX)) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for more than %zu names", l->n);
     }
     l->v[l->n] = ot_strdup(name);
     if (l->v[l->n] == NULL) {

@@ -49,14 +49,9 @@ static ot_rc rest(void *arg, uint64_t worked_ns, ot_error *err)
 static ot_rc note_ref(void *arg, const ot_digest *d, ot_error *err)
 {
     make *m = arg;
-    if (m->n_refs == m->cap_refs) {
-        size_t cap = m->cap_refs == 0 ? 256 : 2 * m->cap_refs;
-        ot_digest *grown = cap <= REFS_MAX ? ot_realloc(m->refs, cap * sizeof *grown) : NULL;
-        if (grown == NULL) {
-            return ot_fail(err, OT_EXHAUSTED, "no memory for the names of %zu blobs", cap);
-        }
-        m->refs = grown;
-        m->cap_refs = cap;
+    if (!ot_grow(&m->refs, &m->cap_refs, m->n_refs, sizeof *m->refs, REFS_MAX)) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for the names of more than %zu blobs",
+                       m->n_refs);
     }
     m->refs[m->n_refs++] = *d;
     return OT_OK;

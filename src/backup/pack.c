@@ -194,14 +194,8 @@ static const ot_disk_ops archive_ops = {.open = archive_open};
 
 static ot_rc keep(archive *a, const ot_tar_entry *h, uint64_t at, ot_error *err)
 {
-    if (a->n == a->cap) {
-        size_t cap = a->cap == 0 ? 64 : 2 * a->cap;
-        entry *grown = cap <= ENTRIES_MAX ? ot_realloc(a->entries, cap * sizeof *grown) : NULL;
-        if (grown == NULL) {
-            return ot_fail(err, OT_EXHAUSTED, "no memory for a list of %zu files", cap);
-        }
-        a->entries = grown;
-        a->cap = cap;
+    if (!ot_grow(&a->entries, &a->cap, a->n, sizeof *a->entries, ENTRIES_MAX)) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for more than %zu files", a->n);
     }
     a->entries[a->n] = (entry){.name = ot_strdup(h->name), .at = at, .size = h->size};
     return a->entries[a->n++].name != NULL ? OT_OK

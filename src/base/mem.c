@@ -58,6 +58,27 @@ void *ot_aligned_alloc(size_t align, size_t size)
     return p;
 }
 
+bool ot_grow(void *list, size_t *cap, size_t n, size_t size, size_t max)
+{
+    void *p;
+    if (n < *cap) {
+        return true;
+    }
+    size_t more = *cap < 8 ? 16 : 2 * *cap;
+    more = max != 0 ? OT_MIN(more, max) : more;
+    if (n >= more || more > SIZE_MAX / size) {
+        return false;
+    }
+    memcpy(&p, list, sizeof p);
+    p = ot_realloc(p, more * size);
+    if (p == NULL) {
+        return false;
+    }
+    memcpy(list, &p, sizeof p);
+    *cap = more;
+    return true;
+}
+
 void ot_mem_give_back(void *p, size_t n)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)p;

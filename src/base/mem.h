@@ -5,6 +5,7 @@
 #define OT_BASE_MEM_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,10 @@ char *ot_strdup(const char *s);
 char *ot_strndup(const char *s, size_t n);
 char *ot_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void ot_free(void *p);
+/* Room for one more behind the `n` items of `size` bytes of a list, which grows by doubling. `list`
+ * is the address of its pointer, `cap` how many it has room for. False: it has `max` (0: any
+ * number), or memory is short; nothing has changed. */
+bool ot_grow(void *list, size_t *cap, size_t n, size_t size, size_t max);
 /* The whole pages of [p, p + n) go back to the system and are taken anew, as zeros, when they are
  * used. */
 void ot_mem_give_back(void *p, size_t n);

@@ -117,14 +117,8 @@ static ot_rc keep(ot_archive *a, const ot_archive_entry *e, ot_error *err)
     if (a->n == OT_ARCHIVE_ENTRIES_MAX) {
         return ot_fail(err, OT_EXHAUSTED, "more than %d files", OT_ARCHIVE_ENTRIES_MAX);
     }
-    if (a->n == a->cap) {
-        size_t cap = a->cap == 0 ? 16 : 2 * a->cap;
-        ot_archive_entry *grown = ot_realloc(a->entries, cap * sizeof *grown);
-        if (grown == NULL) {
-            return ot_fail(err, OT_EXHAUSTED, "no memory for its list of files");
-        }
-        a->entries = grown;
-        a->cap = cap;
+    if (!ot_grow(&a->entries, &a->cap, a->n, sizeof *a->entries, 0)) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for its list of files");
     }
     a->entries[a->n++] = *e;
     return OT_OK;

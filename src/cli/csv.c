@@ -55,14 +55,8 @@ static ot_rc begin_field(ot_csv *c, ot_error *err)
     if (c->n == OT_CSV_FIELDS_MAX) {
         return fail(c->line, "a record of more than 4096 fields", err);
     }
-    if (c->n == c->cap) {
-        size_t cap = c->cap > 0 ? c->cap * 2 : 32;
-        size_t *starts = ot_realloc(c->starts, cap * sizeof *starts);
-        if (starts == NULL) {
-            return ot_fail(err, OT_EXHAUSTED, "no memory for a record");
-        }
-        c->starts = starts;
-        c->cap = cap;
+    if (!ot_grow(&c->starts, &c->cap, c->n, sizeof *c->starts, 0)) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for a record");
     }
     c->starts[c->n++] = c->text.len;
     return OT_OK;

@@ -37,15 +37,9 @@ static void sanitize(char *s)
 
 void ot_cli_table_cell(ot_cli_table *t, const char *text)
 {
-    if (t->n_cells == t->cap) {
-        size_t cap = t->cap ? t->cap * 2 : 64;
-        char **cells = ot_realloc(t->cells, cap * sizeof *cells);
-        if (cells == NULL) {
-            t->failed = true;
-            return;
-        }
-        t->cells = cells;
-        t->cap = cap;
+    if (!ot_grow(&t->cells, &t->cap, t->n_cells, sizeof *t->cells, 0)) {
+        t->failed = true;
+        return;
     }
     char *copy = ot_strndup(text != NULL && text[0] != 0 ? text : "-", CELL_MAX);
     if (copy == NULL) {

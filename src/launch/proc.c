@@ -41,14 +41,8 @@ void ot_launch_procs_done(ot_launch_procs *s)
 
 static bool procs_add(ot_launch_procs *s, const ot_launch_proc *p)
 {
-    if (s->n == s->cap) {
-        size_t cap = s->cap ? s->cap * 2 : 64;
-        ot_launch_proc *v = cap > PROCS_MAX ? NULL : ot_realloc(s->v, cap * sizeof *v);
-        if (v == NULL) {
-            return false;
-        }
-        s->v = v;
-        s->cap = cap;
+    if (!ot_grow(&s->v, &s->cap, s->n, sizeof *s->v, PROCS_MAX)) {
+        return false;
     }
     s->v[s->n++] = *p;
     return true;

@@ -118,14 +118,8 @@ static ot_rc add_entry(replay *x, const ot_record *r, ot_error *err)
     if (x->n == OT_REPLAY_REQUESTS_MAX) {
         return ot_fail(err, OT_EXHAUSTED, "more than %d requests", OT_REPLAY_REQUESTS_MAX);
     }
-    if (x->n == x->cap) {
-        size_t cap = OT_MAX(x->cap * 2, 1024u);
-        entry *grown = ot_realloc(x->entries, cap * sizeof *grown);
-        if (grown == NULL) {
-            return out_of_memory(err);
-        }
-        x->entries = grown;
-        x->cap = cap;
+    if (!ot_grow(&x->entries, &x->cap, x->n, sizeof *x->entries, 0)) {
+        return out_of_memory(err);
     }
     OT_TRY(read_entry(x, r, &x->entries[x->n], err));
     x->n++;

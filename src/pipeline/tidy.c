@@ -43,14 +43,8 @@ static ot_rc note_run(void *arg, const char *name, ot_error *err)
     if (ot_parse_i64(name, &id, NULL) != OT_OK || id <= 0 || t->n_ids == RUNS_MAX) {
         return OT_OK;
     }
-    if (t->n_ids == t->cap_ids) {
-        size_t cap = t->cap_ids == 0 ? 64 : 2 * t->cap_ids;
-        int64_t *grown = ot_realloc(t->ids, cap * sizeof *grown);
-        if (grown == NULL) {
-            return ot_fail(err, OT_EXHAUSTED, "no memory for the list of runs");
-        }
-        t->ids = grown;
-        t->cap_ids = cap;
+    if (!ot_grow(&t->ids, &t->cap_ids, t->n_ids, sizeof *t->ids, 0)) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for the list of runs");
     }
     t->ids[t->n_ids++] = id;
     return OT_OK;

@@ -143,14 +143,8 @@ static ot_rc prepare(intake *in, ot_error *err)
 static ot_rc collect(void *arg, const ot_label_row *row, ot_error *err)
 {
     waiting *w = arg;
-    if (w->n == w->cap) {
-        size_t cap = w->cap == 0 ? 64 : 2 * w->cap;
-        ot_label_row *grown = ot_realloc(w->v, cap * sizeof *grown);
-        if (grown == NULL) {
-            return ot_fail(err, OT_EXHAUSTED, "labels: no memory");
-        }
-        w->v = grown;
-        w->cap = cap;
+    if (!ot_grow(&w->v, &w->cap, w->n, sizeof *w->v, 0)) {
+        return ot_fail(err, OT_EXHAUSTED, "labels: no memory");
     }
     w->v[w->n] = *row;
     /* The only thing that is asked of a source afterwards; the text itself goes with the row. */

@@ -43,15 +43,8 @@ static void free_entry(ot_entry *e)
 
 static ot_entry *add_entry(ot_control *c, const char *deployment, const ot_target_variant *v)
 {
-    if (c->n_entries == c->cap_entries) {
-        size_t cap = c->cap_entries == 0 ? 16 : c->cap_entries * 2;
-        ot_entry **grown =
-            cap <= ENTRIES_MAX * 2 ? ot_realloc(c->entries, cap * sizeof *grown) : NULL;
-        if (grown == NULL) {
-            return NULL;
-        }
-        c->entries = grown;
-        c->cap_entries = cap;
+    if (!ot_grow(&c->entries, &c->cap_entries, c->n_entries, sizeof *c->entries, ENTRIES_MAX * 2)) {
+        return NULL;
     }
     ot_entry *e = ot_calloc(1, sizeof *e);
     char *path = v->path != NULL ? ot_strdup(v->path) : NULL;

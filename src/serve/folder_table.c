@@ -52,22 +52,6 @@ void ot_folders_remove(ot_folders *f, size_t at)
     memmove(&f->items[at], &f->items[at + 1], (f->n - at) * sizeof(ot_folder *));
 }
 
-/* Makes room for one more pointer in a list that doubles. */
-static bool grow(void *list, size_t n, size_t *cap)
-{
-    void **old = *(void ***)list;
-    if (n < *cap) {
-        return true;
-    }
-    size_t more = *cap == 0 ? 4 : *cap * 2;
-    void **grown = ot_realloc(old, more * sizeof(void *));
-    if (grown != NULL) {
-        *(void ***)list = grown;
-        *cap = more;
-    }
-    return grown != NULL;
-}
-
 ot_folder *ot_folders_add(ot_folders *f, const ot_look *l)
 {
     size_t at;
@@ -76,7 +60,8 @@ ot_folder *ot_folders_add(ot_folders *f, const ot_look *l)
         return d;
     }
     d = ot_calloc(1, sizeof *d);
-    if (d == NULL || (d->path = ot_strdup(l->path)) == NULL || !grow(&f->items, f->n, &f->cap)) {
+    if (d == NULL || (d->path = ot_strdup(l->path)) == NULL ||
+        !ot_grow(&f->items, &f->cap, f->n, sizeof(ot_folder *), 0)) {
         if (d != NULL) {
             free_folder(d);
         }
@@ -104,7 +89,7 @@ static ot_seen *add_seen(ot_folder *d, uint64_t version, const char *name)
     ot_seen *s = ot_calloc(1, sizeof *s);
     bool joined = name[0] == '\0' || ot_path_join(path, d->path, name, NULL) == OT_OK;
     if (s == NULL || !joined || (s->path = ot_strdup(name[0] == '\0' ? d->path : path)) == NULL ||
-        !grow(&d->versions, d->n, &d->cap)) {
+        !ot_grow(&d->versions, &d->cap, d->n, sizeof *d->versions, 0)) {
         if (s != NULL) {
             free_seen(s);
         }

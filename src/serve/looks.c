@@ -58,16 +58,9 @@ typedef struct taking {
 static ot_rc add_look(taking *t, const char *name, ot_error *err)
 {
     ot_error why;
-    if (t->looks.n == t->cap) {
-        size_t cap = t->cap == 0 ? 16 : t->cap * 2;
-        ot_look **grown =
-            cap <= LOOKS_MAX ? ot_realloc(t->looks.items, cap * sizeof(ot_look *)) : NULL;
-        if (grown == NULL) {
-            return ot_fail(err, OT_EXHAUSTED, "%s: more than %u models, or out of memory", t->dir,
-                           LOOKS_MAX);
-        }
-        t->looks.items = grown;
-        t->cap = cap;
+    if (!ot_grow(&t->looks.items, &t->cap, t->looks.n, sizeof *t->looks.items, LOOKS_MAX)) {
+        return ot_fail(err, OT_EXHAUSTED, "%s: more than %u models, or out of memory", t->dir,
+                       LOOKS_MAX);
     }
     ot_look *l = ot_calloc(1, sizeof *l);
     if (l == NULL) {

@@ -55,15 +55,9 @@ static void add_row(void *arg, const char *name, uint64_t version, const char *s
                     const char *reason)
 {
     ot_repo *r = arg;
-    if (r->n_rows == r->cap_rows) {
-        size_t cap = r->cap_rows != 0 ? r->cap_rows * 2 : 16;
-        ot_repo_row *grown = ot_realloc(r->rows, cap * sizeof *grown);
-        if (grown == NULL) {
-            r->error.failed = true;
-            return;
-        }
-        r->rows = grown;
-        r->cap_rows = cap;
+    if (!ot_grow(&r->rows, &r->cap_rows, r->n_rows, sizeof *r->rows, 0)) {
+        r->error.failed = true;
+        return;
     }
     ot_repo_row *row = &r->rows[r->n_rows++];
     *row = (ot_repo_row){.version = version, .state = state};

@@ -218,14 +218,8 @@ static ot_rc found_file(void *arg, const char *name, ot_error *err)
     OT_TRY(ot_path_join(path, c->s->dir, name, err));
     OT_TRY(c->s->disk->ops->stat(c->s->disk, path, &st, err));
     e.bytes = st.size;
-    if (c->n == c->cap) {
-        size_t cap = c->cap == 0 ? 64 : c->cap * 2;
-        found_entry *grown = ot_realloc(c->found, cap * sizeof *grown);
-        if (grown == NULL) {
-            return ot_fail(err, OT_EXHAUSTED, "spool: out of memory");
-        }
-        c->found = grown;
-        c->cap = cap;
+    if (!ot_grow(&c->found, &c->cap, c->n, sizeof *c->found, 0)) {
+        return ot_fail(err, OT_EXHAUSTED, "spool: out of memory");
     }
     entry *copy = ot_alloc(sizeof *copy);
     if (copy == NULL) {

@@ -130,14 +130,8 @@ ot_rc ot_target_add(ot_target *t, const char *name, ot_target_deployment **d_out
         return ot_fail(err, OT_EXHAUSTED, "a replica serves at most %d deployments",
                        OT_TARGET_DEPLOYMENTS_MAX);
     }
-    if (t->n_deployments == t->cap) {
-        size_t cap = t->cap == 0 ? 8 : t->cap * 2;
-        ot_target_deployment *grown = ot_realloc(t->deployments, cap * sizeof *grown);
-        if (grown == NULL) {
-            return ot_fail(err, OT_EXHAUSTED, "desired state: out of memory");
-        }
-        t->deployments = grown;
-        t->cap = cap;
+    if (!ot_grow(&t->deployments, &t->cap, t->n_deployments, sizeof *t->deployments, 0)) {
+        return ot_fail(err, OT_EXHAUSTED, "desired state: out of memory");
     }
     memmove(&t->deployments[at + 1], &t->deployments[at],
             (t->n_deployments - at) * sizeof *t->deployments);

@@ -100,14 +100,8 @@ static int64_t who_answers(const world *w, const world_variants *v, const sim_ro
 
 static ot_rc add_emit(world *w, const world_emit *e, ot_error *err)
 {
-    if (w->n_emits == w->cap_emits) {
-        size_t cap = w->cap_emits == 0 ? 1024 : 2 * w->cap_emits;
-        world_emit *grown = ot_realloc(w->emits, cap * sizeof *grown);
-        if (grown == NULL) {
-            return ot_fail(err, OT_EXHAUSTED, "rehearsal: no memory");
-        }
-        w->emits = grown;
-        w->cap_emits = cap;
+    if (!ot_grow(&w->emits, &w->cap_emits, w->n_emits, sizeof *w->emits, 0)) {
+        return ot_fail(err, OT_EXHAUSTED, "rehearsal: no memory");
     }
     w->emits[w->n_emits++] = *e;
     return OT_OK;

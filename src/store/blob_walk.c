@@ -21,14 +21,8 @@ static ot_rc list_one(void *arg, const char *name, ot_error *err)
     if (!ot_digest_parse(name, &d)) {
         return OT_OK; /* not ours */
     }
-    if (l->count == l->cap) {
-        size_t cap = l->cap == 0 ? 64 : l->cap * 2;
-        ot_digest *grown = ot_realloc(l->items, cap * sizeof *grown);
-        if (grown == NULL) {
-            return ot_fail(err, OT_EXHAUSTED, "no memory to list %zu blobs", cap);
-        }
-        l->items = grown;
-        l->cap = cap;
+    if (!ot_grow(&l->items, &l->cap, l->count, sizeof *l->items, 0)) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory to list more than %zu blobs", l->count);
     }
     l->items[l->count++] = d;
     return OT_OK;

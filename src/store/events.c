@@ -150,14 +150,8 @@ static ot_rc insert(ot_txn *txn, const ot_event *e, ot_error *err)
 /* Copies an event for the listeners of the group. */
 static bool remember(ot_event_group *g, const ot_event *e)
 {
-    if (g->count == g->cap) {
-        size_t cap = g->cap == 0 ? 16 : g->cap * 2;
-        ot_event *grown = ot_realloc(g->items, cap * sizeof *grown);
-        if (grown == NULL) {
-            return false;
-        }
-        g->items = grown;
-        g->cap = cap;
+    if (!ot_grow(&g->items, &g->cap, g->count, sizeof *g->items, 0)) {
+        return false;
     }
     ot_event copy = *e;
     const char **text[] = {&copy.actor, &copy.role,   &copy.scope,

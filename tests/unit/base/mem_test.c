@@ -76,9 +76,34 @@ static void test_arena(void)
     ot_arena_done(&a);
 }
 
+static void test_grow(void)
+{
+    int *list = NULL;
+    size_t cap = 0, n = 0;
+    while (n < 1000 && ot_grow(&list, &cap, n, sizeof *list, 700)) {
+        list[n] = (int)n;
+        n++;
+    }
+    is_int((long long)n, 700, "a list grows up to its limit");
+    ok(list[0] == 0 && list[699] == 699, "and keeps what it has");
+    is_int((long long)cap, 700, "its room");
+    ot_free(list);
+    int *other = NULL;
+    cap = n = 0;
+    ok(ot_grow(&other, &cap, n, sizeof *other, 0) && cap > 0, "one without a limit");
+    size_t had = cap;
+    (void)ot_mem_fail_nth(1);
+    ok(!ot_grow(&other, &cap, cap, sizeof *other, 0) && cap == had && other != NULL,
+       "is as it was when memory is short");
+    (void)ot_mem_fail_nth(0);
+    ok(!ot_grow(&other, &cap, cap, SIZE_MAX / 8, 0), "a size that would wrap");
+    ot_free(other);
+}
+
 int main(void)
 {
     test_alloc();
+    test_grow();
     test_fail_nth();
     test_arena();
     return tap_done();
