@@ -20,13 +20,15 @@ export function lastCycle(events, app) {
 const STEP_NODE = { train: 'train', package: 'package', evaluate: 'gate' };
 const STATE_NODE = { training: 'train', packaging: 'package', registering: 'package', evaluating: 'gate' };
 const LABELS = { data: 'Data', train: 'Train', package: 'Package', gate: 'Gate', approval: 'Approval',
-  shadow: 'Shadow', canary: 'Canary', promoted: 'Promoted', probation: 'Probation', serving: 'Serving',
+  shadow: 'Shadow', canary: 'Canary', blue_green: 'Blue-green', promoted: 'Promoted', probation: 'Probation', serving: 'Serving',
   quality: 'Quality' };
 export const WORDS = { active: 'now', done: 'done', bad: 'failed', waits: 'waits', todo: 'to come', off: 'not used',
   good: 'well' };
 
 function stagesOf(app) {
-  return (app.plan?.stages ?? []).map((s) => s.stage).filter((s) => s !== 'gate');
+  const names = (app.plan?.stages ?? []).map((s) => s.stage).filter((s) => s !== 'gate');
+  // Blue-green keeps the previous version as a probation does.
+  return names.includes('blue_green') && !names.includes('probation') ? [...names, 'probation'] : names;
 }
 
 // Where the newest cycle failed, if it did.
@@ -59,7 +61,7 @@ function details(app) {
   if (app.champion) d.serving = `v${app.champion}`;
   if (app.champion) d.promoted = `v${app.champion}`;
   if (c.version && STATE_NODE[c.state] === 'gate') d.gate = `v${c.version}`;
-  for (const s of ['shadow', 'probation', 'approval']) if (c.stage === s && c.version) d[s] = `v${c.version}`;
+  for (const s of ['shadow', 'blue_green', 'probation', 'approval']) if (c.stage === s && c.version) d[s] = `v${c.version}`;
   d.quality = app.degraded ? 'degraded'
     : app.drift ? 'drift'
       : accuracy?.labelled ? percent(accuracy.estimate)

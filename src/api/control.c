@@ -69,20 +69,16 @@ static ot_rc serves(void *self, const char *deployment, int64_t version, ot_erro
     const json_t *replica;
     ot_hub_json(a->hub, &text);
     json_t *list = text.failed ? NULL : json_loadb(text.data, text.len, 0, NULL);
-    ot_rc rc = json_array_size(list) > 0
-                   ? OT_OK
-                   : ot_fail(err, OT_PRECONDITION, "no replica is connected: nothing is switched");
+    ot_rc rc = json_array_size(list) > 0 ? OT_OK
+                                         : ot_fail(err, OT_PRECONDITION, "no replica is connected");
     json_array_foreach(list, i, replica)
     {
         const json_t *v = find_variant(json_object_get(replica, "observed"), deployment, version);
         const char *state = json_string_value(json_object_get(v, "state"));
         if (rc == OT_OK && (state == NULL || strcmp(state, "serving") != 0)) {
-            rc = ot_fail(err, OT_PRECONDITION,
-                         "v%" PRId64 " of '%s' is %s at replica %s; a switch goes to what all "
-                         "have loaded. overtake label APP NAME=%" PRId64 " loads it beside the "
-                         "champion",
-                         version, deployment, state != NULL ? state : "not there",
-                         json_string_value(json_object_get(replica, "id")), version);
+            rc = ot_fail(err, OT_PRECONDITION, "v%" PRId64 " of '%s' is %s at replica %s", version,
+                         deployment, state != NULL ? state : "not there",
+                         json_string_value(json_object_get(replica, "id")));
         }
     }
     json_decref(list);

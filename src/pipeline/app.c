@@ -76,7 +76,54 @@ static ot_rc check_data(const ot_app *app, ot_conf_ctx *ctx, ot_error *err)
     return OT_OK;
 }
 
-static ot_rc check_stage(const ot_app *app, ot_conf_ctx *ctx, const ot_app_stage *st, ot_error *err)
+static const ot_app_stage *find_stage(const ot_app *app, ot_stage_kind kind)
+{
+    for (size_t i = 0; i < app->release.n; i++) {
+        if (app->release.v[i].kind == kind) {
+            return &app->release.v[i];
+        }
+    }
+    return NULL;
+}
+
+/* A key of blue_green that a probation says too: it must say the same. */
+static ot_rc agrees(ot_conf_ctx *ctx, const ot_app_stage *st, const char *key, bool same,
+                    const ot_app_stage *probation, ot_error *err)
+{
+    ot_conf_mark m = ot_conf_mark_of(&ot_conf_stages[OT_STAGE_BLUE_GREEN], st, key);
+    return same || m.line == 0 ? OT_OK
+                               : ot_conf_fail(ctx, m, err,
+                                              "blue_green.%s is not what the probation in line %d "
+                                              "says; leave one of both out",
+                                              key, probation->mark.line);
+}
+
+/* Traffic goes over at once, not in shares too; the previous version is kept by one stage. */
+static ot_rc check_blue_green(ot_app *app, ot_conf_ctx *ctx, ot_app_stage *st, ot_error *err)
+{
+    const ot_app_stage *canary = find_stage(app, OT_STAGE_CANARY);
+    const ot_app_stage *probation = find_stage(app, OT_STAGE_PROBATION);
+    if (find_stage(app, OT_STAGE_BLUE_GREEN) != st) {
+        return ot_conf_fail(ctx, st->mark, err, "release: blue_green stands twice");
+    }
+    if (canary != NULL) {
+        return ot_conf_fail(ctx, st->mark, err,
+                            "release: blue_green switches all traffic at once, and the canary in "
+                            "line %d gives it in shares; leave one of both out",
+                            canary->mark.line);
+    }
+    if (probation != NULL) {
+        OT_TRY(agrees(ctx, st, "keep", st->for_us == probation->for_us, probation, err));
+        OT_TRY(agrees(ctx, st, "roll_back_if", st->roll_back_if == probation->roll_back_if,
+                      probation, err));
+        st->for_us = probation->for_us;
+        st->roll_back_if = probation->roll_back_if;
+    }
+    return st->for_us > 0 ? OT_OK
+                          : ot_conf_fail(ctx, st->mark, err, "blue_green: keep must be above 0");
+}
+
+static ot_rc check_stage(ot_app *app, ot_conf_ctx *ctx, ot_app_stage *st, ot_error *err)
 {
     if (st->better_on != NULL) {
         OT_TRY(check_data_name(app, ctx, st->mark, "gate.better_on", st->better_on, err));
@@ -90,7 +137,7 @@ static ot_rc check_stage(const ot_app *app, ot_conf_ctx *ctx, const ot_app_stage
         return ot_conf_fail(ctx, st->mark, err, "%s: at_most must be above 0",
                             ot_stage_name(st->kind));
     }
-    return OT_OK;
+    return st->kind == OT_STAGE_BLUE_GREEN ? check_blue_green(app, ctx, st, err) : OT_OK;
 }
 
 /* What a condition may name; kept in step with the values in trigger.c. */
@@ -183,7 +230,7 @@ static ot_rc check_alerts(const ot_app *app, ot_conf_ctx *ctx, ot_error *err)
     return OT_OK;
 }
 
-static ot_rc check_app(const ot_app *app, ot_conf_ctx *ctx, ot_error *err)
+static ot_rc check_app(ot_app *app, ot_conf_ctx *ctx, ot_error *err)
 {
     if (strcmp(app->schema, "overtake/1") != 0) {
         return ot_conf_fail(ctx, (ot_conf_mark){1, 1}, err,
@@ -266,7 +313,7 @@ void ot_app_show(const ot_app *app, ot_str *out)
 void ot_app_reference(ot_str *out)
 {
     ot_conf_reference(&ot_conf_app, "", out);
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < OT_STAGE_KINDS; i++) {
         char path[64];
         snprintf(path, sizeof path, "release: - %s", ot_conf_stages[i].name);
         ot_conf_reference(&ot_conf_stages[i], path, out);

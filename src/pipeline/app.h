@@ -113,7 +113,9 @@ typedef enum ot_stage_kind {
     OT_STAGE_APPROVAL,
     OT_STAGE_SHADOW,
     OT_STAGE_CANARY,
+    OT_STAGE_BLUE_GREEN,
     OT_STAGE_PROBATION,
+    OT_STAGE_KINDS,
 } ot_stage_kind;
 
 typedef enum ot_otherwise {
@@ -143,7 +145,7 @@ typedef struct ot_app_stage {
     double shares[OT_APP_SHARES_MAX];
     size_t n_shares;
     double margin, alpha;
-    /* probation */
+    /* probation; of blue_green its `keep` */
     int64_t for_us;
     int roll_back_if;
     ot_conf_mark margin_mark, until_mark;

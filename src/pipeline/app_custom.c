@@ -178,7 +178,8 @@ void ot_conf_show_datas(const void *from, int indent, ot_str *out)
 static ot_rc parse_stage(ot_conf_ctx *ctx, const ot_conf_section *stages, const ot_node *item,
                          ot_app_stage *st, ot_error *err)
 {
-    static const char *const names[] = {"gate", "approval", "shadow", "canary", "probation"};
+    static const char *const names[OT_STAGE_KINDS] = {"gate",   "approval",   "shadow",
+                                                      "canary", "blue_green", "probation"};
     const ot_node *body = item->kind == OT_NODE_MAP ? item->first : NULL;
     if (body == NULL || body->next != NULL) {
         return ot_conf_fail(ctx, item->mark, err,
@@ -196,7 +197,8 @@ static ot_rc parse_stage(ot_conf_ctx *ctx, const ot_conf_section *stages, const 
     }
     const char *near = ot_suggest(body->key, names, OT_COUNT(names));
     return ot_conf_fail(ctx, body->key_mark, err, "'%.80s' is not a stage%s%s%s", body->key,
-                        near ? "; did you mean '" : " (gate, approval, shadow, canary, probation)",
+                        near ? "; did you mean '"
+                             : " (gate, approval, shadow, canary, blue_green, probation)",
                         near ? near : "", near ? "'?" : "");
 }
 
@@ -218,7 +220,7 @@ ot_rc ot_conf_parse_stages(ot_conf_ctx *ctx, const ot_conf_section *stages, cons
         if (kind < last) {
             return ot_conf_fail(ctx, r->v[r->n].mark, err,
                                 "release: %s cannot come after %s; the order is gate, approval, "
-                                "shadow, canary, probation",
+                                "shadow, canary or blue_green, probation",
                                 ot_stage_name((ot_stage_kind)kind),
                                 ot_stage_name((ot_stage_kind)last));
         }

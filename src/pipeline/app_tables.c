@@ -287,10 +287,26 @@ static const ot_conf_field probation_fields[] = {
     {F(OT_CONF_FRACTION, ot_app_stage, alpha, "alpha"), .def = "0.05", .min = 1e-6, .max = 0.5,
      .help = "Chance of a wrong verdict, however often it is looked at"},
 };
-const ot_conf_section ot_conf_stages[5] = {
+static const ot_conf_field blue_green_fields[] = {
+    {F(OT_CONF_CUSTOM, ot_app_stage, until_compared, "until"), .def = "0 compared",
+     .custom = ot_conf_parse_compared, .show = ot_conf_show_compared,
+     .help = "Before the switch: rows on which it answered in the shadow and the label is known"},
+    {F(OT_CONF_DURATION, ot_app_stage, at_most_us, "at_most"), .def = "1h",
+     .help = "How long until every replica serves it and the rows are compared; then the release "
+             "stops"},
+    {F(OT_CONF_DURATION, ot_app_stage, for_us, "keep"), .def = "24h",
+     .help = "After the switch the previous version stays loaded for so long, to switch back at "
+             "once; with a probation that says it"},
+    {F(OT_CONF_ENUM, ot_app_stage, roll_back_if, "roll_back_if"), .def = "worse_than_previous",
+     .choices = roll_back_choices, .help = "While it is kept, on the same rows; or `never`"},
+    {F(OT_CONF_FRACTION, ot_app_stage, alpha, "alpha"), .def = "0.05", .min = 1e-6, .max = 0.5,
+     .help = "Chance of a wrong verdict, however often it is looked at"},
+};
+const ot_conf_section ot_conf_stages[OT_STAGE_KINDS] = {
     [OT_STAGE_GATE] = OT_CONF_STAGE("gate", gate_fields),
     [OT_STAGE_APPROVAL] = OT_CONF_STAGE("approval", approval_fields),
     [OT_STAGE_SHADOW] = OT_CONF_STAGE("shadow", shadow_fields),
     [OT_STAGE_CANARY] = OT_CONF_STAGE("canary", canary_fields),
+    [OT_STAGE_BLUE_GREEN] = OT_CONF_STAGE("blue_green", blue_green_fields),
     [OT_STAGE_PROBATION] = OT_CONF_STAGE("probation", probation_fields),
 };

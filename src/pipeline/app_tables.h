@@ -24,7 +24,7 @@
 extern const ot_conf_section ot_conf_app;
 extern const ot_conf_section ot_conf_data;
 extern const ot_conf_section ot_conf_resources;
-extern const ot_conf_section ot_conf_stages[5]; /* by ot_stage_kind */
+extern const ot_conf_section ot_conf_stages[OT_STAGE_KINDS]; /* by ot_stage_kind */
 
 /* A list of stages in their order, each by its section of `stages`. */
 ot_rc ot_conf_parse_stages(ot_conf_ctx *ctx, const ot_conf_section *stages, const ot_node *node,

@@ -42,7 +42,7 @@ static json_t *variants_of(const pl_app *a, bool *compare)
     const pl_cycle *c = &a->st.cycle;
     bool releasing = c->state == PL_RELEASING;
     bool candidate =
-        releasing && !c->rollout.promoted && c->version > 0 && ot_rollout_compares(&c->rollout);
+        releasing && !c->rollout.promoted && c->version > 0 && ot_rollout_loads(&c->rollout);
     double rest = OT_MAX(1 - pl_arms_share(&a->st), 0.0);
     double share = candidate ? rest * ot_rollout_share(&c->rollout) : 0;
     json_t *v = json_array();
@@ -50,8 +50,9 @@ static json_t *variants_of(const pl_app *a, bool *compare)
     json_array_append_new(
         v, variant(a, "champion", a->st.champion, &a->st.champion_bundle, rest - share));
     if (candidate) {
-        json_array_append_new(
-            v, variant(a, share > 0 ? "canary" : "shadow", c->version, &c->bundle, share));
+        /* An arm of share 0 is at hand: who asks for it meets it. */
+        const char *role = share > 0 ? "canary" : *compare ? "shadow" : "arm";
+        json_array_append_new(v, variant(a, role, c->version, &c->bundle, share));
     } else if (a->st.previous > 0 && !is_arm(a, a->st.previous) &&
                (*compare || a->app->serve.fallback == OT_FALLBACK_PREVIOUS)) {
         json_array_append_new(v, variant(a, "shadow", a->st.previous, &a->st.previous_bundle, 0));

@@ -396,6 +396,10 @@ ot_rc pl_gate_judge(const pl_app *a, const json_t *result, bool *passed_out, jso
 void pl_release_start(pl_app *a, json_t *gate);
 /* Looks at the comparison and at the clock. */
 void pl_release_tick(pl_app *a);
+/* The candidate is loaded beside the champion, and all traffic waits to switch to it. */
+bool pl_release_awaits(const pl_app *a);
+/* OT_OK when every replica serves the candidate; else which does not. */
+ot_rc pl_release_waits_for(const pl_app *a, ot_error *err) OT_CHECKED;
 ot_rc pl_release_decide(pl_app *a, bool yes, const char *actor, const char *reason,
                         ot_error *err) OT_CHECKED;
 void pl_release_watch(pl_app *a); /* tells quality what to compare */

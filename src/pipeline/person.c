@@ -262,7 +262,14 @@ static ot_rc act_switch(pl_app *a, const ot_person_act *act, ot_error *err)
     if (a->p->ports.serves == NULL) {
         return ot_fail(err, OT_UNAVAILABLE, "app %s: no replica is known", a->app->app);
     }
-    OT_TRY(a->p->ports.serves(a->p->ports.self, a->app->serve.deployment, s.version, err));
+    ot_error lacks = {0};
+    ot_rc rc = a->p->ports.serves(a->p->ports.self, a->app->serve.deployment, s.version, &lacks);
+    if (rc != OT_OK) {
+        return ot_fail(err, rc,
+                       "%s; a switch goes to what all have loaded. overtake label %s NAME=%" PRId64
+                       " loads it beside the champion",
+                       lacks.msg, a->app->app, s.version);
+    }
     ot_registry_object(object, a->app->app, s.version);
     pl_change c = pl_change_of(a);
     pl_event *e =

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define PAUSE_US 100000
+#define AWAIT_US 1000000
 
 pl_app *pl_app_find(const ot_pipeline *p, const char *name)
 {
@@ -235,6 +236,9 @@ int64_t ot_pipeline_next_us(const ot_pipeline *p)
             next =
                 OT_MIN(next, waits ? a->held_until_us : ot_rollout_deadline(&a->st.cycle.rollout));
         }
+        if (pl_release_awaits(a) && !a->st.frozen) {
+            next = OT_MIN(next, now + AWAIT_US); /* a replica that was waited for may be gone */
+        }
         next = OT_MIN(next, OT_MIN(a->look_us, pl_trigger_next_us(a)));
     }
     /* What was due and could not be saved is tried again, but not without a pause. */
@@ -360,6 +364,9 @@ void ot_pipeline_observed(ot_pipeline *p, const char *replica, const char *json,
         const json_t *variants = json_object_get(d, "variants");
         for (size_t k = 0; a != NULL && k < json_array_size(variants); k++) {
             note_variant(a, json_array_get(variants, k));
+        }
+        if (a != NULL && pl_release_awaits(a)) {
+            pl_release_tick(a);
         }
     }
     json_decref(j);

@@ -9,6 +9,27 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Loaded beside the champion; then, unless a probation says it, the previous version is kept. */
+static size_t blue_green_steps(const pl_app *a, size_t at, ot_rollout_step base,
+                               ot_rollout_step *out)
+{
+    const ot_app_release *r = &a->app->release;
+    const ot_app_stage *s = &r->v[at];
+    base.kind = OT_ROLLOUT_BLUE_GREEN;
+    base.until_compared = s->until_compared;
+    base.otherwise = OT_ROLLOUT_END_STOP;
+    out[0] = base;
+    if (at + 1 < r->n) {
+        return 1;
+    }
+    base.kind = OT_ROLLOUT_PROBATION;
+    base.until_compared = 0;
+    base.at_most_us = s->for_us;
+    base.roll_back_if_worse = s->roll_back_if == 0;
+    out[1] = base;
+    return 2;
+}
+
 static size_t steps_of(const pl_app *a, ot_rollout_step *out)
 {
     size_t n = 0;
@@ -38,6 +59,12 @@ static size_t steps_of(const pl_app *a, ot_rollout_step *out)
                 base.share = s->shares[k];
                 out[n++] = base;
             }
+            break;
+        case OT_STAGE_BLUE_GREEN:
+            n += champion && n + 2 <= OT_ROLLOUT_STEPS_MAX ? blue_green_steps(a, i, base, &out[n])
+                                                           : 0u;
+            break;
+        case OT_STAGE_KINDS:
             break;
         case OT_STAGE_PROBATION:
             base.kind = OT_ROLLOUT_PROBATION;
@@ -303,6 +330,21 @@ static ot_rollout_verdict read_pair(const pl_app *a, int64_t *compared)
                                             : OT_ROLLOUT_UNDECIDED;
 }
 
+bool pl_release_awaits(const pl_app *a)
+{
+    const ot_rollout_step *s =
+        a->st.cycle.state == PL_RELEASING ? ot_rollout_step_now(&a->st.cycle.rollout) : NULL;
+    return s != NULL && s->kind == OT_ROLLOUT_BLUE_GREEN;
+}
+
+ot_rc pl_release_waits_for(const pl_app *a, ot_error *err)
+{
+    const ot_pipeline_ports *ports = &a->p->ports;
+    return ports->serves == NULL /* a rehearsal has no replicas */
+               ? OT_OK
+               : ports->serves(ports->self, a->app->serve.deployment, a->st.cycle.version, err);
+}
+
 /* Traffic or trust would grow. A release that ends badly, or is through probation, is not asked. */
 static bool moves_forward(const release_change *r, unsigned changed)
 {
@@ -347,6 +389,9 @@ void pl_release_tick(pl_app *a)
     }
     int64_t compared;
     ot_rollout_verdict v = read_pair(a, &compared);
+    if (v != OT_ROLLOUT_WORSE && pl_release_awaits(a) && pl_release_waits_for(a, NULL) == OT_OK) {
+        v = OT_ROLLOUT_READY;
+    }
     release_change r = begin_change(a);
     unsigned changed = ot_rollout_feed(&r.c.next.cycle.rollout, v, compared, ot_clock_wall_us());
     if (held && (changed == 0 || moves_forward(&r, changed))) {

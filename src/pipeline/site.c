@@ -62,11 +62,17 @@ static const ot_conf_field least_probation_fields[] = {
      .help = "The least that the app's `for` must be"},
     ALPHA,
 };
-const ot_conf_section ot_conf_least[5] = {
+static const ot_conf_field least_blue_green_fields[] = {
+    {F(OT_CONF_DURATION, ot_app_stage, for_us, "keep"), .min = 1, .max = 3e13,
+     .help = "The least that the app's `keep` must be"},
+    ALPHA,
+};
+const ot_conf_section ot_conf_least[OT_STAGE_KINDS] = {
     [OT_STAGE_GATE] = OT_CONF_STAGE("gate", least_gate_fields),
     [OT_STAGE_APPROVAL] = OT_CONF_STAGE("approval", least_approval_fields),
     [OT_STAGE_SHADOW] = OT_CONF_STAGE("shadow", least_shadow_fields),
     [OT_STAGE_CANARY] = OT_CONF_STAGE("canary", least_canary_fields),
+    [OT_STAGE_BLUE_GREEN] = OT_CONF_STAGE("blue_green", least_blue_green_fields),
     [OT_STAGE_PROBATION] = OT_CONF_STAGE("probation", least_probation_fields),
 };
 

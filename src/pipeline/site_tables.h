@@ -6,6 +6,6 @@
 #include "pipeline/site.h"
 
 extern const ot_conf_section ot_conf_quotas;
-extern const ot_conf_section ot_conf_least[5]; /* by ot_stage_kind */
+extern const ot_conf_section ot_conf_least[OT_STAGE_KINDS]; /* by ot_stage_kind */
 
 #endif

@@ -247,7 +247,7 @@ static ot_rc rollout_parse(const json_t *j, ot_rollout *r, ot_error *err)
         s->share = json_number_value(json_object_get(x, "share"));
         s->margin = json_number_value(json_object_get(x, "margin"));
         s->alpha = json_number_value(json_object_get(x, "alpha"));
-        if (s->kind > OT_ROLLOUT_PROBATION || s->otherwise > OT_ROLLOUT_END_CONTINUE) {
+        if (s->kind > OT_ROLLOUT_BLUE_GREEN || s->otherwise > OT_ROLLOUT_END_CONTINUE) {
             return ot_fail(err, OT_DATA_LOSS, "saved state: step %zu is damaged", i);
         }
     }

@@ -175,11 +175,12 @@ static ot_rc hold_end(const holder *h, const ot_app_stage *least, const ot_app_s
                             "demands the stage; write stop or roll_back, or ask %s",
                             stage, place, ot_site_contact(h->site));
     }
-    if (st->kind == OT_STAGE_PROBATION && st->roll_back_if != 0) {
+    bool after = st->kind == OT_STAGE_PROBATION || st->kind == OT_STAGE_BLUE_GREEN;
+    if (after && st->roll_back_if != 0) {
         return ot_conf_fail(&h->ctx, stage_mark(st, "roll_back_if"), err,
-                            "probation.roll_back_if never makes it none, and %s demands it; write "
+                            "%s.roll_back_if never makes it none, and %s demands it; write "
                             "worse_than_previous, or ask %s",
-                            place, ot_site_contact(h->site));
+                            stage, place, ot_site_contact(h->site));
     }
     return OT_OK;
 }
@@ -212,9 +213,10 @@ static ot_rc hold_stage(const holder *h, const ot_app_stage *least, ot_app_stage
         const char *key;
         bool least;
     } bounds[] = {
-        {OT_STAGE_SHADOW, "until", true},   {OT_STAGE_SHADOW, "alpha", false},
-        {OT_STAGE_CANARY, "margin", false}, {OT_STAGE_CANARY, "alpha", false},
-        {OT_STAGE_PROBATION, "for", true},  {OT_STAGE_PROBATION, "alpha", false},
+        {OT_STAGE_SHADOW, "until", true},    {OT_STAGE_SHADOW, "alpha", false},
+        {OT_STAGE_CANARY, "margin", false},  {OT_STAGE_CANARY, "alpha", false},
+        {OT_STAGE_PROBATION, "for", true},   {OT_STAGE_PROBATION, "alpha", false},
+        {OT_STAGE_BLUE_GREEN, "keep", true}, {OT_STAGE_BLUE_GREEN, "alpha", false},
     };
     OT_TRY(hold_end(h, least, st, err));
     if (st->kind == OT_STAGE_GATE) {

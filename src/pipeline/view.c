@@ -112,7 +112,12 @@ static json_t *cycle_json(const pl_app *a)
     json_object_set_new(j, "run", c->run > 0 ? json_integer(c->run) : json_null());
     json_object_set_new(j, "version", c->version > 0 ? json_integer(c->version) : json_null());
     json_object_set_new(j, "because", json_integer((json_int_t)c->last_seq));
-    json_object_set_new(j, "waits", c->waits[0] != 0 ? json_string(c->waits) : json_null());
+    ot_error lacks = {0};
+    const char *waits = c->waits[0] != 0 ? c->waits : NULL;
+    if (waits == NULL && pl_release_awaits(a) && pl_release_waits_for(a, &lacks) != OT_OK) {
+        waits = lacks.msg;
+    }
+    json_object_set_new(j, "waits", waits != NULL ? json_string(waits) : json_null());
     if (c->state == PL_RELEASING) {
         const ot_rollout_step *s = ot_rollout_step_now(&c->rollout);
         json_object_set_new(j, "stage",

@@ -72,7 +72,8 @@ ot_rc ot_app_check_waits(const ot_app *app, double rows_per_s, ot_error *err)
     }
     for (size_t i = 0; i < app->release.n; i++) {
         const ot_app_stage *st = &app->release.v[i];
-        if (st->kind == OT_STAGE_SHADOW) {
+        bool compares = st->kind == OT_STAGE_BLUE_GREEN && st->until_compared > 0;
+        if (st->kind == OT_STAGE_SHADOW || compares) {
             OT_TRY(check_shadow(&ctx, st, rate, err));
         }
         for (size_t k = 0; st->kind == OT_STAGE_CANARY && k < st->n_shares; k++) {

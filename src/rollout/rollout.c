@@ -92,6 +92,25 @@ static unsigned feed_probation(ot_rollout *r, const ot_rollout_step *s, ot_rollo
     return 0;
 }
 
+static unsigned feed_blue_green(ot_rollout *r, const ot_rollout_step *s, ot_rollout_verdict v,
+                                int64_t compared, int64_t now_us)
+{
+    if (v == OT_ROLLOUT_WORSE) {
+        because(r, "worse in the shadow on the same %lld rows", (long long)compared);
+        return end_badly(r, false);
+    }
+    if (v != OT_ROLLOUT_READY || compared < s->until_compared) {
+        return 0;
+    }
+    if (s->until_compared > 0) {
+        because(r, "every replica serves it, and it is not worse in the shadow on %lld rows",
+                (long long)compared);
+    } else {
+        because(r, "every replica serves it");
+    }
+    return advance(r, now_us);
+}
+
 static unsigned feed_step(ot_rollout *r, ot_rollout_verdict v, int64_t compared, int64_t now_us)
 {
     const ot_rollout_step *s = &r->steps[r->at];
@@ -129,6 +148,8 @@ static unsigned feed_step(ot_rollout *r, ot_rollout_verdict v, int64_t compared,
         return 0;
     case OT_ROLLOUT_PROBATION:
         return feed_probation(r, s, v, compared);
+    case OT_ROLLOUT_BLUE_GREEN:
+        return feed_blue_green(r, s, v, compared, now_us);
     }
     return 0;
 }
@@ -152,7 +173,11 @@ unsigned ot_rollout_tick(ot_rollout *r, int64_t now_us)
         because(r, "probation passed");
         return advance(r, now_us);
     }
-    because(r, "%s: no verdict in time", ot_rollout_kind_name(s->kind));
+    because(r,
+            s->kind == OT_ROLLOUT_BLUE_GREEN
+                ? "%s: not loaded by every replica, or not compared, in time"
+                : "%s: no verdict in time",
+            ot_rollout_kind_name(s->kind));
     if (s->otherwise == OT_ROLLOUT_END_CONTINUE) {
         return advance(r, now_us);
     }
@@ -183,6 +208,12 @@ double ot_rollout_share(const ot_rollout *r)
 
 bool ot_rollout_compares(const ot_rollout *r)
 {
+    const ot_rollout_step *s = ot_rollout_step_now(r);
+    return ot_rollout_loads(r) && (s->kind != OT_ROLLOUT_BLUE_GREEN || s->until_compared > 0);
+}
+
+bool ot_rollout_loads(const ot_rollout *r)
+{
     return r->state == OT_ROLLOUT_RUNNING && r->steps[r->at].kind != OT_ROLLOUT_APPROVAL;
 }
 
@@ -202,7 +233,7 @@ const ot_rollout_step *ot_rollout_step_now(const ot_rollout *r)
 
 const char *ot_rollout_kind_name(ot_rollout_kind k)
 {
-    static const char *const names[] = {"approval", "shadow", "canary", "probation"};
+    static const char *const names[] = {"approval", "shadow", "canary", "probation", "blue_green"};
     return names[k];
 }
 

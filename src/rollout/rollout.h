@@ -16,10 +16,11 @@
 #define OT_ROLLOUT_STEPS_MAX 32
 
 typedef enum ot_rollout_kind {
-    OT_ROLLOUT_APPROVAL,  /* a person decides; no traffic */
-    OT_ROLLOUT_SHADOW,    /* copies of the traffic, after the answer */
-    OT_ROLLOUT_CANARY,    /* a share of the traffic */
-    OT_ROLLOUT_PROBATION, /* champion; the previous version in its shadow */
+    OT_ROLLOUT_APPROVAL,   /* a person decides; no traffic */
+    OT_ROLLOUT_SHADOW,     /* copies of the traffic, after the answer */
+    OT_ROLLOUT_CANARY,     /* a share of the traffic */
+    OT_ROLLOUT_PROBATION,  /* champion; the previous version in its shadow */
+    OT_ROLLOUT_BLUE_GREEN, /* loaded beside the champion, until all traffic may switch at once */
 } ot_rollout_kind;
 
 typedef enum ot_rollout_end {
@@ -32,7 +33,7 @@ typedef struct ot_rollout_step {
     ot_rollout_kind kind;
     double share;           /* canary */
     double margin, alpha;   /* what its comparison is made with */
-    int64_t until_compared; /* shadow: pairs needed; 0 elsewhere */
+    int64_t until_compared; /* shadow, blue_green: pairs needed; 0: none */
     int64_t at_most_us;     /* probation: how long it lasts */
     ot_rollout_end otherwise;
     bool roll_back_if_worse; /* probation */
@@ -51,6 +52,7 @@ typedef enum ot_rollout_verdict {
     OT_ROLLOUT_WORSE,
     OT_ROLLOUT_APPROVED,
     OT_ROLLOUT_REFUSED,
+    OT_ROLLOUT_READY, /* every replica serves it */
 } ot_rollout_verdict;
 
 typedef struct ot_rollout {
@@ -84,7 +86,9 @@ unsigned ot_rollout_abort(ot_rollout *r, const char *reason, int64_t now_us);
 /* The candidate's share of the traffic now: 0 in approval and shadow and when it was stopped, 1
  * once promoted. */
 double ot_rollout_share(const ot_rollout *r);
-/* True when the version that does not answer must run in the shadow of the one that does. */
+/* True when the version that does not answer must be loaded beside the one that does. */
+bool ot_rollout_loads(const ot_rollout *r);
+/* True when it must also run in the shadow of the one that does. */
 bool ot_rollout_compares(const ot_rollout *r);
 /* When ot_rollout_tick has something to do; INT64_MAX: never. */
 int64_t ot_rollout_deadline(const ot_rollout *r);

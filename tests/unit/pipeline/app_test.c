@@ -105,7 +105,7 @@ static void test_errors(void)
     refuses(
         HEAD TRAIN "release:\n  - probation: {for: 1h}\n  - gate: {}\n",
         "app.yaml:10:5: release: gate cannot come after probation; the order is gate, approval, "
-        "shadow, canary, probation",
+        "shadow, canary or blue_green, probation",
         "stages out of order");
     refuses(HEAD TRAIN "retrain: {when: [acuracy.degraded]}\n",
             "app.yaml:8:18: 'acuracy.degraded' is not known in a condition; did you mean "
@@ -162,6 +162,41 @@ static void test_waits(void)
              "a shadow with hardly any traffic");
 }
 
+static void test_blue_green(void)
+{
+    ot_error err = {0};
+    refuses(HEAD TRAIN "release:\n  - canary: {}\n  - blue_green: {}\n",
+            "app.yaml:10:5: release: blue_green switches all traffic at once, and the canary in "
+            "line 9 gives it in shares; leave one of both out",
+            "blue-green and a canary");
+    refuses(HEAD TRAIN "release:\n  - blue_green: {}\n  - blue_green: {}\n",
+            "app.yaml:10:5: release: blue_green stands twice", "twice");
+    refuses(HEAD TRAIN "release:\n  - blue_green: {keep: 0s}\n",
+            "app.yaml:9:5: blue_green: keep must be above 0", "no time to go back in");
+    refuses(HEAD TRAIN "release:\n  - blue_green: {at_most: 0s}\n",
+            "app.yaml:9:5: blue_green: at_most must be above 0", "no time to load");
+    refuses(HEAD TRAIN "release:\n  - blue_green: {keep: 1h}\n  - probation: {for: 2h}\n",
+            "app.yaml:9:24: blue_green.keep is not what the probation in line 10 says; leave one "
+            "of both out",
+            "two words about the same");
+    refuses(HEAD TRAIN "release:\n  - bluegreen: {}\n",
+            "app.yaml:9:5: 'bluegreen' is not a stage; did you mean 'blue_green'?", "misspelt");
+    ot_app *app = parse(
+        HEAD TRAIN "release:\n  - blue_green:\n  - probation: {for: 2h, roll_back_if: never}\n",
+        &err);
+    if (!ok(app != NULL, "with a probation: %s", err.msg)) {
+        return;
+    }
+    is_int(app->release.v[0].for_us, 7200000000, "which says how long it is kept");
+    OT_AUTO(ot_str_done) ot_str shown = OT_STR_INIT;
+    ot_app_show(app, &shown);
+    ot_app_destroy(app);
+    app = parse(shown.data, &err);
+    ok(app != NULL && app->release.v[0].for_us == 7200000000, "what is shown is accepted: %s",
+       err.msg);
+    ot_app_destroy(app);
+}
+
 /* Every cut of a good file is refused or read, never a crash; every failed allocation is an error.
  */
 static void test_hostile(void)
@@ -206,6 +241,7 @@ int main(void)
     test_least();
     test_whole();
     test_errors();
+    test_blue_green();
     test_waits();
     test_hostile();
     return tap_done();

@@ -42,6 +42,8 @@ typedef struct driver {
 
 /* The operators' file of every pipeline that is opened; NULL: none. */
 static const char *driver_site;
+/* Of every pipeline that is opened: which version replicas serve; NULL: there are none to ask. */
+static ot_rc (*driver_replicas)(void *self, const char *deployment, int64_t version, ot_error *err);
 
 #define DIED 77
 
@@ -106,6 +108,7 @@ static void driver_open(driver *d, const char *rel)
                               .data_dir = d->dir,
                               .exe = driver_exe,
                               .ports = {.self = d,
+                                        .serves = driver_replicas,
                                         .desired_changed = on_desired_changed,
                                         .async = on_async,
                                         .watch_run = on_watch_run,

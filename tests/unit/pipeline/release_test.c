@@ -2,6 +2,14 @@
  * copy of a world where v1 serves and v2 is in its first stage. */
 #include "driver.h"
 
+static const char *replica_lacks; /* NULL: every replica serves what it is asked about */
+
+static ot_rc serves(void *self, const char *deployment, int64_t version, ot_error *err)
+{
+    (void)self, (void)deployment, (void)version;
+    return replica_lacks == NULL ? OT_OK : ot_fail(err, OT_PRECONDITION, "%s", replica_lacks);
+}
+
 /* v1 serves, `release` is applied, v2 has passed the gate. */
 static void prepare(const char *rel, const char *release)
 {
@@ -332,9 +340,99 @@ static void test_changed_file(void)
     driver_close(&d);
 }
 
+static const char *waits_for(const driver *d)
+{
+    static char text[256];
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    ot_error err = {0};
+    text[0] = 0;
+    if (ot_pipeline_app(d->p, "digits", &out, &err) == OT_OK) {
+        json_t *j = json_loads(out.data, 0, NULL);
+        const char *s = json_string_value(json_object_get(json_object_get(j, "cycle"), "waits"));
+        snprintf(text, sizeof text, "%s", s != NULL ? s : "");
+        json_decref(j);
+    }
+    return text;
+}
+
+static void test_blue_green(void)
+{
+    ot_error err = {0};
+    driver d;
+    replica_lacks = "v2 of 'digits' is loading at replica r1";
+    start(&d, "blue");
+    is_str(driver_where(&d), "blue_green", "beside the champion");
+    is_str(driver_serves(&d, "digits"), "champion v1 100%, arm v2 0%",
+           "loaded, at hand, no traffic");
+    is_str(waits_for(&d), replica_lacks, "the status says what it waits for");
+    driver_forward(&d, 30 * MIN_US);
+    is_str(driver_where(&d), "blue_green", "waits for every replica");
+    ok(ot_pipeline_next_us(d.p) <= moved_wall(NULL) + 2 * SEC, "and looks again soon");
+    replica_lacks = NULL;
+    driver_forward(&d, SEC);
+    is_str(driver_where(&d), "probation", "all traffic switches");
+    is_str(driver_serves(&d, "digits"), "champion v2 100%, shadow v1 0% + compare",
+           "the old is kept");
+    ok(has(driver_said(&d, "version.promoted"), "every replica serves it"), "why: %s",
+       driver_said(&d, "version.promoted"));
+    ok(driver_act(&d, "rollback", 0, NULL, &err) == OT_OK, "back by a person: %s", err.msg);
+    is_str(driver_serves(&d, "digits"), "champion v1 100%", "at once");
+    is_str(driver_status(&d, 2), "refused", "and v2 is refused");
+    driver_close(&d);
+
+    start(&d, "blue");
+    driver_forward(&d, SEC);
+    fake_pair("digits", 70, OT_PAIR_WORSE);
+    is_str(driver_serves(&d, "digits"), "champion v1 100%", "a verdict switches back too");
+    ok(has(driver_said(&d, "version.rolled_back"), "worse than the previous version"), "why");
+    driver_close(&d);
+
+    start(&d, "blue");
+    driver_forward(&d, SEC);
+    driver_forward(&d, 49 * HOUR);
+    is_str(driver_where(&d), "idle", "after `keep` it is over");
+    is_str(driver_status(&d, 2), "champion", "and v2 stays");
+    driver_close(&d);
+}
+
+static void test_blue_green_fails(void)
+{
+    driver d;
+    replica_lacks = "v2 of 'digits' is loading at replica r1";
+    start(&d, "blue");
+    driver_forward(&d, 61 * MIN_US);
+    ended(&d, "release.stopped", "not loaded by every replica", "out of time");
+    driver_close(&d);
+    replica_lacks = NULL;
+
+    start(&d, "blue_compared");
+    driver_forward(&d, SEC);
+    is_str(driver_where(&d), "blue_green", "loaded, but not compared");
+    is_str(driver_serves(&d, "digits"), "champion v1 100%, shadow v2 0% + compare",
+           "it is copied to");
+    fake_pair("digits", 99, OT_PAIR_NOT_WORSE);
+    is_str(driver_where(&d), "blue_green", "99 rows are not 100");
+    replica_lacks = "v2 of 'digits' is not there at replica r2";
+    fake_pair("digits", 100, OT_PAIR_UNDECIDED);
+    is_str(driver_where(&d), "blue_green", "nor is a replica that came without it");
+    replica_lacks = NULL;
+    fake_pair("digits", 100, OT_PAIR_UNDECIDED);
+    is_str(driver_where(&d), "probation", "both are there");
+    ok(has(driver_said(&d, "version.promoted"), "not worse in the shadow on 100 rows"), "why");
+    ok(ot_rollout_deadline(&driver_state(&d)->cycle.rollout) > moved_wall(NULL) + 11 * HOUR,
+       "the probation says how long");
+    driver_close(&d);
+
+    start(&d, "blue_compared");
+    fake_pair("digits", 40, OT_PAIR_WORSE);
+    ended(&d, "release.stopped", "worse in the shadow on the same 40 rows", "worse in the shadow");
+    driver_close(&d);
+}
+
 int main(void)
 {
     world_start();
+    driver_replicas = serves;
     prepare("full", strstr(app_yaml, "release:"));
     prepare("lenient", "release:\n"
                        "  - gate: {better_on: recent}\n"
@@ -344,6 +442,15 @@ int main(void)
                      "  - gate: {better_on: recent}\n"
                      "  - approval: {at_most: 24h}\n"
                      "  - shadow: {until: 200 compared, at_most: 1h}\n");
+    replica_lacks = "nothing is ready";
+    prepare("blue", "release:\n"
+                    "  - gate: {better_on: recent}\n"
+                    "  - blue_green: {at_most: 1h, keep: 48h}\n");
+    prepare("blue_compared", "release:\n"
+                             "  - gate: {better_on: recent}\n"
+                             "  - blue_green: {until: 100 compared}\n"
+                             "  - probation: {for: 12h}\n");
+    replica_lacks = NULL;
     test_worse();
     test_out_of_time();
     test_approval();
@@ -354,5 +461,7 @@ int main(void)
     test_failed_commit();
     test_stale_verdict();
     test_changed_file();
+    test_blue_green();
+    test_blue_green_fails();
     return world_end();
 }
