@@ -2,18 +2,20 @@
 
     BUILD=build/release .deps/venv/bin/python bench/overload_bench.py [--rounds 5]
 
-`overload`: an ONNX model of a few ms that runs one request at a time, behind a deadline of 100 ms that its deployment
+`overload`: an ONNX model of a little over 1 ms that runs one request at a time, behind a deadline of 100 ms that its deployment
 sets. In each round a closed loop of 4 connections finds the capacity, then an open loop (Poisson, 512 connections) sends three
-times as much. `goodput` is what was answered in time over the capacity; `refused_p50_us` and `refused_p99_us` are how long a refusal took.
+times as much. `goodput` is what was answered in time over the capacity, `goodput_by_cpu` the same for each second of the server's
+processor time, which a machine with others on it shifts less; `refused_p50_us` and `refused_p99_us` are how long a refusal took.
 
 `neighbour`: a model of about 1 ms at half its capacity, open loop, alone and then beside a model of about 100 ms that four
 connections ask all the time and whose versions are loaded one after the other meanwhile. `ratio` is the p99 beside it over
-the p99 alone in the same round; `heavy_per_s` is what the neighbour was answered. Server and load share the machine's cores.
+the p99 alone in the same round; `heavy_per_s` is what the neighbour was answered. The server has one core, the load another.
 
 Models have random weights from a seed. Prints a JSON line each, medians over the rounds."""
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -31,6 +33,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 import replica as r  # noqa: E402
 from onnx_bundle import bundle  # noqa: E402
+from serve_bench import cpu_seconds  # noqa: E402
 
 DEADLINE_MS = 100
 
@@ -66,18 +69,26 @@ def want(plane, digests, versions):
     plane.wait_observed()
 
 
+def per_cpu(server, *args):
+    """What bench tells, and what was answered in time for each second of the server's processor time."""
+    before = cpu_seconds(server.process.pid)
+    got = bench(server, *args)
+    return got, (got["measured"]["correct"] + got["warmup"]["correct"]) / (cpu_seconds(server.process.pid) - before)
+
+
 def overload(server, seconds):
-    capacity = bench(server, "tight", "-c", 4, "-d", f"{seconds}s")["rate"]
-    got = bench(server, "tight", "-c", 512, "-d", f"{2 * seconds}s", "--rate", int(3 * capacity))
+    at_capacity, capacity_by_cpu = per_cpu(server, "tight", "-c", 4, "-d", f"{seconds}s", "--realtime")
+    capacity = at_capacity["rate"]
+    got, by_cpu = per_cpu(server, "tight", "-c", 512, "-d", f"{2 * seconds}s", "--rate", int(3 * capacity), "--realtime")
     return {"capacity_per_s": capacity, "sent_per_s": got["measured"]["due"] / got["elapsed_s"],
-            "goodput": got["rate"] / capacity, "answered_p50_us": got["latency_us"]["p50"],
-            "answered_p99_us": got["latency_us"]["p99"], "refused": got["measured"]["refused"],
-            "refused_p50_us": got["refused_us"]["p50"], "refused_p99_us": got["refused_us"]["p99"],
+            "goodput": got["rate"] / capacity, "goodput_by_cpu": by_cpu / capacity_by_cpu,
+            "answered_p50_us": got["latency_us"]["p50"], "answered_p99_us": got["latency_us"]["p99"],
+            "refused": got["measured"]["refused"], "refused_p50_us": got["refused_us"]["p50"], "refused_p99_us": got["refused_us"]["p99"],
             "failed": got["measured"]["failed"], "load_late_us": got["behind_us"]}
 
 
 def neighbour(server, plane, digests, versions, seconds):
-    rate = int(bench(server, "light", "-c", 4, "-d", f"{seconds}s")["rate"] / 2)
+    rate = int(bench(server, "light", "-c", 4, "-d", f"{seconds}s", "--realtime")["rate"] / 2)
     args = ("light", "-c", 64, "-d", f"{2 * seconds}s", "--rate", rate, "--realtime")
     alone = bench(server, *args)
     heavy = []
@@ -108,18 +119,22 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=float, default=2)
+    p.add_argument("--server-core", type=int, default=0)
+    p.add_argument("--load-core", type=int, default=1)
     a = p.parse_args()
     got = {"overload": [], "neighbour": []}
     with tempfile.TemporaryDirectory() as t:
         folder = pathlib.Path(t)
         (folder / "blobs").mkdir()
         digests = {}
-        for name, make, side in [("tight", square(512, 40), 512), ("light", square(512, 20), 512),
+        for name, make, side in [("tight", square(256, 400), 256), ("light", square(256, 350), 256),
                                  ("heavy", square(2048, 60), 2048)]:
             digests[name] = bundle(folder / name, make, (side,), side, batch=0)
             r.store_bundle(folder / "blobs", folder / name)
         plane = r.ControlPlane(folder / "agent.sock", folder / "blobs", True)
+        os.sched_setaffinity(0, {a.server_core})
         server = r.Replica("--agent", f"unix:{folder}/agent.sock", "--data", folder / "data", log=folder / "log")
+        os.sched_setaffinity(0, {a.load_core})
         try:
             versions = dict.fromkeys(digests, 1)
             want(plane, digests, versions)

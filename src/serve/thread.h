@@ -10,7 +10,7 @@
 
 enum {
     OT_THREAD_NICE_POOL = 5,        /* runs that a worker's loop should not wait for */
-    OT_THREAD_NICE_LONG = 10,       /* very long ones */
+    OT_THREAD_NICE_LONG = 15,       /* very long ones: a tenth of what the others have */
     OT_THREAD_NICE_BACKGROUND = 15, /* loading, samples and shadow copies */
 };
 
