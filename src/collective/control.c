@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "collective/links.h"
 
 #include <string.h>
 
@@ -9,7 +10,7 @@
 #define QUEUE_MAX ((size_t)256 << 20)
 
 typedef struct peer {
-    ot_link *link;
+    ot_link *speak, *listen;
     bool wanted, broken;
     ot_str out, in;
     size_t sent; /* of out */
@@ -31,11 +32,11 @@ static void broke(ot_control *c, peer *p, const ot_error *why)
 
 static void flush(ot_control *c, peer *p)
 {
-    while (p->link != NULL && !p->broken && p->sent < p->out.len) {
+    while (p->speak != NULL && !p->broken && p->sent < p->out.len) {
         struct iovec v = {.iov_base = p->out.data + p->sent, .iov_len = p->out.len - p->sent};
-        ssize_t k = p->link->ops->send(p->link, &v, 1);
+        ssize_t k = p->speak->ops->send(p->speak, &v, 1);
         if (k < 0) {
-            broke(c, p, &p->link->why);
+            broke(c, p, &p->speak->why);
         }
         if (k <= 0) {
             return;
@@ -78,7 +79,7 @@ static void on_ready(void *arg, ot_link *l, bool can_read, bool can_write)
 {
     ot_control *c = arg;
     peer *p = &c->peers[l->peer];
-    if (can_write) {
+    if (can_write && l == p->speak) {
         flush(c, p);
     }
     while (can_read && !p->broken) {
@@ -123,9 +124,8 @@ void ot_control_destroy(ot_control *c)
     }
     for (int32_t i = 0; i < c->size; i++) {
         peer *p = &c->peers[i];
-        if (p->link != NULL) {
-            p->link->ops->destroy(p->link);
-        }
+        ot_link_destroy(p->speak);
+        ot_link_destroy(p->listen);
         ot_str_done(&p->out);
         ot_str_done(&p->in);
     }
@@ -133,13 +133,11 @@ void ot_control_destroy(ot_control *c)
     ot_free(c);
 }
 
-void ot_control_link(ot_control *c, int32_t i, ot_link *l)
+void ot_control_link(ot_control *c, int32_t i, ot_link *l, bool asked)
 {
-    peer *p = &c->peers[i];
-    if (p->link != NULL) {
-        p->link->ops->destroy(p->link);
-    }
-    p->link = l;
+    ot_link **at = asked ? &c->peers[i].speak : &c->peers[i].listen;
+    ot_link_destroy(*at);
+    *at = l;
     l->peer = i;
     l->ready = on_ready;
     l->arg = c;
@@ -167,7 +165,7 @@ void ot_control_send(ot_control *c, int32_t i, const void *m, size_t n)
         broke(c, p, &e);
         return;
     }
-    if (p->link == NULL && !p->wanted) {
+    if (!p->wanted) {
         p->wanted = true;
         c->ops.want(c->ops.arg, i);
     }

@@ -1,5 +1,6 @@
 /* Messages of the plan between the ranks of a group, over links of their own: a u32 length
- * (little-endian) and that many bytes.
+ * (little-endian) and that many bytes. Nobody knows who will want to say something first: each
+ * speaks on the link that it has asked for, and listens on the one that the other has.
  *
  * Threads: the progress thread. Lifetime: create/destroy. */
 #ifndef OT_COLLECTIVE_CONTROL_H
@@ -21,7 +22,8 @@ typedef struct ot_control_ops {
 ot_rc ot_control_create(int32_t size, const ot_control_ops *ops, ot_control **out,
                         ot_error *err) OT_CHECKED;
 void ot_control_destroy(ot_control *c);
-void ot_control_link(ot_control *c, int32_t peer, ot_link *l);
+/* `asked`: by this rank. */
+void ot_control_link(ot_control *c, int32_t peer, ot_link *l, bool asked);
 /* Kept until the link is up and has room. */
 void ot_control_send(ot_control *c, int32_t peer, const void *p, size_t n);
 bool ot_control_idle(const ot_control *c); /* everything has been sent */

@@ -70,14 +70,19 @@ ot_group *ot_engine_group_of(ot_engine *e, int32_t id)
     return NULL;
 }
 
-void ot_engine_on_up(void *arg, int32_t group, int32_t lane, int32_t peer, ot_link *l)
+bool ot_engine_on_has(void *arg, int32_t group)
+{
+    return ot_engine_group_of(arg, group) != NULL;
+}
+
+void ot_engine_on_up(void *arg, int32_t group, int32_t lane, int32_t peer, ot_link *l, bool asked)
 {
     ot_engine *e = arg;
     ot_group *g = ot_engine_group_of(e, group);
     if (g == NULL) {
         ot_link_destroy(l);
     } else {
-        ot_group_link(g, lane, peer, l);
+        ot_group_link(g, lane, peer, l, asked);
     }
 }
 

@@ -84,7 +84,8 @@ struct ot_engine {
 /* engine.c */
 ot_ticket *ot_engine_on_find(void *arg, uint64_t handle);
 void ot_engine_on_failed(void *arg, const ot_error *why);
-void ot_engine_on_up(void *arg, int32_t group, int32_t lane, int32_t peer, ot_link *l);
+bool ot_engine_on_has(void *arg, int32_t group);
+void ot_engine_on_up(void *arg, int32_t group, int32_t lane, int32_t peer, ot_link *l, bool asked);
 void ot_engine_on_unreached(void *arg, int32_t peer, const ot_error *why);
 ot_group *ot_engine_group_of(ot_engine *e, int32_t id);
 

@@ -94,6 +94,7 @@ static void add_group(ot_engine *e, ot_group *g)
     }
     e->groups = grown;
     e->groups[e->n_groups++] = g;
+    ot_mesh_made(e->mesh, ot_group_id(g));
 }
 
 static void obey(ot_engine *e, const ot_order *c)

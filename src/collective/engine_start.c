@@ -79,7 +79,8 @@ static ot_rc join(ot_engine *e, ot_error *err)
                          .key_len = id->key_len,
                          .rank = id->rank,
                          .no_shm = e->o.no_shm};
-    ot_mesh_ops ops = {.up = ot_engine_on_up, .failed = ot_engine_on_unreached, .arg = e};
+    ot_mesh_ops ops = {
+        .up = ot_engine_on_up, .failed = ot_engine_on_unreached, .has = ot_engine_on_has, .arg = e};
     OT_TRY(ot_mesh_create(&m, &ops, &o.self, &e->mesh, err));
     OT_TRY(ot_meet_join(&o, &e->meet, err));
     e->members = ot_meet_members(e->meet, &e->size);

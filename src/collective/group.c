@@ -239,7 +239,7 @@ void ot_group_waiting(ot_group *g, uint64_t ticket)
     ot_plan_waiting(g->plan, ticket);
 }
 
-void ot_group_link(ot_group *g, int32_t i, int32_t peer, ot_link *l)
+void ot_group_link(ot_group *g, int32_t i, int32_t peer, ot_link *l, bool asked)
 {
     int32_t rank = 0;
     while (rank < g->n && g->ranks[rank] != peer) {
@@ -248,7 +248,7 @@ void ot_group_link(ot_group *g, int32_t i, int32_t peer, ot_link *l)
     if (rank == g->n || i < 0 || i > OT_LANES) {
         l->ops->destroy(l);
     } else if (i == OT_LANE_CONTROL) {
-        ot_control_link(g->control, rank, l);
+        ot_control_link(g->control, rank, l, asked);
     } else {
         ot_exec_link(g->lanes[i].exec, rank, l);
     }

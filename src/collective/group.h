@@ -39,7 +39,7 @@ void ot_group_destroy(ot_group *g);
 int32_t ot_group_id(const ot_group *g);
 void ot_group_submit(ot_group *g, ot_ticket *k);
 void ot_group_waiting(ot_group *g, uint64_t ticket);
-void ot_group_link(ot_group *g, int32_t lane, int32_t peer, ot_link *l);
+void ot_group_link(ot_group *g, int32_t lane, int32_t peer, ot_link *l, bool asked);
 bool ot_group_turn(ot_group *g, uint64_t budget); /* true: there is more to do now */
 void ot_group_abort(ot_group *g, const ot_error *why);
 bool ot_group_idle(const ot_group *g);

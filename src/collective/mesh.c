@@ -143,7 +143,7 @@ static void hand_over(conn *c, ot_link *l)
     int32_t peer = c->peer;
     drop(c);
     l->peer = peer;
-    m->ops.up(m->ops.arg, w.group, w.lane, peer, l);
+    m->ops.up(m->ops.arg, w.group, w.lane, peer, l, w.from == m->o.rank);
 }
 
 /* --- the initiator ------------------------------------------------------------------------ */
@@ -302,9 +302,12 @@ static void acceptor_done(conn *c, ot_link *l)
     ot_mesh *m = c->mesh;
     m->n_pending--;
     c->state = KEPT;
+    bool control = c->who.lane == OT_LANE_CONTROL && m->ops.has(m->ops.arg, c->who.group);
     conn *wanted = find(m, WANTED, c->who.group, c->who.lane, c->peer);
     if (wanted != NULL) {
         drop(wanted);
+    }
+    if (wanted != NULL || control) {
         hand_over(c, l);
         return;
     }
@@ -502,14 +505,15 @@ void ot_mesh_destroy(ot_mesh *m)
 
 void ot_mesh_want(ot_mesh *m, int32_t group, int32_t lane, int32_t peer)
 {
-    conn *kept = find(m, KEPT, group, lane, peer);
+    bool connects = m->o.rank < peer || lane == OT_LANE_CONTROL;
+    conn *kept = connects ? NULL : find(m, KEPT, group, lane, peer);
     if (kept != NULL) {
         ot_link *l = kept->link;
         kept->link = NULL;
         hand_over(kept, l);
         return;
     }
-    conn *c = add(m, m->o.rank < peer ? CONNECTING : WANTED);
+    conn *c = add(m, connects ? CONNECTING : WANTED);
     if (c == NULL) {
         ot_error e;
         (void)ot_fail(&e, OT_EXHAUSTED, "links: out of memory");
@@ -521,6 +525,25 @@ void ot_mesh_want(ot_mesh *m, int32_t group, int32_t lane, int32_t peer)
         .purpose = OT_AUTH_LINK, .from = m->o.rank, .to = peer, .group = group, .lane = lane};
     if (c->state == CONNECTING) {
         try_next(c);
+    }
+}
+
+static conn *find_control(ot_mesh *m, int32_t group)
+{
+    for (conn *c = m->conns; c != NULL; c = c->next) {
+        if (c->state == KEPT && c->who.group == group && c->who.lane == OT_LANE_CONTROL) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+void ot_mesh_made(ot_mesh *m, int32_t group)
+{
+    for (conn *c; (c = find_control(m, group)) != NULL;) {
+        ot_link *l = c->link;
+        c->link = NULL;
+        hand_over(c, l);
     }
 }
 

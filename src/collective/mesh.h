@@ -3,6 +3,7 @@
  * A link is made when a rank first wants it: the lower rank of the two connects, through shared
  * memory where both can share it, else to the addresses of the other, one after the other. What
  * has connected before this rank wants it is kept. Links are told apart by (group, lane, peer).
+ * For messages of control each side connects for what it has to say.
  *
  * Threads: the progress thread. Lifetime: create/destroy. */
 #ifndef OT_COLLECTIVE_MESH_H
@@ -27,9 +28,10 @@ typedef struct ot_mesh_options {
 } ot_mesh_options;
 
 typedef struct ot_mesh_ops {
-    /* The link is the callee's. */
-    void (*up)(void *arg, int32_t group, int32_t lane, int32_t peer, ot_link *l);
+    /* The link is the callee's. `asked`: this rank has connected. */
+    void (*up)(void *arg, int32_t group, int32_t lane, int32_t peer, ot_link *l, bool asked);
     void (*failed)(void *arg, int32_t peer, const ot_error *why);
+    bool (*has)(void *arg, int32_t group); /* this rank has made this group */
     void *arg;
 } ot_mesh_ops;
 
@@ -40,6 +42,9 @@ ot_rc ot_mesh_create(const ot_mesh_options *o, const ot_mesh_ops *ops, ot_member
 void ot_mesh_members(ot_mesh *m, const ot_member *members, int32_t n);
 void ot_mesh_destroy(ot_mesh *m);
 void ot_mesh_want(ot_mesh *m, int32_t group, int32_t lane, int32_t peer);
+/* This rank has made the group: links for its messages of control that came before are handed
+ * over, as those that come later are. */
+void ot_mesh_made(ot_mesh *m, int32_t group);
 /* The group is no more: what was kept for it or is being made is closed. */
 void ot_mesh_forget(ot_mesh *m, int32_t group);
 /* Ends what took too long; returns when to be called again, mono ns, UINT64_MAX: no need. */
