@@ -53,24 +53,32 @@ static bool names_us(const ot_auth *a, ot_slice s)
     return false;
 }
 
-ot_rc ot_auth_check_site(const ot_auth *a, ot_slice host, ot_slice origin, ot_error *err)
+/* Whether the origin is the page that this host itself gives out. */
+static bool is_own(const ot_auth *a, ot_slice host, ot_slice origin)
 {
-    if (a->port != 0 && (host.p == NULL || !names_us(a, host))) {
+    const char *scheme = a->tls ? "https://" : "http://";
+    size_t n = strlen(scheme);
+    if (origin.n <= n || memcmp(origin.p, scheme, n) != 0) {
+        return false;
+    }
+    ot_slice from = {.p = origin.p + n, .n = origin.n - n};
+    return a->tls ? from.n == host.n && memcmp(from.p, host.p, host.n) == 0 : names_us(a, from);
+}
+
+ot_rc ot_auth_check_site(const ot_auth *a, bool local, ot_slice host, ot_slice origin,
+                         ot_error *err)
+{
+    bool unix_socket = local || a->port == 0;
+    if (!unix_socket && (host.p == NULL || !(a->tls || names_us(a, host)))) {
         return ot_fail(err, OT_DENIED,
                        "Host '%.*s' is not this control plane; ask localhost, 127.0.0.1 or [::1] "
                        "with port %u",
                        (int)OT_MIN(host.n, (size_t)100), host.p != NULL ? host.p : "", a->port);
     }
-    if (origin.p == NULL) {
-        return OT_OK;
-    }
-    static const char scheme[] = "http://";
-    size_t n = sizeof scheme - 1;
-    bool same = a->port != 0 && origin.n > n && memcmp(origin.p, scheme, n) == 0 &&
-                names_us(a, (ot_slice){.p = origin.p + n, .n = origin.n - n});
-    return same ? OT_OK
-                : ot_fail(err, OT_DENIED, "Origin '%.*s' is another site's; it may not ask here",
-                          (int)OT_MIN(origin.n, (size_t)100), origin.p);
+    return origin.p == NULL || (!unix_socket && is_own(a, host, origin))
+               ? OT_OK
+               : ot_fail(err, OT_DENIED, "Origin '%.*s' is another site's; it may not ask here",
+                         (int)OT_MIN(origin.n, (size_t)100), origin.p);
 }
 
 ot_rc ot_auth_check_token(const ot_auth *a, ot_slice authorization, ot_error *err)

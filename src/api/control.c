@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define AGENT_BACKLOG 64
+#define BACKLOG 64
 #define WORKER_QUEUE 1024
 #define BACKUP_QUEUE 4
 #define POSTS_MAX 256
@@ -261,27 +261,35 @@ static void on_reload(void *arg)
     if (ot_pipeline_site(a->pipeline, a->opt->site_path, &err) != OT_OK) {
         ot_err("control", "the site file is not in force: %s", err.msg);
     }
+    ot_tls_watch_now(&a->tls_watch);
     a->touched = true;
 }
 
 /* ------------------------------------------------------------------ the start */
 
-static ot_rc open_agents(api *a, ot_error *err)
+/* A Unix socket of the data directory, for this user only. */
+static ot_rc open_socket(const api *a, const char *name, int *fd_out, ot_error *err)
 {
-    char text[OT_PATH_MAX + 8];
+    char text[OT_PATH_MAX + 32];
     ot_addr addr;
-    snprintf(text, sizeof text, "unix:%s/agent.sock", a->opt->data_dir);
+    snprintf(text, sizeof text, "unix:%s/%s", a->opt->data_dir, name);
     OT_TRY(ot_addr_parse(text, &addr, err));
     /* The data directory is ours: whoever still answers there is a child of a control plane that
      * was killed, on its way to another program. */
     ot_disk *d = ot_disk_posix();
     (void)d->ops->unlink(d, addr.host, NULL);
     mode_t old = umask(0177); /* before other threads are here: it is the process's */
-    ot_rc rc = ot_sock_listen(&addr, AGENT_BACKLOG, &a->agent_fd, err);
+    ot_rc rc = ot_sock_listen(&addr, BACKLOG, fd_out, err);
     umask(old);
     OT_TRY(rc);
-    ot_sock_nonblock(a->agent_fd, true);
+    ot_sock_nonblock(*fd_out, true);
     return OT_OK;
+}
+
+static ot_rc open_sockets(api *a, ot_error *err)
+{
+    OT_TRY(open_socket(a, "agent.sock", &a->agent_fd, err));
+    return a->opt->tls.cert != NULL ? open_socket(a, OT_API_LOCAL, &a->local_fd, err) : OT_OK;
 }
 
 static ot_rc open_store(api *a, ot_error *err)
@@ -327,7 +335,12 @@ static ot_rc open_http(api *a, ot_error *err)
     o.body_max = api_body_max;
     o.arg = a;
     OT_TRY(ot_http_server_create(a->loop, &o, &a->http, err));
-    return ot_http_server_listen(a->http, a->opt->listen_fd, NULL, err);
+    if (a->local_fd >= 0) {
+        OT_TRY(ot_tls_create(&a->opt->tls, &a->tls, err));
+        ot_tls_watch_start(&a->tls_watch, a->loop, a->tls, "control", a->opt->tls.cert);
+        OT_TRY(ot_http_server_listen(a->http, a->local_fd, NULL, err));
+    }
+    return ot_http_server_listen(a->http, a->opt->listen_fd, a->tls, err);
 }
 
 static void name_unnamed(api *a)
@@ -353,11 +366,12 @@ static ot_rc start(api *a, ot_error *err)
     name_unnamed(a);
     OT_TRY(open_keys(a, err));
     OT_TRY(ot_auth_load(&a->auth, a->opt->data_dir, ot_sock_port(a->opt->listen_fd), err));
+    a->auth.tls = a->opt->tls.cert != NULL;
     OT_TRY(ot_loop_create(POSTS_MAX, &a->loop, err));
     OT_TRY(ot_loop_signal(a->loop, SIGTERM, on_signal, a, err));
     OT_TRY(ot_loop_signal(a->loop, SIGINT, on_signal, a, err));
     OT_TRY(ot_loop_signal(a->loop, SIGHUP, on_reload, a, err));
-    OT_TRY(open_agents(a, err));
+    OT_TRY(open_sockets(a, err));
     OT_TRY(open_store(a, err));
     OT_TRY(ot_log_head_open(a->store, a->opt->data_dir, &a->log_head, err));
     OT_TRY(open_pipeline(a, err));
@@ -388,6 +402,7 @@ static void finish(api *a)
     if (a->loop != NULL) {
         api_supervisor_stop(a);
         ot_loop_timer_cancel(a->loop, &a->timer);
+        ot_tls_watch_stop(&a->tls_watch);
         ot_loop_hook_remove(a->loop, &a->hook);
     }
     if (a->streams != NULL) {
@@ -398,17 +413,19 @@ static void finish(api *a)
     ot_aside_destroy(a->aside);
     ot_aside_destroy(a->backups);
     ot_http_server_destroy(a->http);
+    ot_tls_destroy(a->tls);
     ot_alerts_destroy(a->alerts);
     ot_log_head_close(a->log_head);
     ot_store_close(a->store);
     ot_loop_destroy(a->loop);
     ot_fd_close(&a->agent_fd);
+    ot_fd_close(&a->local_fd);
     ot_signer_wipe(&a->signer);
 }
 
 ot_rc ot_api_run(const ot_api_options *o, ot_error *err)
 {
-    api a = {.opt = o, .agent_fd = -1};
+    api a = {.opt = o, .agent_fd = -1, .local_fd = -1};
     ot_rc rc = start(&a, err);
     if (rc == OT_OK) {
         ot_info("control", "serving %s", o->data_dir);

@@ -8,6 +8,7 @@
 #include "base/disk.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "net/tls.h"
 
 typedef struct ot_api_options {
     const char *data_dir; /* absolute; its lock is held by the caller */
@@ -15,8 +16,12 @@ typedef struct ot_api_options {
     const char *version;
     const char *site_path; /* the operators' file, read again on SIGHUP; NULL: none */
     int listen_fd;         /* listening, non-blocking; stays the caller's */
+    ot_tls_files
+        tls; /* what that speaks, or all NULL; then DATA/control.sock is there for commands */
     int supervisor_fd; /* a channel to the supervisor (supervisor.c), stays the caller's; -1: no */
 } ot_api_options;
+
+#define OT_API_LOCAL "control.sock" /* in the data directory */
 
 /* Runs until SIGTERM or SIGINT, then drains: answers what was asked, ends streams, saves what jobs
  * had finished. Runs of programs go on and are found again. */

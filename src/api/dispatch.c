@@ -3,6 +3,7 @@
 
 #include "api/page.h"
 #include "base/log.h"
+#include "base/sock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +43,9 @@ static void fail_with_field(ot_http_req *req, int status, const char *name, cons
 
 static ot_rc check_site(const api *a, const ot_http_req *req, ot_error *err)
 {
-    return ot_auth_check_site(&a->auth, req->host, ot_http_req_header(req, "origin"), err);
+    uint8_t ip[OT_SOCK_IP];
+    bool local = a->local_fd >= 0 && req->fd >= 0 && !ot_sock_peer_ip(req->fd, ip);
+    return ot_auth_check_site(&a->auth, local, req->host, ot_http_req_header(req, "origin"), err);
 }
 
 static ot_rc check_token(const api *a, const ot_http_req *req, ot_error *err)

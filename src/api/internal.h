@@ -16,6 +16,7 @@
 #include "net/http_server.h"
 #include "net/lines.h"
 #include "net/loop.h"
+#include "net/tls_watch.h"
 #include "pipeline/pipeline.h"
 #include "store/store.h"
 
@@ -44,6 +45,10 @@ typedef struct api {
     char incoming[OT_PATH_MAX];     /* where versions come in */
     char unnamed[OT_ACTOR_MAX + 1]; /* the actor of who does not say */
     int agent_fd;
+    int local_fd; /* beside a listener with TLS: a Unix socket for commands on this machine; or -1
+                   */
+    ot_tls *tls;
+    ot_tls_watch tls_watch;
     api_watch *watches; /* of runs */
     ot_lines supervisor;
     ot_hook hook;

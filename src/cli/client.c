@@ -24,7 +24,9 @@ struct ot_cli_client {
     ot_addr addr;
     ot_str headers; /* Authorization, overtake-actor */
     char address[300];
-    char *https;      /* "https://HOST:PORT"; then http is NULL and addr is not set */
+    char *https;    /* "https://HOST:PORT"; then http is NULL and addr is not set */
+    const char *ca; /* whom to trust, a file; NULL: whom the system trusts */
+    bool patient;
     const char *data; /* the data directory; NULL when --url named the address */
 };
 
@@ -116,10 +118,12 @@ ot_rc ot_cli_client_page(const ot_cli_client *c, ot_str *out, ot_error *err)
     static const char scheme[] = "Bearer ";
     const char *token = strstr(c->headers.data, scheme);
     if (c->https == NULL && c->addr.is_unix) {
-        return ot_fail(err, OT_INVALID,
-                       "the control plane is at %s, where no browser can ask; start it with "
-                       "--control 127.0.0.1:9000",
-                       c->address);
+        return ot_fail(
+            err, OT_INVALID,
+            "the control plane is at %s, where no browser can ask; name the address that it "
+            "listens on with --url https://HOST:PORT, or start it with --control "
+            "127.0.0.1:9000",
+            c->address);
     }
     ot_str_addf(out, "%s%s/", c->https == NULL ? "http://" : "", c->address);
     if (token != NULL) {
@@ -183,6 +187,7 @@ ot_rc ot_cli_client_open(const ot_args *args, ot_cli_client **client_out, ot_err
     ot_cli_client *c = NULL;
     OT_TRY(client_new(&c, err));
     c->data = ot_args_str(args, "url") == NULL ? ot_args_str(args, "data") : NULL;
+    c->ca = ot_args_str(args, "ca");
     ot_rc rc = find_address(args, &c->addr, &c->https, err);
     if (rc == OT_OK) {
         rc = find_token(args, &c->headers, err);
@@ -246,7 +251,8 @@ ot_rc ot_cli_client_patient(ot_cli_client *c, ot_error *err)
     ot_http_client *http;
     ot_http_client_options o = {.struct_size = sizeof o, .io_us = -1};
     if (c->https != NULL) {
-        return OT_OK; /* its limit is long */
+        c->patient = true;
+        return OT_OK;
     }
     OT_TRY(ot_http_client_create(&c->addr, &o, &http, err));
     ot_http_client_destroy(c->http);
@@ -293,7 +299,8 @@ static ot_rc request(ot_cli_client *c, const ot_http_call *call, ot_http_reply *
 {
     ot_rc rc;
     if (c->https != NULL) {
-        rc = ot_https_request(c->https, call, ANSWER_MAX, SILENCE_US, reply, err);
+        rc = ot_https_request(c->https, call, c->ca, ANSWER_MAX, c->patient ? 0 : SILENCE_US, reply,
+                              err);
         rc = rc == OT_OK ? OT_OK : ot_error_prefix(err, rc, "%s", c->https);
     } else {
         rc = ot_http_client_request(c->http, call, reply, err);

@@ -18,6 +18,10 @@
          .type = OT_OPT_STRING,                                                                    \
          .value = "URL",                                                                           \
          .help = "control plane, http(s)://HOST:PORT [as `up` wrote into the data directory]"},    \
+        {.name = "ca",                                                                             \
+         .type = OT_OPT_STRING,                                                                    \
+         .value = "FILE",                                                                          \
+         .help = "https: whom to trust, in PEM [whom the system trusts]"},                         \
     {                                                                                              \
         .name = "token", .type = OT_OPT_STRING,                                                    \
         .help = "token of the control API [the data directory's]", .hidden = true                  \

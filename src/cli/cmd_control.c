@@ -17,6 +17,7 @@ struct control {
     char data[OT_PATH_MAX], site[OT_PATH_MAX];
     int lock, listener, supervisor;
     char address[300];
+    ot_tls_files tls;
     bool own_listener;
 };
 
@@ -49,12 +50,12 @@ static ot_rc open_listener(struct control *c, ot_error *err)
         OT_TRY(take_fd(c->args, "listen-fd", &c->listener, err));
     } else {
         ot_addr addr = *ot_args_addr(c->args, "listen");
-        OT_TRY(ot_datadir_check_control(&addr, "listen", err));
+        OT_TRY(ot_datadir_check_control(&addr, "listen", &c->tls, "tls", err));
         OT_TRY(ot_sock_listen(&addr, BACKLOG, &c->listener, err));
         c->own_listener = true;
         addr.port = addr.is_unix ? 0 : ot_sock_port(c->listener);
         ot_addr_format(&addr, c->address);
-        OT_TRY(ot_datadir_announce(c->data, c->address, err));
+        OT_TRY(ot_datadir_announce(c->data, c->address, c->tls.cert != NULL, err));
     }
     ot_sock_nonblock(c->listener, true);
     return ot_args_given(c->args, "supervisor-fd")
@@ -73,7 +74,8 @@ static int announce(const struct control *c)
         ot_str_add_json(&out, c->data, strlen(c->data));
         ot_str_adds(&out, "\"}\n");
     } else {
-        ot_str_addf(&out, "control    http://%s\ndata       %s\n", c->address, c->data);
+        ot_str_addf(&out, "control    http%s://%s\ndata       %s\n", c->tls.cert != NULL ? "s" : "",
+                    c->address, c->data);
     }
     return ot_cli_print(&out);
 }
@@ -81,6 +83,8 @@ static int announce(const struct control *c)
 static int run(const ot_args *args)
 {
     struct control c = {.args = args, .lock = -1, .listener = -1, .supervisor = -1};
+    c.tls =
+        (ot_tls_files){.cert = ot_args_str(args, "tls-cert"), .key = ot_args_str(args, "tls-key")};
     ot_error err = {0};
     ot_rc rc = take_data(&c, &err);
     if (rc == OT_OK) {
@@ -97,6 +101,7 @@ static int run(const ot_args *args)
                             .version = OT_VERSION,
                             .site_path = c.site[0] != 0 ? c.site : NULL,
                             .listen_fd = c.listener,
+                            .tls = c.tls,
                             .supervisor_fd = c.supervisor};
         rc = ot_api_run(&o, &err);
     }
@@ -112,7 +117,12 @@ static const ot_opt opts[] = {
     {.name = "listen",
      .type = OT_OPT_ADDRESS,
      .def = "127.0.0.1:9000",
-     .help = "where the control API is answered; this machine only"},
+     .help = "where the control API is answered; this machine only, unless it speaks TLS"},
+    {.name = "tls-cert",
+     .type = OT_OPT_STRING,
+     .value = "FILE",
+     .help = "certificate and those above it, PEM: it speaks TLS; read again when it changes"},
+    {.name = "tls-key", .type = OT_OPT_STRING, .value = "FILE", .help = "its private key, PEM"},
     {.name = "listen-fd",
      .type = OT_OPT_INT,
      .min = "0",

@@ -1,5 +1,6 @@
 #include "cli/datadir.h"
 
+#include "api/control.h"
 #include "backup/backup.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -179,20 +180,34 @@ ot_rc ot_datadir_secrets(const char *dir, ot_error *err)
     return ot_signer_open(ot_disk_posix(), path, &signer, err);
 }
 
-ot_rc ot_datadir_announce(const char *dir, const char *address, ot_error *err)
+ot_rc ot_datadir_announce(const char *dir, const char *address, bool tls, ot_error *err)
 {
-    char path[OT_PATH_MAX];
+    char path[OT_PATH_MAX], local[OT_PATH_MAX + 32];
     OT_TRY(ot_path_join(path, dir, "control.addr", err));
+    if (tls) { /* commands on this machine know no name that the certificate is for */
+        snprintf(local, sizeof local, "unix:%s/" OT_API_LOCAL, dir);
+        address = local;
+    }
     return ot_disk_write_atomic(ot_disk_posix(), path, address, strlen(address), 0600, err);
 }
 
-ot_rc ot_datadir_check_control(const ot_addr *a, const char *option, ot_error *err)
+ot_rc ot_datadir_check_control(const ot_addr *a, const char *option, const ot_tls_files *tls,
+                               const char *tls_option, ot_error *err)
 {
-    if (ot_addr_is_loopback(a)) {
+    if ((tls->cert == NULL) != (tls->key == NULL) || (tls->cert != NULL && a->is_unix)) {
+        return ot_fail(err, OT_INVALID, "--%s-cert and --%s-key belong together, and to a port",
+                       tls_option, tls_option);
+    }
+    if (tls->cert != NULL) {
+        ot_tls *t;
+        OT_TRY(ot_tls_create(tls, &t, err)); /* what would be found too late */
+        ot_tls_destroy(t);
         return OT_OK;
     }
-    return ot_fail(err, OT_DENIED,
-                   "--%s %s: the control API is served on this machine only (127.0.0.1, ::1 or "
-                   "unix:PATH) as long as there is no TLS",
-                   option, a->host);
+    return ot_addr_is_loopback(a)
+               ? OT_OK
+               : ot_fail(err, OT_DENIED,
+                         "--%s %s: without TLS the control API is served on this machine only "
+                         "(127.0.0.1, ::1 or unix:PATH); give it --%s-cert and --%s-key",
+                         option, a->host, tls_option, tls_option);
 }

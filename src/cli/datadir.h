@@ -7,6 +7,7 @@
 #include "base/disk.h"
 #include "base/error.h"
 #include "base/sock.h"
+#include "net/tls.h"
 
 #include <stdbool.h>
 
@@ -28,9 +29,12 @@ ot_rc ot_datadir_owner(const char *dir, int *pid_out, bool *upgrades_out, ot_err
 ot_rc ot_datadir_token(const char *dir, ot_error *err) OT_CHECKED;
 /* The same for the token and the key that the control plane signs with (model/trust.h). */
 ot_rc ot_datadir_secrets(const char *dir, ot_error *err) OT_CHECKED;
-/* Writes down where commands find the control plane. */
-ot_rc ot_datadir_announce(const char *dir, const char *address, ot_error *err) OT_CHECKED;
-/* The control API is for this machine only. */
-ot_rc ot_datadir_check_control(const ot_addr *a, const char *option, ot_error *err) OT_CHECKED;
+/* Writes down where commands find the control plane: at the address, or where that speaks TLS at
+ * the Unix socket beside it. */
+ot_rc ot_datadir_announce(const char *dir, const char *address, bool tls, ot_error *err) OT_CHECKED;
+/* Without TLS the control API is for this machine only; with it the files must be good. The options
+ * are what the messages name: "listen", "tls". */
+ot_rc ot_datadir_check_control(const ot_addr *a, const char *option, const ot_tls_files *tls,
+                               const char *tls_option, ot_error *err) OT_CHECKED;
 
 #endif

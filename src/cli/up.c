@@ -26,6 +26,7 @@ struct up {
     char inference_fd[16], control_fd[16], lock_fd[16], workers[24];
     char serve_channel[16], control_channel[16];
     ot_cli_listeners listeners; /* of the replica; the first is --listen */
+    ot_tls_files control_tls;
     char more_fd[OT_SERVE_LISTENERS_MAX][24];
     ot_upgrade upgrade; /* with the data directory, listeners and lock */
     bool given;         /* it was handed over */
@@ -75,7 +76,7 @@ static ot_rc open_listeners(struct up *u, ot_error *err)
     OT_TRY(rc);
     OT_TRY(
         listen_on(ot_args_addr(u->args, "control"), "control", &h->control, h->control_addr, err));
-    return ot_datadir_announce(u->upgrade.data, h->control_addr, err);
+    return ot_datadir_announce(u->upgrade.data, h->control_addr, u->control_tls.cert != NULL, err);
 }
 
 static int announce(const struct up *u)
@@ -99,9 +100,10 @@ static int announce(const struct up *u)
         ot_str_adds(&out, "]}\n");
     } else {
         ot_str_addf(&out,
-                    "inference  http://%s\ncontrol    http://%s (in a browser: the page; its "
+                    "inference  http://%s\ncontrol    http%s://%s (in a browser: the page; its "
                     "address with the token: overtake page)\ndata       %s\n",
-                    h->inference_addr, h->control_addr, data);
+                    h->inference_addr, u->control_tls.cert != NULL ? "s" : "", h->control_addr,
+                    data);
         for (size_t i = 1; i < u->listeners.n; i++) {
             ot_cli_listener_url(&u->listeners.named[i], url);
             ot_str_addf(&out, "inference  %s\n", url);
@@ -149,6 +151,14 @@ static ot_rc check_tls(const struct up *u, ot_error *err)
     return OT_OK;
 }
 
+static const char **end_of(const char **argv)
+{
+    while (*argv != NULL) {
+        argv++;
+    }
+    return argv;
+}
+
 /* Replica first: it stops taking requests while the control plane still hears its last windows.
  * Both hold the lock: when we are killed they drain, and the next one waits for that. */
 static ot_rc supervise(struct up *u, ot_error *err)
@@ -188,11 +198,14 @@ static ot_rc supervise(struct up *u, ot_error *err)
                                      form,
                                      u->site[0] != 0 ? "--site" : NULL,
                                      u->site};
-    size_t n = 0;
-    while (serve[n] != NULL) {
-        n++;
+    add_listeners(u, end_of(serve));
+    if (u->control_tls.cert != NULL) {
+        const char **more = end_of(control);
+        more[0] = "--tls-cert";
+        more[1] = u->control_tls.cert;
+        more[2] = "--tls-key";
+        more[3] = u->control_tls.key;
     }
-    add_listeners(u, serve + n);
     ot_supervise_child children[] = {
         [OT_HANDOVER_SERVE] = {.name = "serve",
                                .exe = u->exe,
@@ -270,8 +283,11 @@ static ot_rc set_up(struct up *u, ot_handover_kind kind, int memory, ot_error *e
     ot_handover *h = &u->upgrade.now;
     OT_TRY(find_self(u, err));
     OT_TRY(take_site(u, kind, err));
-    OT_TRY(ot_datadir_check_control(ot_args_addr(u->args, "control"), "control", err));
+    u->control_tls = (ot_tls_files){.cert = ot_args_str(u->args, "control-tls-cert"),
+                                    .key = ot_args_str(u->args, "control-tls-key")};
     if (kind == OT_HANDOVER_NONE) {
+        OT_TRY(ot_datadir_check_control(ot_args_addr(u->args, "control"), "control",
+                                        &u->control_tls, "control-tls", err));
         OT_TRY(check_tls(u, err));
         OT_TRY(ot_datadir_take(ot_args_str(u->args, "data"), u->upgrade.data, &h->lock, err));
         OT_TRY(ot_datadir_secrets(u->upgrade.data, err));
@@ -349,7 +365,16 @@ static const ot_opt opts[] = {
     {.name = "control",
      .type = OT_OPT_ADDRESS,
      .def = "127.0.0.1:9000",
-     .help = "where the control API is answered; this machine only"},
+     .help = "where the control API is answered; this machine only, unless it speaks TLS"},
+    {.name = "control-tls-cert",
+     .type = OT_OPT_STRING,
+     .value = "FILE",
+     .help = "certificate of --control and those above it, PEM: it speaks TLS; read again when it "
+             "changes"},
+    {.name = "control-tls-key",
+     .type = OT_OPT_STRING,
+     .value = "FILE",
+     .help = "its private key, PEM"},
     {.name = "workers",
      .type = OT_OPT_INT,
      .min = "1",

@@ -69,15 +69,25 @@ static bool load(void)
 #define ANSWER_MAX (1u << 20)
 
 typedef struct answer {
+    void *curl;
+    const ot_http_call *call;
     ot_str *body;
     uint64_t max;
     bool too_large;
+    ot_rc stopped; /* what on_data said */
+    ot_error *err;
 } answer;
 
 static size_t take(char *p, size_t size, size_t n, void *arg)
 {
     answer *a = arg;
     size_t len = size * n;
+    long status = 0;
+    curl.easy_getinfo(a->curl, CURL_INFO_RESPONSE_CODE, &status);
+    if (a->call->on_data != NULL && status < 300) {
+        a->stopped = a->call->on_data(a->call->arg, p, len, a->err);
+        return a->stopped == OT_OK ? len : 0;
+    }
     if (len > a->max - a->body->len) {
         a->too_large = true;
         return 0; /* ends it */
@@ -103,9 +113,9 @@ static curl_list *header_list(const char *lines, bool *failed)
 }
 
 static void set_up(void *c, const char *url, const ot_http_call *call, curl_list *headers,
-                   int64_t timeout_us, answer *a)
+                   const char *ca, int64_t timeout_us, answer *a)
 {
-    const char *authorities = getenv("SSL_CERT_FILE");
+    const char *authorities = ca != NULL ? ca : getenv("SSL_CERT_FILE");
     curl.easy_setopt(c, CURL_URL, url);
     curl.easy_setopt(c, CURL_PROTOCOLS, (long)CURL_PROTO_HTTPS);
     curl.easy_setopt(c, CURL_NOSIGNAL, 1L);
@@ -130,6 +140,9 @@ static ot_rc perform(void *c, const answer *a, ot_http_reply *reply, ot_error *e
     curl.easy_setopt(c, CURL_ERRORBUFFER, why);
     int code = curl.easy_perform(c);
     curl.easy_setopt(c, CURL_ERRORBUFFER, NULL);
+    if (a->stopped != OT_OK) {
+        return a->stopped;
+    }
     if (a->too_large) {
         return ot_fail(err, OT_EXHAUSTED, "the answer is larger than %llu bytes",
                        (unsigned long long)a->max);
@@ -146,7 +159,7 @@ static ot_rc perform(void *c, const answer *a, ot_http_reply *reply, ot_error *e
 }
 
 /* `whole`: address and target. */
-static ot_rc request(const char *whole, const ot_http_call *call, uint64_t body_max,
+static ot_rc request(const char *whole, const ot_http_call *call, const char *ca, uint64_t body_max,
                      int64_t timeout_us, ot_http_reply *reply, ot_error *err)
 {
     if (!load()) {
@@ -154,15 +167,15 @@ static ot_rc request(const char *whole, const ot_http_call *call, uint64_t body_
                        "https:// needs libcurl.so.4, which is not installed (Debian: libcurl4)");
     }
     bool failed = false;
-    answer a = {.body = &reply->body, .max = body_max};
     void *c = curl.easy_init();
+    answer a = {.curl = c, .call = call, .body = &reply->body, .max = body_max, .err = err};
     curl_list *headers = header_list(call->headers, &failed);
     ot_str_clear(&reply->body);
     ot_rc rc = OT_OK;
     if (c == NULL || failed) {
         rc = ot_fail(err, OT_EXHAUSTED, "https: no memory");
     } else {
-        set_up(c, whole, call, headers, timeout_us, &a);
+        set_up(c, whole, call, headers, ca, timeout_us, &a);
         rc = perform(c, &a, reply, err);
     }
     curl.slist_free_all(headers);
@@ -172,17 +185,13 @@ static ot_rc request(const char *whole, const ot_http_call *call, uint64_t body_
     return rc;
 }
 
-ot_rc ot_https_request(const char *url, const ot_http_call *call, uint64_t body_max,
+ot_rc ot_https_request(const char *url, const ot_http_call *call, const char *ca, uint64_t body_max,
                        int64_t timeout_us, ot_http_reply *reply, ot_error *err)
 {
     char *whole = ot_asprintf("%s%s", url, call->target);
     ot_rc rc = whole == NULL ? ot_fail(err, OT_EXHAUSTED, "https: no memory")
-                             : request(whole, call, body_max, timeout_us, reply, err);
+                             : request(whole, call, ca, body_max, timeout_us, reply, err);
     ot_free(whole);
-    if (rc == OT_OK && call->on_data != NULL && reply->status < 300) {
-        rc = call->on_data(call->arg, reply->body.data, reply->body.len, err);
-        ot_str_clear(&reply->body);
-    }
     return rc;
 }
 
@@ -194,7 +203,7 @@ ot_rc ot_https_post(const char *url, const char *json, int64_t timeout_us, ot_er
                          .body = json,
                          .body_len = strlen(json)};
     ot_http_reply_init(&reply);
-    ot_rc rc = request(url, &call, ANSWER_MAX, timeout_us, &reply, err);
+    ot_rc rc = request(url, &call, NULL, ANSWER_MAX, timeout_us, &reply, err);
     if (rc == OT_OK && (reply.status < 200 || reply.status > 299)) {
         const char *host = url + strlen("https://");
         rc = ot_fail(err, OT_UNAVAILABLE, "%.*s answered %d", (int)strcspn(host, "/?#"), host,

@@ -10,7 +10,6 @@
 
 #include <string.h>
 
-#define TLS_LOOK_NS UINT64_C(2000000000) /* between looks at the certificate's files */
 #define SAMPLE_BYTES_DEFAULT (UINT64_C(2) << 30)
 
 void ot_serve_options_init(ot_serve_options *o)
@@ -263,42 +262,9 @@ static void stop_threads(ot_serve *s)
     ot_access_log_stop(s->access_log);
 }
 
-/* ---- certificates */
-
-static void reload(ot_serve *s, bool force)
-{
-    ot_error err;
-    bool changed;
-    ot_rc rc = ot_tls_reload(s->tls, force, &changed, &err);
-    if (rc != OT_OK && changed) {
-        ot_warn("serve", "the certificate in use stays: %s", err.msg);
-    } else if (changed) {
-        ot_info("serve", "new connections get the certificate that '%s' holds now", s->o.tls.cert);
-    }
-}
-
-static void on_tls_timer(void *arg);
-
-static void watch_tls(ot_serve *s)
-{
-    if (s->tls != NULL) {
-        ot_loop_timer_set(s->loop, &s->tls_timer, ot_clock_mono_ns() + TLS_LOOK_NS, on_tls_timer,
-                          s);
-    }
-}
-
-static void on_tls_timer(void *arg)
-{
-    ot_serve *s = arg;
-    reload(s, false);
-    watch_tls(s);
-}
-
 void ot_serve_reload(ot_serve *s)
 {
-    if (s->tls != NULL) {
-        reload(s, true);
-    }
+    ot_tls_watch_now(&s->tls_watch);
 }
 
 ot_rc ot_serve_run(ot_serve *s, ot_error *err)
@@ -308,13 +274,13 @@ ot_rc ot_serve_run(ot_serve *s, ot_error *err)
         rc = ot_control_start(s->control, err);
     }
     if (rc == OT_OK) {
-        watch_tls(s);
+        ot_tls_watch_start(&s->tls_watch, s->loop, s->tls, "serve", s->o.tls.cert);
         rc = ot_loop_run(s->loop, err);
     }
     if (rc == OT_OK && s->control->open_err.rc != OT_OK) {
         rc = ot_fail(err, s->control->open_err.rc, "%s", s->control->open_err.msg);
     }
-    ot_loop_timer_cancel(s->loop, &s->tls_timer);
+    ot_tls_watch_stop(&s->tls_watch);
     stop_threads(s);
     ot_loader_stop(s->control->loader);
     ot_rc ignored = ot_loop_turn(s->loop, 0, NULL); /* what the threads had still to tell */

@@ -2,6 +2,7 @@
 #ifndef OT_SERVE_SERVER_H
 #define OT_SERVE_SERVER_H
 
+#include "net/tls_watch.h"
 #include "serve/access_log.h"
 #include "serve/guests.h"
 #include "serve/pool.h"
@@ -36,7 +37,7 @@ struct ot_serve {
     /* Synchronization: relaxed. Estimated bytes of what is loaded or being loaded. */
     _Atomic uint64_t memory_used;
     ot_tls *tls; /* NULL: no listener wants it */
-    ot_timer tls_timer;
+    ot_tls_watch tls_watch;
 };
 
 /* Executors: workers, then pool threads, then the sampler, then the loader. */

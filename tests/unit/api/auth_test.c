@@ -78,10 +78,40 @@ static void test_site(void)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         ot_auth a = {.port = cases[i].port};
-        is_int(ot_auth_check_site(&a, z(cases[i].host), z(cases[i].origin), NULL), cases[i].want,
-               "port %u, Host '%s', Origin '%s'", cases[i].port,
+        is_int(ot_auth_check_site(&a, false, z(cases[i].host), z(cases[i].origin), NULL),
+               cases[i].want, "port %u, Host '%s', Origin '%s'", cases[i].port,
                cases[i].host != NULL ? cases[i].host : "(none)",
                cases[i].origin != NULL ? cases[i].origin : "(none)");
+    }
+}
+
+/* With TLS the certificate says who this is; another site's page is still not ours. */
+static void test_site_with_tls(void)
+{
+    static const struct {
+        const char *host, *origin;
+        bool local;
+        ot_rc want;
+    } cases[] = {
+        {"plane.example:9000", NULL, false, OT_OK},
+        {"plane.example:9000", "https://plane.example:9000", false, OT_OK},
+        {"plane.example:9000", "http://plane.example:9000", false, OT_DENIED},
+        {"plane.example:9000", "https://evil.example:9000", false, OT_DENIED},
+        {"plane.example:9000", "https://plane.example:90001", false, OT_DENIED},
+        {"plane.example:9000", "https://plane.example:900", false, OT_DENIED},
+        {NULL, NULL, false, OT_DENIED},
+        {NULL, "https://", false, OT_DENIED},
+        {NULL, NULL, true, OT_OK},
+        {"anything", NULL, true, OT_OK},
+        {"x", "https://x", true, OT_DENIED},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ot_auth a = {.port = 9000, .tls = true};
+        is_int(ot_auth_check_site(&a, cases[i].local, z(cases[i].host), z(cases[i].origin), NULL),
+               cases[i].want, "TLS, Host '%s', Origin '%s'%s",
+               cases[i].host != NULL ? cases[i].host : "(none)",
+               cases[i].origin != NULL ? cases[i].origin : "(none)",
+               cases[i].local ? ", a Unix socket" : "");
     }
 }
 
@@ -137,6 +167,7 @@ int main(void)
     }
     test_load();
     test_site();
+    test_site_with_tls();
     test_token();
     test_actor();
     char path[256];
