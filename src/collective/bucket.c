@@ -1,6 +1,7 @@
 #include "collective/bucket.h"
 
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <string.h>
@@ -31,6 +32,9 @@ struct ot_work {
     bool too_small; /* the caller's out: what came went to `packed` */
     uint64_t out_need;
     uint8_t bytes[2]; /* BARRIER */
+    ot_coded coded;
+    void *room; /* of coded */
+    size_t room_size;
     size_t n;
     item items[];
 };
@@ -215,6 +219,54 @@ static ot_rc build(ot_work *w, ot_coll_shape *shape, ot_error *err)
     return OT_OK;
 }
 
+/* Says what was chosen and why, once a choice. */
+static void say_choice(const ot_work *w, const ot_codec_choice *c, ot_loss loss,
+                       const ot_coll_shape *shape)
+{
+    const ot_team_place *p = &w->place;
+    unsigned bit = 1u << (c->coded ? (unsigned)c->codec : (unsigned)OT_CODECS);
+    char why[256];
+    if (p->rank == 0 && (p->residuals->said & bit) == 0) {
+        p->residuals->said |= bit;
+        ot_codec_choice_text(c, p->cost, loss, shape, why, sizeof why);
+        ot_info("collective", "on the wire: '%s' %s", w->sig.name, why);
+    }
+}
+
+/* A sum of all that IN holds, coded if that pays. */
+static ot_rc reduce(ot_work *w, ot_coll_shape *shape, ot_error *err)
+{
+    const ot_team_place *p = &w->place;
+    bool sums = w->run.kind == OVERTAKE_ALLREDUCE && w->run.dtype == OVERTAKE_F32 &&
+                (w->run.reduction == OVERTAKE_SUM || w->run.reduction == OVERTAKE_AVERAGE);
+    if (!sums || p->loss == OT_LOSS_NONE) {
+        return build(w, shape, err);
+    }
+    shape->kind = OVERTAKE_ALLREDUCE;
+    shape->rank = p->rank;
+    shape->size = p->size;
+    shape->hosts = p->hosts;
+    /* What has no name comes once: nothing can be kept for the next time. */
+    ot_loss loss = w->lane == OT_LANE_ORDERED ? OT_LOSS_HALF : p->loss;
+    ot_codec_choice choice = ot_cost_codec(p->cost, loss, shape);
+    say_choice(w, &choice, loss, shape);
+    if (!choice.coded) {
+        return build(w, shape, err);
+    }
+    ot_twoshot shots;
+    OT_TRY(ot_twoshot_init(&shots, choice.codec, p->rank, p->size, shape->count, err));
+    w->room = pool_take(p->pool, ot_coded_room(&shots), &w->room_size);
+    if (w->room == NULL) {
+        ot_twoshot_done(&shots);
+        return short_of(err, w, shape->count);
+    }
+    ot_coded_begin(&w->coded, &shots, w->room, p->residuals, w->run.hash,
+                   w->run.buffers[OT_BUFFER_IN], w->run.buffers[OT_BUFFER_OUT]);
+    w->run.holds = true;
+    w->run.dtype = OVERTAKE_U8;
+    return ot_coded_prepare(&w->coded, p->hosts, p->cost, &w->run, err);
+}
+
 static ot_rc one(ot_work *w, ot_error *err)
 {
     item *it = &w->items[0];
@@ -232,7 +284,7 @@ static ot_rc one(ot_work *w, ot_error *err)
     }
     w->run.buffers[OT_BUFFER_IN] = (void *)(uintptr_t)in;
     w->run.buffers[OT_BUFFER_OUT] = out;
-    return build(w, &shape, err);
+    return reduce(w, &shape, err);
 }
 
 static ot_rc many(ot_work *w, ot_error *err)
@@ -257,7 +309,7 @@ static ot_rc many(ot_work *w, ot_error *err)
     w->run.buffers[OT_BUFFER_IN] = w->run.buffers[OT_BUFFER_OUT] = w->packed;
     ot_coll_shape shape = {
         .root = w->sig.root, .elem_bytes = (uint32_t)elem_bytes(w), .count = bytes / elem_bytes(w)};
-    return build(w, &shape, err);
+    return reduce(w, &shape, err);
 }
 
 /* Rows that each rank gets: the first dims[0] % size one more, or as asked. */
@@ -372,6 +424,9 @@ static ot_rc barrier(ot_work *w, ot_error *err)
 static ot_rc prepare(ot_run *r, ot_error *err)
 {
     ot_work *w = (ot_work *)r;
+    if (w->coded.part != 0) {
+        return ot_coded_prepare(&w->coded, w->place.hosts, w->place.cost, r, err);
+    }
     switch (r->kind) {
     case OVERTAKE_ALLREDUCE:
     case OVERTAKE_BROADCAST:
@@ -395,6 +450,8 @@ static void work_free(ot_work *w)
     pool_give(w->place.pool, w->packed, w->packed_size);
     pool_give(w->place.pool, w->scratch, w->scratch_size);
     pool_give(w->place.pool, w->copy, w->copy_size);
+    pool_give(w->place.pool, w->room, w->room_size);
+    ot_coded_done(&w->coded);
     ot_free(w->mine);
     ot_free(w->theirs);
     ot_free(w);
@@ -447,8 +504,13 @@ static void ended(ot_run *r, const ot_error *why)
 {
     ot_work *w = (ot_work *)r;
     bool by_parts = r->kind == OVERTAKE_ALLGATHER || r->kind == OVERTAKE_ALLTOALL;
-    if (why == NULL && by_parts && !w->knows_parts) {
-        w->knows_parts = true;
+    bool again = why == NULL && by_parts && !w->knows_parts;
+    if (why == NULL && w->coded.part != 0) {
+        again = ot_coded_next(&w->coded);
+        r->dtype = again ? OVERTAKE_U8 : w->sig.dtype;
+    }
+    if (again) {
+        w->knows_parts = by_parts;
         r->holds = false;
         r->first_message = SECOND_PART;
         ot_exec_submit_next(w->exec, r);

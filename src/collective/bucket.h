@@ -1,6 +1,8 @@
 /* Buckets as runs of an executor: tensors of one bucket are packed into one buffer and unpacked
  * from it, scaled on the way; one that is alone runs in place, without a copy.
  *
+ * Where the user lets it and the cost model says that it pays, a sum of F32 goes coded (coded.h).
+ *
  * An average is a sum and a division: by the number of ranks, before the sum where the type is
  * narrow (binary16, bfloat16), so that it can't overflow, else after it.
  *
@@ -8,7 +10,7 @@
 #ifndef OT_COLLECTIVE_BUCKET_H
 #define OT_COLLECTIVE_BUCKET_H
 
-#include "collective/cost.h"
+#include "collective/coded.h"
 #include "collective/exec.h"
 #include "collective/ticket.h"
 
@@ -26,7 +28,9 @@ typedef struct ot_team_place {
     int32_t rank, size;
     const int32_t *hosts; /* as ot_coll_shape */
     const ot_cost_model *cost;
+    ot_loss loss; /* what sums of F32 may lose on the wire */
     ot_pool *pool;
+    ot_residuals *residuals;
 } ot_team_place;
 
 typedef struct ot_work ot_work;

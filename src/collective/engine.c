@@ -140,6 +140,7 @@ ot_rc ot_engine_group_add(ot_engine *e, int32_t id, const int32_t *ranks, int32_
                           .world_hosts = e->hosts,
                           .world_host_names = e->host_names,
                           .cost = &e->settings.cost,
+                          .loss = e->settings.loss,
                           .no_learn = e->o.no_learn};
     ot_group_ops ops = {.want = on_want,
                         .broken = on_broken,

@@ -26,6 +26,7 @@ struct ot_group {
     ot_plan *plan;
     ot_team_place place;
     ot_pool pool;
+    ot_residuals residuals;
     uint64_t asked, asked_ns; /* the ticket whose laggards were asked for last, and when */
     uint64_t ordered;         /* operations of the lane of unnamed requests */
     bool dead;
@@ -176,8 +177,13 @@ ot_rc ot_group_create(const ot_group_options *o, const ot_group_ops *ops, ot_gro
         g->host_names[i] = o->world_host_names[o->ranks[i]];
         g->rank = o->ranks[i] == o->me ? i : g->rank;
     }
-    g->place = (ot_team_place){
-        .rank = g->rank, .size = g->n, .hosts = g->hosts, .cost = o->cost, .pool = &g->pool};
+    g->place = (ot_team_place){.rank = g->rank,
+                               .size = g->n,
+                               .hosts = g->hosts,
+                               .cost = o->cost,
+                               .loss = o->loss,
+                               .pool = &g->pool,
+                               .residuals = &g->residuals};
     ot_rc rc = make_lanes(g, !o->no_learn, err);
     if (rc != OT_OK) {
         ot_group_destroy(g);
@@ -204,6 +210,7 @@ void ot_group_destroy(ot_group *g)
     ot_control_destroy(g->control);
     ot_plan_destroy(g->plan);
     ot_pool_done(&g->pool);
+    ot_residuals_done(&g->residuals);
     ot_free(g->ranks);
     ot_free(g->hosts);
     ot_free(g->host_names);

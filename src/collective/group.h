@@ -30,6 +30,7 @@ typedef struct ot_group_options {
     const int32_t *world_hosts; /* a number a host, by rank of the world */
     const char *const *world_host_names; /* outlive the group, as the model does */
     const ot_cost_model *cost;
+    ot_loss loss;
     bool no_learn; /* every step is negotiated */
 } ot_group_options;
 
