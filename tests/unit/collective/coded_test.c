@@ -9,7 +9,7 @@
 #include <math.h>
 
 #define COUNT 50021
-#define STEPS 12
+#define STEPS 30
 
 static int failures; /* in a child */
 
@@ -100,14 +100,15 @@ static int int8(const job *j, int32_t rank)
     int64_t count = COUNT;
     double worst = 0, worst_sum = 0;
     for (int step = 0; step < STEPS; step++) {
+        /* The same each step: without feedback errors would add up. */
         for (int i = 0; i < COUNT; i++) {
-            p[i] = number(rank, step, i);
+            p[i] = number(rank, 0, i);
         }
         overtake_request r = average("g", p, &count);
         do_all(&r, 1);
         same_bits(j, p, "int8");
         for (int i = 0; i < COUNT; i++) {
-            float want = exact(j, step, i);
+            float want = exact(j, 0, i);
             got[i] += p[i];
             given[i] += want;
             worst = fmax(worst, fabs((double)(p[i] - want)));
@@ -117,7 +118,7 @@ static int int8(const job *j, int32_t rank)
     if (worst < 1e-4 || worst > 0.04) {
         wrong("a step is %g off: it was not coded, or badly", worst);
     }
-    if (worst_sum > 0.02) {
+    if (worst_sum > 0.0085) {
         wrong("%d steps are %g off: errors are not fed back", STEPS, worst_sum);
     }
     return failures != 0;
@@ -148,9 +149,13 @@ static int others(const job *j, int32_t rank)
     same_bits(j, a, "without a name");
     double worst = 0;
     for (int i = 0; i < COUNT; i++) {
-        worst = fmax(worst, fabs((double)(a[i] - exact(j, 1, i))));
+        float size = fabsf(exact(j, 1, i));
+        for (int32_t r = 0; r < j->size; r++) {
+            size += fabsf(number(r, 1, i)) / (float)j->size;
+        }
+        worst = fmax(worst, (double)(fabsf(a[i] - exact(j, 1, i)) / (size + 1e-6f)));
     }
-    if (worst < 1e-5 || worst > 0.009) {
+    if (worst < 1e-5 || worst > 0.004) {
         wrong("without a name: %g off, which is not bfloat16's way", worst);
     }
     overtake_request whole = average("k", a, &count);

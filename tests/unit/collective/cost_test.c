@@ -30,6 +30,9 @@ static void choices(void)
     ot_coll_shape s = allreduce(8, 0, NULL);
     s.kind = OVERTAKE_BARRIER;
     is_int(ot_cost_choose(&m, &s), OT_ALGO_HALVING, "a barrier has one way");
+    ot_coll_shape tiny = allreduce(8, 4, NULL);
+    is_near(ot_cost_us(&m, OT_ALGO_TREE, &tiny), 6 * (60 + 10), 1, "3 hops up a tree of 8, 3 down");
+    is_near(ot_cost_us(&m, OT_ALGO_RING, &tiny), 14 * (60 + 10), 1, "14 around a ring");
     s.kind = OVERTAKE_BROADCAST;
     s.count = 64 << 20;
     is_int(ot_cost_choose(&m, &s), OT_ALGO_RING, "a large broadcast goes along the chain");
