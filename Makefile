@@ -150,7 +150,7 @@ $(foreach f,$(FUZZ_SRC:tests/fuzz/%_fuzz.c=%),$(eval $(call fuzz_rule,$(f))))
 # --- set-up ------------------------------------------------------------------------------------
 # RUNTIME=onnx: the small path, without TensorFlow.
 RUNTIME ?= tensorflow
-.PHONY: deps deps-debian deps-python deps-page deps-browser deps-fuzz deps-promtool deps-tools deps-bench deps-cross
+.PHONY: deps deps-debian deps-python deps-page deps-browser deps-fuzz deps-promtool deps-torch deps-tools deps-bench deps-cross
 deps: deps-debian deps-python deps-page
 deps-debian:
 	@tools/deps.sh debian
@@ -165,6 +165,8 @@ deps-fuzz:
 	@tools/deps.sh fuzz
 deps-promtool:
 	@tools/deps.sh promtool
+deps-torch:
+	@tools/deps.sh torch
 # What only lint, test-long and bench need.
 deps-tools:
 	@tools/deps.sh tools
@@ -176,7 +178,7 @@ deps-cross:
 
 # --- tests -------------------------------------------------------------------------------------
 .PHONY: test test-unit test-long unit-bins fuzz-bins fuzz-live layers lint install bench
-test: deps deps-browser deps-fuzz deps-promtool
+test: deps deps-browser deps-fuzz deps-promtool deps-torch
 	@$(MAKE) --no-print-directory layers
 	@$(MAKE) --no-print-directory WERROR=1 -j2 all unit-bins fuzz-bins $(CONFORMANCE)
 	@+$(if $(FUZZ_CC),$(MAKE_FUZZ))

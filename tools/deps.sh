@@ -8,6 +8,7 @@ debian_packages="gcc make pkg-config libc6-dev libsodium-dev libjansson-dev libs
 zlib1g-dev libnghttp2-dev libssl-dev g++ binutils python3 python3-venv ca-certificates"
 browser_packages="chromium-headless-shell fonts-dejavu-core"
 client_packages="curl nghttp2-client"
+torch_packages="python3-torch"
 fuzz_packages="clang-14 libclang-rt-14-dev"
 tool_packages="$fuzz_packages clang-format-14 wrk nghttp2-client"
 cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
@@ -140,6 +141,8 @@ case "${1:-all}" in
     browser) if is_debian; then debian $browser_packages $client_packages; fi ;;
     # tools/test.sh says so where there is no clang.
     fuzz) if is_debian; then debian $fuzz_packages; fi ;;
+    # The same: PyTorch for Debian's own Python.
+    torch) if is_debian; then debian $torch_packages; fi ;;
     # A test says so where there is none.
     promtool) if is_debian; then promtool; fi ;;
     python) python ;;
@@ -151,5 +154,5 @@ case "${1:-all}" in
         $python3 tools/venv.py .deps/bench deps/requirements-bench.txt ;;
     cross) cross ;;
     all) "$0" debian && python && page ;;
-    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|page|browser|fuzz|promtool|tools|bench|cross|all]" >&2; exit 2 ;;
+    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|page|browser|fuzz|torch|promtool|tools|bench|cross|all]" >&2; exit 2 ;;
 esac

@@ -118,8 +118,8 @@ def main():
     a.out.mkdir(parents=True, exist_ok=True)
     path = a.out / f"{name}-{tag}.whl"
     w = Wheel(path, info)
-    for source in sorted((root / "python/overtake").glob("*.py")):
-        w.add(f"overtake/{source.name}", source.read_bytes())
+    for source in sorted((root / "python/overtake").rglob("*.py")):
+        w.add(str(source.relative_to(root / "python")), source.read_bytes())
     for library in a.library:
         w.add(f"overtake/{library.name}", library.read_bytes(), 0o755)
     w.add(f"{data}/scripts/overtake", a.program.read_bytes(), 0o755)

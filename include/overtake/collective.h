@@ -137,6 +137,11 @@ OVERTAKE_API int overtake_where(int32_t group, overtake_place *place_out);
  * overtake_group_free. */
 OVERTAKE_API int overtake_group_create(const int32_t *ranks, size_t n, int32_t *group_out,
                                        char *message, size_t message_size);
+/* The same by the members alone: ranks outside need not know. `tag` sets it apart from other groups
+ * of the same ranks and must be equal on all members; OVERTAKE_EXISTS (-6) while such a one is
+ * open. */
+OVERTAKE_API int overtake_group_open(const char *tag, const int32_t *ranks, size_t n,
+                                     int32_t *group_out, char *message, size_t message_size);
 OVERTAKE_API int overtake_group_free(int32_t group, char *message, size_t message_size);
 
 /* Starts n requests as one: none runs before all of them are here on every rank, they share

@@ -31,20 +31,52 @@ static void group_free(ot_api_group *g)
     }
 }
 
-static ot_rc append(ot_api *a, ot_api_group *g, int32_t *number_out, ot_error *err)
+ot_api_group *ot_api_group_find_locked(ot_api *a, int32_t id)
 {
+    for (int32_t i = 0; i < a->n_groups; i++) {
+        if (a->groups[i]->id == id) {
+            return a->groups[i]->freed ? NULL : a->groups[i];
+        }
+    }
+    return NULL;
+}
+
+/* The place of an opened group that was freed, else a new one. */
+static ot_api_group **place_locked(ot_api *a)
+{
+    for (int32_t i = 0; i < a->n_groups; i++) {
+        if (a->groups[i]->freed && a->groups[i]->id >= OT_API_GROUPS_MAX) {
+            group_free(a->groups[i]);
+            return &a->groups[i];
+        }
+    }
     ot_api_group **grown = NULL;
-    pthread_mutex_lock(&a->groups_lock);
     if (a->n_groups < OT_API_GROUPS_MAX) {
         grown = ot_realloc(a->groups, ((size_t)a->n_groups + 1) * sizeof *grown);
     }
-    if (grown != NULL) {
-        a->groups = grown;
-        *number_out = a->n_groups;
-        a->groups[a->n_groups++] = g;
+    if (grown == NULL) {
+        return NULL;
+    }
+    a->groups = grown;
+    return &grown[a->n_groups++];
+}
+
+/* `id` < 0: the next one of the groups that all ranks make. */
+static ot_rc append(ot_api *a, ot_api_group *g, int32_t id, ot_error *err)
+{
+    pthread_mutex_lock(&a->groups_lock);
+    bool twice = id >= 0 && ot_api_group_find_locked(a, id) != NULL;
+    ot_api_group **place = twice ? NULL : place_locked(a);
+    if (place != NULL) {
+        g->id = id >= 0 ? id : a->created++;
+        *place = g;
     }
     pthread_mutex_unlock(&a->groups_lock);
-    return grown != NULL ? OT_OK
+    if (twice) {
+        return ot_fail(err, OT_EXISTS,
+                       "a group with this tag and these ranks is open: free it first");
+    }
+    return place != NULL ? OT_OK
                          : ot_fail(err, OT_EXHAUSTED,
                                    "a job makes at most %d groups, and memory may be short",
                                    OT_API_GROUPS_MAX);
@@ -52,7 +84,7 @@ static ot_rc append(ot_api *a, ot_api_group *g, int32_t *number_out, ot_error *e
 
 ot_rc ot_api_groups_init(ot_api *a, ot_engine *e, ot_error *err)
 {
-    int32_t n, number;
+    int32_t n;
     (void)ot_engine_members(e, &n);
     OT_AUTO(ot_free_ptr) int32_t *all = ot_calloc((size_t)n, sizeof *all);
     for (int32_t r = 0; all != NULL && r < n; r++) {
@@ -63,7 +95,7 @@ ot_rc ot_api_groups_init(ot_api *a, ot_engine *e, ot_error *err)
     if (world == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "job of %d ranks: out of memory", n);
     }
-    return append(a, world, &number, err);
+    return append(a, world, -1, err);
 }
 
 void ot_api_groups_done(ot_api *a)
@@ -73,7 +105,7 @@ void ot_api_groups_done(ot_api *a)
     }
     ot_free(a->groups);
     a->groups = NULL;
-    a->n_groups = 0;
+    a->n_groups = a->created = 0;
     pthread_mutex_destroy(&a->groups_lock);
 }
 
@@ -111,8 +143,8 @@ int overtake_where(int32_t group, overtake_place *place_out)
     overtake_place p = {0};
     const ot_member *members = ot_engine_members(a->engine, &n);
     pthread_mutex_lock(&a->groups_lock);
-    const ot_api_group *g = group >= 0 && group < a->n_groups ? a->groups[group] : NULL;
-    if (g == NULL || g->freed || g->me < 0) {
+    const ot_api_group *g = ot_api_group_find_locked(a, group);
+    if (g == NULL || g->me < 0) {
         rc = OT_NOT_FOUND;
     } else {
         locate(g, members, &p);
@@ -181,28 +213,60 @@ static ot_rc check_ranks(const ot_api *a, const int32_t *ranks, size_t n, ot_err
     return OT_OK;
 }
 
+static void set_freed(ot_api *a, ot_api_group *g, bool freed)
+{
+    pthread_mutex_lock(&a->groups_lock);
+    g->freed = freed;
+    pthread_mutex_unlock(&a->groups_lock);
+}
+
 static ot_rc create(ot_api *a, const int32_t *ranks, size_t n, int32_t *group_out, ot_error *err)
 {
-    int32_t number;
     OT_TRY(check_ranks(a, ranks, n, err));
     ot_api_group *g = group_make(ranks, (int32_t)n, a->rank);
     if (g == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "overtake_group_create: out of memory");
     }
     g->freed = true; /* until all have agreed */
-    ot_rc rc = append(a, g, &number, err);
+    ot_rc rc = append(a, g, -1, err);
     if (rc != OT_OK) {
         group_free(g);
         return rc;
     }
-    OT_TRY(agree(a, number, ot_hash_stable(ranks, n * sizeof *ranks, 2), err));
+    OT_TRY(agree(a, g->id, ot_hash_stable(ranks, n * sizeof *ranks, 2), err));
     if (g->me >= 0) {
-        OT_TRY(ot_engine_group_add(a->engine, number, ranks, (int32_t)n, err));
+        OT_TRY(ot_engine_group_add(a->engine, g->id, ranks, (int32_t)n, err));
     }
-    pthread_mutex_lock(&a->groups_lock);
-    g->freed = false;
-    pthread_mutex_unlock(&a->groups_lock);
-    *group_out = number;
+    set_freed(a, g, false);
+    *group_out = g->id;
+    return OT_OK;
+}
+
+/* The id of an opened group is a hash, which its members compute alike: it lies above those of the
+ * groups that all ranks make. */
+static ot_rc open_group(ot_api *a, const char *tag, const int32_t *ranks, size_t n,
+                        int32_t *group_out, ot_error *err)
+{
+    OT_TRY(check_ranks(a, ranks, n, err));
+    ot_api_group *g = group_make(ranks, (int32_t)n, a->rank);
+    if (g == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "overtake_group_open: out of memory");
+    }
+    uint64_t hash = ot_hash_stable(ranks, n * sizeof *ranks, ot_hash_stable(tag, strlen(tag), 3));
+    int32_t id = OT_API_GROUPS_MAX + (int32_t)(hash % (INT32_MAX - OT_API_GROUPS_MAX));
+    ot_rc rc = g->me < 0 ? ot_fail(err, OT_INVALID,
+                                   "overtake_group_open: rank %d is not among the members", a->rank)
+                         : append(a, g, id, err);
+    if (rc != OT_OK) {
+        group_free(g);
+        return rc;
+    }
+    rc = ot_engine_group_add(a->engine, id, ranks, (int32_t)n, err);
+    if (rc != OT_OK) {
+        set_freed(a, g, true);
+        return rc;
+    }
+    *group_out = id;
     return OT_OK;
 }
 
@@ -214,6 +278,19 @@ int overtake_group_create(const int32_t *ranks, size_t n, int32_t *group_out, ch
     ot_rc rc = ot_api_enter(&a, &err);
     if (rc == OT_OK) {
         rc = create(a, ranks, n, group_out, &err);
+        ot_api_leave();
+    }
+    return ot_api_answer(&err, rc, message, message_size);
+}
+
+int overtake_group_open(const char *tag, const int32_t *ranks, size_t n, int32_t *group_out,
+                        char *message, size_t message_size)
+{
+    ot_error err = {.rc = OT_OK};
+    ot_api *a;
+    ot_rc rc = ot_api_enter(&a, &err);
+    if (rc == OT_OK) {
+        rc = open_group(a, tag, ranks, n, group_out, &err);
         ot_api_leave();
     }
     return ot_api_answer(&err, rc, message, message_size);
@@ -242,8 +319,8 @@ static ot_rc drop(ot_api *a, int32_t group, ot_error *err)
                        "group %d has requests in flight: wait for them, then free it", group);
     }
     pthread_mutex_lock(&a->groups_lock);
-    ot_api_group *g = group > 0 && group < a->n_groups ? a->groups[group] : NULL;
-    bool there = g != NULL && !g->freed, in = there && g->me >= 0;
+    ot_api_group *g = ot_api_group_find_locked(a, group);
+    bool there = g != NULL, in = there && g->me >= 0;
     if (there) {
         g->freed = true;
     }

@@ -7,6 +7,7 @@
 #define OT_API_GROUPS_MAX 4096
 
 typedef struct ot_api_group {
+    int32_t id;
     int32_t n, me; /* me: -1: this rank is not in it */
     int32_t *ranks;
     bool freed;
@@ -18,8 +19,9 @@ typedef struct ot_api {
     int32_t rank;
     /* Synchronization: of the lock. */
     pthread_mutex_t groups_lock;
-    ot_api_group **groups; /* by number */
+    ot_api_group **groups;
     int32_t n_groups;
+    int32_t created; /* the next id of a group that all ranks make */
 } ot_api;
 
 /* A request that was looked at and found good. */
@@ -48,6 +50,7 @@ void ot_api_number(ot_api *a, ot_prepared *p, size_t n);
 ot_rc ot_api_start(ot_api *a, const ot_prepared *p, size_t n, overtake_handle *handles_out,
                    ot_error *err) OT_CHECKED;
 
+ot_api_group *ot_api_group_find_locked(ot_api *a, int32_t id); /* NULL: none, or freed */
 ot_rc ot_api_groups_init(ot_api *a, ot_engine *e, ot_error *err) OT_CHECKED;
 void ot_api_groups_done(ot_api *a);
 

@@ -108,8 +108,8 @@ static ot_rc check_group(ot_api *a, int32_t group, int32_t *size_out, int32_t *m
                          ot_error *err)
 {
     pthread_mutex_lock(&a->groups_lock);
-    const ot_api_group *g = group >= 0 && group < a->n_groups ? a->groups[group] : NULL;
-    bool there = g != NULL && !g->freed;
+    const ot_api_group *g = ot_api_group_find_locked(a, group);
+    bool there = g != NULL;
     *size_out = there ? g->n : 0;
     *me_out = there ? g->me : -1;
     pthread_mutex_unlock(&a->groups_lock);
@@ -172,9 +172,10 @@ void ot_api_number(ot_api *a, ot_prepared *p, size_t n)
 {
     pthread_mutex_lock(&a->groups_lock);
     for (size_t i = 0; i < n; i++) {
-        if (!p[i].named) {
+        ot_api_group *g = p[i].named ? NULL : ot_api_group_find_locked(a, p[i].group);
+        if (g != NULL) {
             snprintf(p[i].sig.name, sizeof p[i].sig.name, "%s.%" PRIu64, kinds[p[i].sig.kind],
-                     ++a->groups[p[i].group]->asked[p[i].sig.kind]);
+                     ++g->asked[p[i].sig.kind]);
         }
     }
     pthread_mutex_unlock(&a->groups_lock);

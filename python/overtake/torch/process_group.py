@@ -1,0 +1,295 @@
+"""The process group behind `torch.distributed.init_process_group("overtake")`.
+
+Its operations have no names: a process group asks in the same order on all ranks, and so they need no
+negotiation. Futures are completed by one thread a group, in order.
+"""
+
+import collections
+import datetime
+import os
+import queue
+import secrets
+import socket
+import threading
+
+import torch
+import torch.distributed as dist
+
+from .. import collective
+from ..collective import CollectiveError
+from . import operations
+
+_REDUCTIONS = {"SUM": collective.SUM, "AVG": collective.AVERAGE, "PRODUCT": collective.PRODUCT,
+               "MIN": collective.MIN, "MAX": collective.MAX}
+_Work = getattr(dist, "_Work", None) or dist.Work
+
+
+def _reduction(op):
+    for name, ours in _REDUCTIONS.items():
+        if op == getattr(dist.ReduceOp, name, None):
+            return ours
+    raise CollectiveError(f"reduction {op} is not backed; accepted: {', '.join(_REDUCTIONS)}", -12)
+
+
+class _Done(_Work):
+    """Several operations that end as one; `finish` then gives the tensors of the result."""
+
+    def __init__(self, group, pending, finish, timeout):
+        super().__init__()
+        self.group, self.pending, self.finish, self.timeout = group, pending, finish, timeout
+        self.lock = threading.Lock()
+        self.value = self.error = self.future = None
+
+    def wait(self, timeout=None):
+        with self.lock:
+            if self.finish is not None:
+                seconds = timeout.total_seconds() if timeout else 0
+                try:
+                    for p in self.pending:
+                        p.wait(seconds if seconds > 0 else self.timeout)
+                    self.value = self.finish()
+                except CollectiveError as why:
+                    if why.code == collective.TIMEOUT:
+                        raise
+                    self.error = why
+                self.finish, self.pending = None, ()
+                self.group._running.discard(self)
+        if self.error is not None:
+            raise self.error
+        return True
+
+    def is_completed(self):
+        return self.finish is None or all(p.poll() for p in self.pending)
+
+    def is_success(self):
+        return self.finish is None and self.error is None
+
+    def result(self):
+        self.wait()
+        return self.value
+
+    def exception(self):
+        return self.error
+
+    def synchronize(self):
+        self.wait()
+
+    def get_future(self):
+        if self.future is None:
+            self.future = torch.futures.Future()
+            self.group._complete_later(self)
+        return self.future
+
+
+class OvertakeProcessGroup(dist.ProcessGroup):
+    def __init__(self, rank, size, group, timeout):
+        super().__init__(rank, size)
+        self._rank, self._size, self._group = rank, size, group
+        self._timeout = timeout.total_seconds() if timeout else 0.0
+        self._queue = queue.SimpleQueue()
+        self._thread = None
+        # PyTorch's own code holds a work by its C++ half, which does not keep this half alive.
+        self._running, self._ended = set(), collections.deque(maxlen=1024)
+
+    def getBackendName(self):
+        return "overtake"
+
+    def name(self):
+        return "overtake"
+
+    def size(self):
+        return self._size
+
+    def rank(self):
+        return self._rank
+
+    def _complete_later(self, work):
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._complete, daemon=True, name="overtake-futures")
+            self._thread.start()
+        self._queue.put(work)
+
+    def _complete(self):
+        while True:
+            work = self._queue.get()
+            try:
+                work.wait()
+                work.future.set_result(work.value)
+            except Exception as why:  # whatever it is, who waits for the future must hear of it
+                work.future.set_exception(why)
+
+    def _run(self, requests, finish, finishes=None):
+        pending = operations.start(requests, finishes or [lambda _: None] * len(requests))
+        work = _Done(self, pending, finish, self._timeout)
+        self._running.add(work)
+        self._ended.append(work)
+        return work
+
+    def _in_place(self, kind, tensors, **options):
+        pairs = [operations._same_shape(kind, t, True, None, group=self._group, **options)
+                 for t in tensors]
+        return self._run([r for r, _ in pairs], lambda: list(tensors), [f for _, f in pairs])
+
+    def allreduce(self, tensors, opts=None):
+        op = dist.ReduceOp.SUM if opts is None else getattr(opts, "reduceOp", opts)
+        return self._in_place(collective.ALLREDUCE, tensors, reduction=_reduction(op))
+
+    def allreduce_coalesced(self, tensors, opts=None):
+        return self.allreduce(tensors, opts)
+
+    def broadcast(self, tensors, opts=None):
+        root = opts if isinstance(opts, int) else getattr(opts, "rootRank", 0)
+        return self._in_place(collective.BROADCAST, tensors, root=root)
+
+    def reduce(self, tensors, opts):
+        """Where other ranks keep what they had: an allreduce into a copy, taken by the root."""
+        copies = [t.clone() for t in tensors]
+        work = self._in_place(collective.ALLREDUCE, copies, reduction=_reduction(opts.reduceOp))
+
+        def finish():
+            if self._rank == opts.rootRank:
+                for t, c in zip(tensors, copies):
+                    t.copy_(c)
+            return list(tensors)
+
+        work.finish = finish
+        return work
+
+    def _gather(self, tensor, out):
+        return operations.request(collective.ALLGATHER, tensor.reshape(-1), out, group=self._group)
+
+    def _allgather_base(self, output, input, opts=None):
+        out = output if output.is_contiguous() else torch.empty(output.shape, dtype=output.dtype)
+
+        def finish():
+            if out is not output:
+                output.copy_(out)
+            return [output]
+
+        return self._run([self._gather(input, out)], finish)
+
+    all_gather_into_tensor = _allgather_base
+
+    def allgather(self, outputs, inputs, opts=None):
+        outs = [torch.empty(self._size * t.numel(), dtype=t.dtype) for t in inputs]
+
+        def finish():
+            for lists, out in zip(outputs, outs):
+                for tensor, part in zip(lists, out.chunk(self._size) if out.numel() else lists):
+                    tensor.copy_(part.reshape(tensor.shape))
+            return [t for lists in outputs for t in lists]
+
+        return self._run([self._gather(t, o) for t, o in zip(inputs, outs)], finish)
+
+    def gather(self, outputs, inputs, opts):
+        lists = outputs if self._rank == opts.rootRank else [
+            [torch.empty_like(t) for _ in range(self._size)] for t in inputs]
+        return self.allgather(lists, inputs)
+
+    def _reduce_scatter_base(self, output, input, opts=None):
+        op = dist.ReduceOp.SUM if opts is None else opts.reduceOp
+        out = output if output.is_contiguous() else torch.empty(output.shape, dtype=output.dtype)
+
+        def finish():
+            if out is not output:
+                output.copy_(out)
+            return [output]
+
+        return self._run([operations.request(collective.REDUCESCATTER, input.reshape(-1), out,
+                                             group=self._group, reduction=_reduction(op))], finish)
+
+    reduce_scatter_tensor = _reduce_scatter_base
+
+    def reduce_scatter(self, outputs, inputs, opts=None):
+        op = dist.ReduceOp.SUM if opts is None else opts.reduceOp
+        requests = []
+        for output, parts in zip(outputs, inputs):
+            whole = torch.cat([p.reshape(-1) for p in parts])
+            requests.append(operations.request(
+                collective.REDUCESCATTER, whole, output, group=self._group, reduction=_reduction(op),
+                splits=[p.numel() for p in parts]))
+        return self._run(requests, lambda: list(outputs))
+
+    def alltoall_base(self, output, input, output_splits, input_splits, opts=None):
+        rows = list(input_splits) or [input.shape[0] // self._size] * self._size
+        return self._run([operations.request(collective.ALLTOALL, input, output, group=self._group,
+                                             splits=rows)], lambda: [output])
+
+    def alltoall(self, outputs, inputs, opts=None):
+        whole = torch.cat([t.reshape(-1) for t in inputs])
+        out = torch.empty(sum(t.numel() for t in outputs), dtype=whole.dtype)
+
+        def finish():
+            for tensor, part in zip(outputs, out.split([t.numel() for t in outputs])):
+                tensor.copy_(part.reshape(tensor.shape))
+            return list(outputs)
+
+        return self._run([operations.request(collective.ALLTOALL, whole, out, group=self._group,
+                                             splits=[t.numel() for t in inputs])], finish)
+
+    def scatter(self, outputs, inputs, opts):
+        """The root's parts, by an alltoall in which the others send nothing."""
+        output = outputs[0]
+        if self._rank == opts.rootRank:
+            whole = torch.cat([t.reshape(-1) for t in inputs[0]])
+            splits = [t.numel() for t in inputs[0]]
+        else:
+            whole, splits = torch.empty(0, dtype=output.dtype), [0] * self._size
+        return self._run([operations.request(collective.ALLTOALL, whole, output, group=self._group,
+                                             splits=splits)], lambda: list(outputs))
+
+    def barrier(self, opts=None):
+        return self._run([collective.Request(collective.BARRIER, group=self._group)], list)
+
+    def monitored_barrier(self, timeout=None, wait_all_ranks=False):
+        """Raises on every rank and names who is missing."""
+        seconds = timeout.total_seconds() if timeout else self._timeout
+        self.barrier().wait(datetime.timedelta(seconds=seconds) if seconds > 0 else None)
+
+    def _refuse(self, what, instead):
+        raise CollectiveError(f"{what} is not backed by the process group 'overtake'; {instead}", -12)
+
+    def send(self, tensors, dst, tag=0):
+        self._refuse("send", "use all_to_all, or a group of Gloo for point to point")
+
+    def recv(self, tensors, src, tag=0):
+        self._refuse("recv", "use all_to_all, or a group of Gloo for point to point")
+
+    def recv_anysource(self, tensors, tag=0):
+        self._refuse("recv from any rank", "use all_to_all, or a group of Gloo for point to point")
+
+
+def _meet(store, rank, size):
+    """Where no launcher has said where to meet, rank 0 says it in PyTorch's store."""
+    if rank == 0:
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            port = probe.getsockname()[1]
+        host = os.environ.get("MASTER_ADDR") or socket.gethostname()
+        store.set("overtake", f"{host}:{port} {secrets.token_hex(32)}")
+    address, key = store.get("overtake").decode().split()
+    collective.init(rank, size, address, key)
+
+
+def _create(store, rank, size, timeout):
+    """Called by init_process_group and new_group, on the members of the group."""
+    if not collective.is_initialized():
+        if "OVERTAKE_RENDEZVOUS" in os.environ:
+            collective.init()
+        else:
+            _meet(store, rank, size)
+    world = collective.where()
+    if (rank, size) == (world.rank, world.size):
+        return OvertakeProcessGroup(rank, size, collective.WORLD, timeout)
+    store.set(f"overtake.{rank}", str(world.rank))
+    ranks = [int(store.get(f"overtake.{r}")) for r in range(size)]
+    if rank == 0:
+        store.set("overtake.tag", secrets.token_hex(8))
+    if ranks != sorted(ranks):
+        raise CollectiveError(f"a group of ranks {ranks}: they must ascend", -3)
+    group = collective.group_open(store.get("overtake.tag").decode(), ranks)
+    return OvertakeProcessGroup(rank, size, group, timeout)
+
+
+if not hasattr(dist.Backend, "OVERTAKE"):
+    dist.Backend.register_backend("overtake", _create)
