@@ -62,6 +62,8 @@ typedef struct h2_block {
 typedef struct h2_conn {
     nghttp2_session *session; /* NULL once the connection has gone */
     h2_stream *streams;
+    h2_stream *reading; /* whose head is coming; NULL: nothing keeps it */
+    bool pumping;       /* h2_pump is on the stack */
     unsigned n_streams;
     unsigned fruitless; /* frames without use since fruitless_ns */
     uint64_t fruitless_ns;
@@ -78,7 +80,7 @@ void h2_feed(http_conn *c, const void *p, size_t n); /* bytes that came */
 bool h2_readable(http_conn *c);                      /* false: it closed c */
 void h2_pump(http_conn *c);                          /* frames what is to be sent into `out` */
 bool h2_wants_write(const http_conn *c);             /* after h2_pump: more waits for room */
-bool h2_over(const http_conn *c);                    /* nothing will be said any more */
+bool h2_over(const http_conn *c);                    /* nor will be: and h2_wants_write is false */
 bool h2_gone(http_conn *c);                          /* c was closed; false: streams are held */
 void h2_events(http_conn *c);                        /* due events of its streams */
 void h2_sweep(http_conn *c, uint64_t now);           /* time limits; may close c */

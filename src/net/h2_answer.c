@@ -213,12 +213,16 @@ static bool keep_trailers(h2_stream *st, const ot_http_field *f, size_t n)
 {
     st->trailers = ot_arena_alloc(&st->arena, n * sizeof *st->trailers);
     for (size_t i = 0; i < n && st->trailers != NULL; i++) {
-        const char *name = ot_arena_strdup(&st->arena, f[i].name);
+        char *name = ot_arena_strdup(&st->arena, f[i].name);
         const char *value = ot_arena_strdup(&st->arena, f[i].value);
         if (name == NULL || value == NULL) {
             return false;
         }
+        for (char *p = name; *p != 0; p++) {
+            *p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
+        }
         st->trailers[i] = field(name, value);
+        st->trailers[i].flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE;
     }
     st->n_trailers = n;
     return st->trailers != NULL;

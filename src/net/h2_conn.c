@@ -165,18 +165,20 @@ bool h2_readable(http_conn *c)
 
 void h2_pump(http_conn *c)
 {
+    c->h2->pumping = true;
     while (c->out.len < HTTP_OUT_SOFT) {
         const uint8_t *p;
         ssize_t n = nghttp2_session_mem_send(c->h2->session, &p);
         if (n <= 0) {
             c->broken |= n < 0;
-            return;
+            break;
         }
         if (!http_out_reserve(c, (size_t)n)) {
-            return;
+            break;
         }
         http_out_add(c, p, (size_t)n);
     }
+    c->h2->pumping = false;
 }
 
 bool h2_wants_write(const http_conn *c)
@@ -187,9 +189,6 @@ bool h2_wants_write(const http_conn *c)
 bool h2_over(const http_conn *c)
 {
     const h2_conn *h = c->h2;
-    if (h2_wants_write(c)) {
-        return false;
-    }
     return nghttp2_session_want_read(h->session) == 0 ||
            (h->n_streams == 0 && (c->eof || c->closing || h->drain_stage == 2));
 }

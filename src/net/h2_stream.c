@@ -63,6 +63,9 @@ void h2_stream_free(h2_stream *st)
     if (st->release != NULL) {
         st->release(st->release_arg);
     }
+    if (c->h2->reading == st) {
+        c->h2->reading = NULL;
+    }
     *(st->prev != NULL ? &st->prev->next : &c->h2->streams) = st->next;
     if (st->next != NULL) {
         st->next->prev = st->prev;
@@ -77,8 +80,8 @@ void h2_stream_free(h2_stream *st)
     s->h2_free = st;
     if (--c->h2->n_streams == 0) {
         c->idle_since_ns = ot_loop_now_ns(s->loop);
-        if (c->open) {
-            http_conn_dirty(c); /* it may have waited for this to end */
+        if (c->open && !c->h2->pumping) { /* else http_conn_flush looks itself */
+            http_conn_dirty(c);           /* it may have waited for this to end */
         }
     }
 }
@@ -117,7 +120,9 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, vo
     h2_conn *h = c->h2;
     const ot_http_server *s = c->server;
     h->head_since_ns = ot_loop_now_ns(s->loop);
+    h->reading = NULL;
     if (f->headers.cat != NGHTTP2_HCAT_REQUEST) {
+        h->reading = stream_of(session, f->hd.stream_id);
         return 0;
     }
     /* Streams that a client has reset still cost what their handlers do. */
@@ -127,6 +132,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, vo
                    ? 0
                    : NGHTTP2_ERR_CALLBACK_FAILURE;
     }
+    h->reading = st;
     return nghttp2_session_set_stream_user_data(session, f->hd.stream_id, st) == 0
                ? 0
                : NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -172,10 +178,11 @@ static void add_pseudo(h2_stream *st, ot_slice name, ot_slice value)
 static int on_header(nghttp2_session *session, const nghttp2_frame *f, const uint8_t *name,
                      size_t n, const uint8_t *value, size_t n_value, uint8_t flags, void *arg)
 {
+    (void)session;
     (void)flags;
     http_conn *c = arg;
     const ot_http_limits *limits = &c->server->opt.limits;
-    h2_stream *st = stream_of(session, f->hd.stream_id);
+    h2_stream *st = c->h2->reading;
     if (st == NULL) {
         return 0;
     }
@@ -233,7 +240,14 @@ static void dispatch(h2_stream *st)
 
 static bool visible(ot_slice z)
 {
-    for (size_t i = 0; i < z.n; i++) {
+    size_t i = 0;
+    for (uint64_t x; z.n - i >= sizeof x; i += sizeof x) {
+        memcpy(&x, z.p + i, sizeof x);
+        if (!http_plain8(x, 0x21)) {
+            return false;
+        }
+    }
+    for (; i < z.n; i++) {
         if ((unsigned char)z.p[i] <= 0x20 || z.p[i] == 0x7f) {
             return false;
         }

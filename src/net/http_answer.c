@@ -72,20 +72,12 @@ static char *put_date(ot_http_server *s, char *p)
     return PUT(p, "\r\n");
 }
 
-/* No byte of eight is a control character or 0x7f; a tab, which is allowed, says no as well. */
-static bool clean8(uint64_t x)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
-    uint64_t below = (x - ones * 0x20) & ~x, y = x ^ (ones * 0x7f);
-    return ((below | ((y - ones) & ~y)) & high) == 0;
-}
-
 static bool clean(const char *z, size_t n)
 {
     size_t i = 0;
     for (uint64_t x; n - i >= sizeof x; i += sizeof x) {
         memcpy(&x, z + i, sizeof x);
-        if (!clean8(x)) {
+        if (!http_plain8(x, 0x20)) { /* or a tab, which is allowed */
             break;
         }
     }

@@ -148,6 +148,14 @@ void http_out_add(http_conn *c, const void *p, size_t n); /* within what was res
 void http_conn_refuse(http_conn *c, int status, const char *reason); /* answer and close */
 ssize_t http_conn_recv(http_conn *c, void *p, size_t n);             /* like read(2) */
 
+/* No byte of eight is below `least`, 0x20 or 0x21, or 0x7f. */
+static inline bool http_plain8(uint64_t x, unsigned char least)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+    uint64_t below = (x - ones * least) & ~x, y = x ^ (ones * 0x7f);
+    return ((below | ((y - ones) & ~y)) & high) == 0;
+}
+
 /* http_answer.c */
 const char *http_date(ot_http_server *s, size_t *n_out); /* now, as a field's value */
 /* Bytes that the caller's part of a head takes; SIZE_MAX when it could break the framing. */

@@ -146,13 +146,12 @@ static bool on_sent(http_conn *c)
         return false;
     }
     if (c->state == HTTP_H2) {
-        if (h2_over(c)) {
+        if (h2_wants_write(c)) {
+            http_conn_dirty(c);
+        } else if (h2_over(c)) {
             c->linger = true;
             finish(c);
             return false;
-        }
-        if (h2_wants_write(c)) {
-            http_conn_dirty(c);
         }
     }
     if (c->reparse) {
