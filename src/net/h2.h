@@ -64,6 +64,7 @@ typedef struct h2_conn {
     h2_stream *streams;
     h2_stream *reading; /* whose head is coming; NULL: nothing keeps it */
     bool pumping;       /* h2_pump is on the stack */
+    uint64_t named_ns;  /* when names of unique fields were last put into the table; 0: never */
     unsigned n_streams;
     unsigned fruitless; /* frames without use since fruitless_ns */
     uint64_t fruitless_ns;

@@ -6,6 +6,7 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 #define FRAME_HEAD 9
+#define NAMES_EVERY_NS UINT64_C(20000000000)
 #define OWN_FIELDS 4 /* :status, date, content-type, content-length */
 
 static h2_stream *stream_of(ot_http_req *req)
@@ -164,6 +165,18 @@ typedef struct head {
     uint64_t length; /* of the body; UINT64_MAX: not told */
 } head;
 
+/* A name that is in no table is spelt out each time, even if its values are kept out. So one head
+ * in a while puts it in: dates push it out after a minute. */
+static bool names_due(http_conn *c)
+{
+    uint64_t now = ot_loop_now_ns(c->server->loop);
+    if (c->h2->named_ns != 0 && now - c->h2->named_ns < NAMES_EVERY_NS) {
+        return false;
+    }
+    c->h2->named_ns = now;
+    return true;
+}
+
 static bool submit(h2_stream *st, const ot_http_answer *a, const head *h)
 {
     size_t n_trailers = h->trailers ? a->n_trailers : 0, n = 0;
@@ -188,9 +201,10 @@ static bool submit(h2_stream *st, const ot_http_answer *a, const head *h)
     const char *date = http_date(st->conn->server, &date_len);
     nv[n] = fixed("date", date);
     nv[n++].valuelen = date_len;
+    const bool name = a->n_unique > 0 && names_due(st->conn);
     for (size_t i = 0; i < a->n_fields; i++) {
         nv[n] = field(a->fields[i].name, a->fields[i].value);
-        nv[n++].flags |= i < a->n_unique ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
+        nv[n++].flags |= i < a->n_unique && !name ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
     }
     for (size_t i = 0; i < n_trailers; i++) {
         nv[n++] = field(a->trailers[i].name, a->trailers[i].value);
