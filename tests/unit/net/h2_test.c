@@ -31,7 +31,9 @@ static void on_body(void *arg, const char *p, size_t n, bool end)
     }
 }
 
-static const ot_http_field status_ok[] = {{"grpc-status", "0"}, {"grpc-message", "fine"}};
+#define UNIQUE_NAME "x-twenty-seven-bytes-long--"
+
+static const ot_http_field status_ok[] = {{"grpc-status", "0"}, {"Grpc-Message", "fine"}};
 
 static void answer_trailers(ot_http_req *req, size_t n)
 {
@@ -53,6 +55,10 @@ static void handler2(void *arg, ot_http_req *req)
         h.held[h.n_held++] = req;
     } else if (ot_slice_eq(req->path, "/trailers")) {
         answer_trailers(req, 3);
+    } else if (ot_slice_eq(req->path, "/unique")) {
+        const ot_http_field f = {UNIQUE_NAME, req->query.p};
+        ot_http_respond(
+            req, &(ot_http_answer){.status = 200, .fields = &f, .n_fields = 1, .n_unique = 1});
     } else if (ot_slice_eq(req->path, "/trailers-only")) {
         answer_trailers(req, 0);
     } else if (ot_slice_eq(req->path, "/read")) {
@@ -139,12 +145,41 @@ static void test_trailers(void)
     const h2_answer *a = answer_at(c, id);
     ok(a->heads == 2 && a->ended_with_head && a->body.len == 3 &&
            has_field(a, "grpc-status: 0\n") && has_field(a, "grpc-message: fine\n"),
-       "trailers follow the body and end the stream");
+       "trailers follow the body and end the stream, in lower case");
     ok(!has_field(a, "content-length"), "no length is told where trailers follow");
     a = answer_at(c, only);
     ok(a->heads == 1 && a->ended_with_head && has_field(a, ":status: 200\n") &&
            has_field(a, "grpc-status: 0\n"),
        "without a body they go with the head");
+    h2_free(c);
+    stop(&f);
+}
+
+/* Bytes that an answer with this value takes, which is checked. */
+static size_t unique_bytes(h2_client *c, const char *path, const char *line)
+{
+    ot_http_stats before, after;
+    ot_http_server_stats(c->f->server, &before);
+    int32_t id = h2_ask(c, "GET", path, -1, false);
+    h2_go(c);
+    ot_http_server_stats(c->f->server, &after);
+    bool right = has_field(answer_at(c, id), line);
+    return right ? (size_t)(after.bytes_out - before.bytes_out) : 0;
+}
+
+static void test_unique(void)
+{
+    fixture f;
+    start(&f, with_handler2);
+    h2_client *c = h2_dial(&f);
+    h2_ask(c, "GET", "/none", -1, false); /* settings, the date */
+    h2_go(c);
+    size_t first = unique_bytes(c, "/unique?v1", UNIQUE_NAME ": v1\n");
+    size_t again = unique_bytes(c, "/unique?v2", UNIQUE_NAME ": v2\n");
+    size_t same = unique_bytes(c, "/unique?v2", UNIQUE_NAME ": v2\n");
+    ok(again > 0 && first >= again + 15, "a unique field's name is sent once: %zu, then %zu bytes",
+       first, again);
+    ok(again == same, "its values are never kept");
     h2_free(c);
     stop(&f);
 }
@@ -431,6 +466,7 @@ int main(void)
 {
     test_requests();
     test_trailers();
+    test_unique();
     test_several();
     test_pieces();
     test_reading();
