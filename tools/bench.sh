@@ -31,6 +31,11 @@ echo "# swap"
 BUILD=$build "$python" bench/swap_bench.py
 echo "# retrain"
 BUILD=$build "$python" bench/retrain_bench.py
+echo "# allreduce: two ranks of this machine; four in namespaces, beside Gloo and bare TCP (root; make deps-torch)"
+"$build/bench/collective_bench"
+for rate in 1gbit 2gbit; do
+    BUILD=$build python3 bench/allreduce_bench.py --rate $rate
+done
 echo "# page"
 BUILD=$build "$python" bench/page_bench.py
 echo "# up"
