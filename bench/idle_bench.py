@@ -109,7 +109,7 @@ class Server:
     def __init__(self, a, folder, models, kind):
         folder.mkdir()
         tls = kind.startswith("tls")
-        self.replica = replica.Replica(models, "--workers", 1, "--pool-threads", 1, *(tls_args(folder) if tls else ()), log=folder / "log")
+        self.replica = replica.Replica(models, "--workers", 1, "--pool-threads", 1, "--inline", "1s", *(tls_args(folder) if tls else ()), log=folder / "log")
         self.busy = self.idle = self.replica.address
         if tls:
             self.idle = json.loads(self.replica.process.stdout.readline())["listening"]
