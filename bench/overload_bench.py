@@ -83,7 +83,8 @@ def overload(server, seconds):
     return {"capacity_per_s": capacity, "sent_per_s": got["measured"]["due"] / got["elapsed_s"],
             "goodput": got["rate"] / capacity, "goodput_by_cpu": by_cpu / capacity_by_cpu,
             "answered_p50_us": got["latency_us"]["p50"], "answered_p99_us": got["latency_us"]["p99"],
-            "refused": got["measured"]["refused"], "refused_p50_us": got["refused_us"]["p50"], "refused_p99_us": got["refused_us"]["p99"],
+            "refused": got["measured"]["refused"],
+            "refused_p50_us": got["refused_us"]["p50"], "refused_p99_us": got["refused_us"]["p99"],
             "failed": got["measured"]["failed"], "load_late_us": got["behind_us"]}
 
 

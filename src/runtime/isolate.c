@@ -11,8 +11,9 @@
 #include <string.h>
 
 /* About what a wake-up takes; a host looks for as long as a short run takes, too. */
-#define WORKER_LOOK_US 50
+#define WORKER_LOOK_US 100
 #define HOST_LOOK_US 300
+#define FAR_MIN 16384 /* bytes of inputs; less than that are fetched from a cache in a few us */
 #define DEADLINE_GRACE_NS UINT64_C(2000000) /* a worker that keeps deadlines answers by itself */
 
 struct overtake_instance {
@@ -73,10 +74,20 @@ static uint64_t inputs_size(const overtake_submission *s)
     return total;
 }
 
+static void copy(uint8_t *to, const overtake_segment *from, bool far)
+{
+    if (far && from->size_bytes > 0) {
+        ot_ring_copy_far(to, from->data, from->size_bytes);
+    } else if (from->size_bytes > 0) {
+        memcpy(to, from->data, from->size_bytes);
+    }
+}
+
 static ot_rc put_inputs(overtake_instance *l, const overtake_submission *s, ot_error *err)
 {
-    uint64_t at = 0;
-    OT_TRY(ot_isolate_segments_inputs(&l->memory, inputs_size(s), err));
+    uint64_t at = 0, total = inputs_size(s);
+    OT_TRY(ot_isolate_segments_inputs(&l->memory, total, err));
+    bool far = total >= FAR_MIN && !ot_ring_is_here(&l->ring->worker_cpu);
     ot_ring_ask *ask = &l->ring->ask;
     uint8_t *base = l->memory.in;
     for (uint32_t i = 0; i < s->n_inputs; i++) {
@@ -87,9 +98,7 @@ static ot_rc put_inputs(overtake_instance *l, const overtake_submission *s, ot_e
         memcpy(to->dims, from->dims, sizeof to->dims);
         to->offset = at;
         for (uint32_t k = 0; k < from->n_segments; k++) {
-            if (from->segments[k].size_bytes > 0) {
-                memcpy(base + at, from->segments[k].data, from->segments[k].size_bytes);
-            }
+            copy(base + at, &from->segments[k], far);
             at += from->segments[k].size_bytes;
         }
         to->size = at - to->offset;

@@ -15,6 +15,9 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
@@ -51,6 +54,34 @@ void ot_ring_here(_Atomic uint32_t *cpu)
 {
     atomic_store_explicit(cpu, this_cpu(), memory_order_relaxed);
 }
+
+bool ot_ring_is_here(const _Atomic uint32_t *cpu)
+{
+    return atomic_load_explicit(cpu, memory_order_relaxed) == this_cpu();
+}
+
+#ifdef __SSE2__
+void ot_ring_copy_far(void *to, const void *from, size_t n)
+{
+    uint8_t *at = to;
+    const uint8_t *data = from;
+    size_t head = OT_MIN((size_t)(-(uintptr_t)at & 15), n);
+    size_t blocks = (n - head) / 16;
+    memcpy(at, data, head);
+    at += head;
+    data += head;
+    for (size_t i = 0; i < blocks; i++) {
+        _mm_stream_si128((__m128i *)(void *)at + i, _mm_loadu_si128((const void *)(data + 16 * i)));
+    }
+    memcpy(at + 16 * blocks, data + 16 * blocks, n - head - 16 * blocks);
+    _mm_sfence();
+}
+#else
+void ot_ring_copy_far(void *to, const void *from, size_t n)
+{
+    memcpy(to, from, n);
+}
+#endif
 
 void ot_ring_post(_Atomic uint32_t *turn)
 {
@@ -91,7 +122,7 @@ static bool look(const _Atomic uint32_t *turn, uint32_t seen, uint32_t us)
 bool ot_ring_look(ot_ring_looks *l, _Atomic uint32_t *turn, const _Atomic uint32_t *cpu,
                   uint32_t seen, uint32_t us)
 {
-    if (us == 0 || atomic_load_explicit(cpu, memory_order_relaxed) == this_cpu()) {
+    if (us == 0 || ot_ring_is_here(cpu)) {
         return false;
     }
     if (l->left > 0) {

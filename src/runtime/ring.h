@@ -98,8 +98,12 @@ static inline uint64_t ot_ring_align(uint64_t n)
 bool ot_ring_wait(_Atomic uint32_t *turn, uint32_t seen, uint64_t until_ns);
 /* Hands the turn over. */
 void ot_ring_post(_Atomic uint32_t *turn);
-/* Says at *cpu which processor this is. */
+/* Says at *cpu which processor this is; whether that is the one where the other side last was. */
 void ot_ring_here(_Atomic uint32_t *cpu);
+bool ot_ring_is_here(const _Atomic uint32_t *cpu);
+/* Copies what another processor reads next: past this one's caches, where it would only have to be
+ * fetched from again. Seen by whoever sees the next hand-over. */
+void ot_ring_copy_far(void *to, const void *from, size_t n);
 
 /* Looking for the turn instead of falling asleep. Where each side has a processor to itself, being
  * woken up on it takes longer than a small model's run; where processors are short, looking takes

@@ -76,8 +76,27 @@ static void test_same_processor(void)
     (void)sched_setaffinity(0, sizeof before, &before);
 }
 
+static void test_copy(void)
+{
+    static uint8_t from[512], to[512];
+    bool right = true;
+    for (size_t i = 0; i < sizeof from; i++) {
+        from[i] = (uint8_t)(i * 7 + 1);
+    }
+    for (size_t at = 0; at < 32; at++) {
+        for (size_t n = 0; n < 100; n++) {
+            memset(to, 0, sizeof to);
+            ot_ring_copy_far(to + at, from + n, n);
+            right &= memcmp(to + at, from + n, n) == 0 && to[at + n] == 0;
+            right &= at == 0 || to[at - 1] == 0;
+        }
+    }
+    ok(right, "a copy past the caches, from and to any address, of any length");
+}
+
 int main(void)
 {
+    test_copy();
     test_comes();
     test_in_vain();
     test_same_processor();
