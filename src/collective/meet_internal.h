@@ -37,6 +37,7 @@ struct meet_conn {
 typedef struct meet_slot {
     meet_conn *c;
     bool here, left, told; /* told: its end has been relayed */
+    ot_event end;          /* told before all were here: who comes later hears of it then */
     uint64_t lost_at_ns;   /* LOST is said then, unless its parent tells more; 0: no */
 } meet_slot;
 

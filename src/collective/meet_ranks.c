@@ -38,6 +38,7 @@ void meet_relay(ot_meet_server *s, ot_event *e, int32_t from)
     if (known && is_end(e->kind)) {
         sl->told = true;
         sl->lost_at_ns = 0;
+        sl->end = *e;
     }
     if (known && e->kind == OT_EVENT_LEFT) {
         sl->left = true;
@@ -102,6 +103,17 @@ static void complete(ot_meet_server *s)
     }
 }
 
+/* Who has ended will not come: who comes now need not wait for it. */
+static void tell_ends(ot_meet_server *s, meet_conn *c)
+{
+    for (int32_t r = 0; r < s->size; r++) {
+        if (s->slots[r].told) {
+            ot_meet_put_event(&c->out, &s->slots[r].end);
+        }
+    }
+    meet_flush(s, c);
+}
+
 static void admit(ot_meet_server *s, meet_conn *c, const ot_member *m)
 {
     meet_slot *sl = &s->slots[m->rank];
@@ -119,6 +131,8 @@ static void admit(ot_meet_server *s, meet_conn *c, const ot_member *m)
     }
     if (s->n_here == s->size) {
         complete(s);
+    } else {
+        tell_ends(s, c);
     }
 }
 

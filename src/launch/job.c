@@ -5,6 +5,7 @@
 #include "base/disk.h"
 #include "base/mem.h"
 #include "launch/job_internal.h"
+#include "launch/job_progress.h"
 #include "launch/proc.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -20,6 +22,7 @@
 
 #define TICK_MS 500
 #define KILL_ROUNDS 500
+#define PROGRESS_NS 1000000000u
 #define INPUT_QUEUE_MAX (1u << 20)
 
 static const int taken[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
@@ -168,6 +171,29 @@ static int wait_ms(const job *j)
     return ms;
 }
 
+/* Once a second, on a terminal. */
+static void show_progress(job *j)
+{
+    uint64_t now = ot_clock_mono_ns();
+    if (!j->o->progress || now - j->shown_ns < PROGRESS_NS) {
+        return;
+    }
+    struct winsize w = {0};
+    int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 20 ? w.ws_col - 1 : 79;
+    char text[256], took[32], line[256];
+    pthread_mutex_lock(&j->lock);
+    ot_job_progress(j->pulses_before, j->pulses, j->o->np, (now - j->shown_ns) / 1000, text,
+                    sizeof text);
+    memcpy(j->pulses_before, j->pulses, (size_t)j->o->np * sizeof *j->pulses);
+    pthread_mutex_unlock(&j->lock);
+    uint64_t seconds = (now - j->started_ns) / 1000000000u;
+    snprintf(line, sizeof line, "[%s] %s", ot_format_duration((int64_t)seconds * 1000000, took),
+             text);
+    line[OT_MIN((size_t)columns, sizeof line - 1)] = 0;
+    j->shown_ns = now;
+    ot_job_print_status(j->print, line);
+}
+
 static void turn(job *j, struct pollfd *p)
 {
     int ms = wait_ms(j);
@@ -189,6 +215,7 @@ static void turn(job *j, struct pollfd *p)
             read_agent(j, a);
         }
     }
+    show_progress(j);
     check_agents(j);
     job_check_stopped(j, slept > meant + 1000000000u ? slept - meant : 0);
     if (j->stop_at_ns != 0 && !j->stopping && ot_clock_mono_ns() >= j->stop_at_ns) {
@@ -219,7 +246,7 @@ static uint64_t steps(job *j)
     uint64_t most = 0;
     pthread_mutex_lock(&j->lock);
     for (int32_t r = 0; r < j->o->np; r++) {
-        most = OT_MAX(most, j->pulses[r].steps);
+        most = OT_MAX(most, OT_MAX(j->pulses[r].steps, j->pulses[r].operations));
     }
     pthread_mutex_unlock(&j->lock);
     return most;
@@ -232,7 +259,9 @@ static ot_rc prepare(job *j, ot_error *err)
     j->agents = ot_calloc(h->n, sizeof *j->agents);
     j->ranks = ot_calloc((size_t)j->o->np, sizeof *j->ranks);
     j->pulses = ot_calloc((size_t)j->o->np, sizeof *j->pulses);
-    if (j->agents == NULL || j->ranks == NULL || j->pulses == NULL) {
+    j->pulses_before = ot_calloc((size_t)j->o->np, sizeof *j->pulses);
+    j->started_ns = j->shown_ns = ot_clock_mono_ns();
+    if (j->agents == NULL || j->ranks == NULL || j->pulses == NULL || j->pulses_before == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "no memory for %" PRId32 " ranks", j->o->np);
     }
     ot_identity_host(host, machine);
@@ -256,6 +285,7 @@ static void release(job *j)
     ot_free(j->agents);
     ot_free(j->ranks);
     ot_free(j->pulses);
+    ot_free(j->pulses_before);
     pthread_mutex_destroy(&j->lock);
 }
 
@@ -267,6 +297,7 @@ static ot_rc run_once(job *j, struct pollfd *p, ot_error *err)
     while (rc == OT_OK && going_on(j)) {
         turn(j, p);
     }
+    ot_job_print_status(j->print, "");
     sweep(j);
     ot_meet_server_destroy(j->server);
     return rc;

@@ -29,7 +29,7 @@ typedef struct ot_job_options {
     const char *program;    /* overtake on the other hosts; NULL: the path that it has here */
     const char *address;    /* where the other hosts reach this one; NULL: all that it has */
     const char *output_dir; /* a log a rank; NULL: none */
-    bool prefix, color, input, bind_cores;
+    bool prefix, color, progress, input, bind_cores;
     int64_t grace_us;         /* between SIGTERM and SIGKILL */
     int64_t settle_us;        /* after a failure: for the others to say what they know of it */
     int64_t start_timeout_us; /* for all ranks to reach init */

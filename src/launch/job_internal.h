@@ -41,8 +41,9 @@ typedef struct job {
     job_rank *ranks;
     int signal_fd, restart;
     char key[65];
-    uint64_t started_ns;
-    ot_job_result *result; /* of this try; rank -1 while nothing has failed */
+    uint64_t started_ns, shown_ns; /* shown: when the progress line was drawn last */
+    ot_pulse *pulses_before;       /* at that time */
+    ot_job_result *result;         /* of this try; rank -1 while nothing has failed */
     bool failed;
     int interrupted;     /* the signal that ended it; 0 */
     uint64_t stop_at_ns; /* when the others are asked to end; 0: never */

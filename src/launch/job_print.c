@@ -17,6 +17,7 @@
 #define LINE_MAX_BYTES 8192 /* longer lines are broken */
 #define QUEUE_MAX (8u << 20)
 #define LAST_MAX 512
+#define ERASE "\r\x1b[K" /* ECMA-48: to the line's begin, erase to its end */
 
 /* One of our own two streams. */
 typedef struct writer {
@@ -27,7 +28,8 @@ typedef struct writer {
     pthread_cond_t changed;
     /* Synchronization: under lock. */
     ot_str queue;
-    bool stop, broken;
+    char status[256]; /* the line that stands below all others on a terminal; "" */
+    bool stop, broken, status_changed;
 } writer;
 
 typedef struct rank_print {
@@ -39,6 +41,7 @@ typedef struct rank_print {
 
 struct ot_job_print {
     ot_job_print_options o;
+    bool one; /* both streams are the terminal: one writer keeps their order */
     writer writers[2];
     pthread_mutex_t lock;
     /* Synchronization: under lock. */
@@ -67,16 +70,27 @@ static bool write_all(int fd, const char *p, size_t n)
 static void *writer_main(void *arg)
 {
     writer *w = arg;
+    bool shown = false;
     pthread_mutex_lock(&w->lock);
     for (;;) {
-        while (w->queue.len == 0 && !w->stop) {
+        while (w->queue.len == 0 && !w->status_changed && !w->stop) {
             pthread_cond_wait(&w->changed, &w->lock);
         }
-        if (w->queue.len == 0) {
+        if (w->queue.len == 0 && !w->status_changed) {
             break;
         }
-        ot_str now = w->queue;
-        ot_str_init(&w->queue);
+        ot_str now = OT_STR_INIT;
+        if (shown || w->status[0] != 0) {
+            ot_str_adds(&now, shown ? ERASE : "");
+            ot_str_add(&now, w->queue.data, w->queue.len);
+            ot_str_adds(&now, w->status);
+            ot_str_clear(&w->queue);
+            shown = w->status[0] != 0;
+        } else {
+            now = w->queue;
+            ot_str_init(&w->queue);
+        }
+        w->status_changed = false;
         bool broken = w->broken;
         pthread_mutex_unlock(&w->lock);
         broken = broken || !write_all(w->fd, now.data, now.len);
@@ -126,6 +140,11 @@ static void writer_add(writer *w, const char *p, size_t n)
     pthread_mutex_unlock(&w->lock);
 }
 
+static writer *stream_of(ot_job_print *p, int s)
+{
+    return &p->writers[p->one ? 1 : s];
+}
+
 /* --- lines ----------------------------------------------------------------------------------- */
 
 static void keep_last(char last[LAST_MAX], const char *p, size_t n)
@@ -168,7 +187,7 @@ static void put_line(ot_job_print *p, int32_t rank, int s, const char *text, siz
     add_plain(&line, text, n);
     ot_str_addc(&line, '\n');
     if (!line.failed) {
-        writer_add(&p->writers[s], line.data, line.len);
+        writer_add(stream_of(p, s), line.data, line.len);
     }
 }
 
@@ -228,7 +247,7 @@ void ot_job_print_add(ot_job_print *p, int32_t rank, int stream, const char *tex
     pthread_mutex_lock(&p->lock);
     add_log(p, rank, text, n);
     if (!p->o.prefix) {
-        writer_add(&p->writers[stream - 1], text, n);
+        writer_add(stream_of(p, stream - 1), text, n);
     }
     add_text(p, rank, stream - 1, text, n);
     pthread_mutex_unlock(&p->lock);
@@ -267,6 +286,16 @@ void ot_job_print_say(ot_job_print *p, const char *fmt, ...)
     }
 }
 
+void ot_job_print_status(ot_job_print *p, const char *text)
+{
+    writer *w = &p->writers[1];
+    pthread_mutex_lock(&w->lock);
+    w->status_changed = strcmp(w->status, text) != 0;
+    snprintf(w->status, sizeof w->status, "%s", text);
+    pthread_cond_signal(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+}
+
 bool ot_job_print_full(ot_job_print *p)
 {
     bool full = false;
@@ -303,6 +332,7 @@ ot_rc ot_job_print_create(const ot_job_print_options *o, ot_job_print **print_ou
     }
     p->o = *o;
     p->ranks = ranks;
+    p->one = isatty(1) != 0 && isatty(2) != 0;
     pthread_mutex_init(&p->lock, NULL);
     for (int32_t r = 0; r < o->ranks; r++) {
         ot_str_init(&ranks[r].part[0]);

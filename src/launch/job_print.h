@@ -33,6 +33,8 @@ void ot_job_print_ended(ot_job_print *p, int32_t rank);
 void ot_job_print_last(ot_job_print *p, int32_t rank, char *out, size_t size);
 /* "overtake run: ..." to standard error. */
 void ot_job_print_say(ot_job_print *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A line that stays below what is printed, on a terminal; "" takes it away. */
+void ot_job_print_status(ot_job_print *p, const char *text);
 bool ot_job_print_full(ot_job_print *p);
 
 #endif

@@ -67,7 +67,7 @@ static void tell(job *j, int32_t rank, ot_event_kind kind, int code, const char 
 
 static void take_end(job *j, int32_t rank, ot_event_kind kind, int code)
 {
-    char why[160], line[400];
+    char why[160], line[400], text[440] = "";
     job_rank *r = &j->ranks[rank];
     r->ended = true;
     r->stopped_ns = 0;
@@ -79,10 +79,11 @@ static void take_end(job *j, int32_t rank, ot_event_kind kind, int code)
     } else if (code != 0) {
         snprintf(why, sizeof why, "ended with exit code %d", code);
         culprit(j, rank, code, why);
-    } else {
-        line[0] = 0;
     }
-    tell(j, rank, kind, code, line);
+    if (line[0] != 0 && (kind == OT_EVENT_KILLED || code != 0)) {
+        snprintf(text, sizeof text, "its last line: %s", line);
+    }
+    tell(j, rank, kind, code, text);
 }
 
 static void take_event(job *j, job_agent *a, const json_t *json)

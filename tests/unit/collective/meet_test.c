@@ -315,6 +315,9 @@ static void test_waiting(void)
     ok(!rank_joined(&r[0]) && r[0].rc == OT_ABORTED &&
            strstr(r[0].err.msg, "rank 1 (host b) exited") != NULL,
        "rank 1 will not come: %s", r[0].err.msg);
+    rank_start(&r[0], s, 0, 2);
+    ok(!rank_joined(&r[0]) && strstr(r[0].err.msg, "rank 1 (host b) exited") != NULL,
+       "who comes later hears it too: %s", r[0].err.msg);
     ot_meet_server_destroy(s);
 }
 

@@ -1,0 +1,222 @@
+"""Ranks that meet and sum, under `overtake run` and other launchers; what the survivors of a failure say."""
+
+import os
+import pathlib
+import pty
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from replica import OVERTAKE, PATIENCE, ROOT, wait_for
+from test_run import Job, job, run, ssh  # noqa: F401: fixtures
+
+RANK = ROOT / "tests" / "e2e" / "collective_rank.py"
+
+
+def ranks(*args):
+    return ["--", sys.executable, RANK, *args]
+
+
+def numbered(text, pattern):
+    """What each rank said, by rank."""
+    return {int(r): m for r, m in re.findall(rf"^\[(\d+)\] {pattern}$", text, re.M)}
+
+
+def forever(tmp_path):
+    return ranks(f"until={tmp_path / 'enough'}")
+
+
+def test_ranks_meet_and_sum():
+    r = run("-np", 3, *ranks())
+    assert r.returncode == 0, r.stderr
+    text = r.stdout.decode()
+    assert numbered(text, r"sum (\S+)") == {i: "3.0" for i in range(3)}
+    assert numbered(text, r"place (.*)") == {i: f"{i} 3 {i} 3 0 1" for i in range(3)}
+    assert r.stderr == b""
+
+
+def test_two_jobs_at_a_time():
+    jobs = [subprocess.Popen([str(OVERTAKE), "run", "-np", str(n), *map(str, ranks())],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for n in (2, 3)]
+    for n, p in zip((2, 3), jobs):
+        text = p.communicate(timeout=PATIENCE)[0].decode()
+        assert p.returncode == 0 and set(numbered(text, r"sum (\S+)").values()) == {f"{n}.0"}, text
+
+
+@pytest.mark.parametrize("victim", [0, 2])
+def test_a_killed_rank_is_named_by_every_survivor(job, tmp_path, victim):
+    j = job("-np", 3, *forever(tmp_path))
+    pids = j.started(3)
+    wait_for("steps", lambda: len(re.findall("under way", j.out.read_text())) == 3)
+    os.kill(pids[victim], signal.SIGKILL)
+    assert j.ends() == 137
+    said = numbered(j.out.read_text(), r"(failed: .*)")
+    assert sorted(said) == [r for r in range(3) if r != victim]
+    for text in said.values():
+        assert f"rank {victim} " in text and "grad" in text and "killed by signal 9" in text, text
+    assert f"the job failed: rank {victim} " in j.err.read_text()
+    j.leaves_nothing()
+
+
+def test_a_stopped_rank_is_named_and_the_job_goes_on(job, tmp_path):
+    j = job("-np", 3, *forever(tmp_path))
+    pids = j.started(3)
+    wait_for("steps", lambda: len(re.findall("under way", j.out.read_text())) == 3)
+    os.kill(pids[1], signal.SIGSTOP)
+    for rank in (0, 2):
+        j.says(rf"(?m)^\[{rank}\] .*rank 1 \(host \S+\) is stopped")
+    os.kill(pids[1], signal.SIGCONT)
+    for rank in (0, 2):
+        j.says(rf"(?m)^\[{rank}\] .*rank 1 \(host \S+\) goes on")
+    # All ranks must see the end at the same step: rank 0 decides by not asking any more.
+    (tmp_path / "enough").touch()
+    j.process.send_signal(signal.SIGTERM)
+    j.ends()
+    j.leaves_nothing()
+
+
+def test_an_exception_reaches_the_others_with_its_last_line():
+    r = run("-np", 3, "--settle", "5s", *ranks("steps=10", "raise=1@5"))
+    assert r.returncode == 1
+    said = numbered(r.stdout.decode(), r"(failed: .*)")
+    assert sorted(said) == [0, 2]
+    for text in said.values():
+        assert "rank 1" in text and "ValueError: the loss is nan" in text, text
+    assert b"its last line: ValueError: the loss is nan" in r.stderr
+
+
+def test_one_that_never_comes_is_named():
+    r = run("-np", 3, "--start-timeout", "3s", "--settle", "1s", "--", "sh", "-c",
+            f"[ $RANK = 1 ] && exec sleep 1000; exec {sys.executable} {RANK}")
+    assert r.returncode == 3
+    # On a busy machine others may be late as well.
+    for text in (r.stderr, *(re.search(rf"^\[{rank}\] failed: (.*)".encode(), r.stdout, re.M)[1] for rank in (0, 2))):
+        assert b"1" in re.search(rb"gave up waiting for ranks? ([\d, ]+) \(", text)[1].split(b", "), text
+
+
+def test_one_that_ends_before_it_comes_is_named():
+    r = run("-np", 2, "--settle", "5s", "--", "sh", "-c",
+            f"[ $RANK = 1 ] && {{ echo 'no such data' >&2; exit 4; }}; exec {sys.executable} {RANK}")
+    assert r.returncode == 4
+    assert re.search(rb"^\[0\] failed: .*rank 1 \(host \S+\) exited before all were here.*no such data", r.stdout, re.M), r.stdout
+
+
+def test_strangers_at_the_meeting_point_are_turned_away(job, tmp_path):
+    j = job("-np", 2, "--", "sh", "-c", "echo meets at $OVERTAKE_RENDEZVOUS; "
+            f"exec {sys.executable} {RANK} wait_for={tmp_path / 'go'}")
+    port = int(j.says(r"meets at 127\.0\.0\.1:(\d+)", j.out)[1])
+    for words in (b"", b"GET / HTTP/1.1\r\n\r\n" + b"x" * 200):
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as s:
+            s.sendall(words)
+            s.shutdown(socket.SHUT_WR)
+            try:
+                assert s.recv(1) == b""
+            except ConnectionResetError:
+                pass  # it was closed over bytes that nobody read
+    j.says("closed before it said who it is")
+    j.says("turned away: what came is not the protocol")
+    env = {**os.environ, "OVERTAKE_RANK": "1", "OVERTAKE_SIZE": "2", "OVERTAKE_RENDEZVOUS": f"127.0.0.1:{port}",
+           "HOME": str(tmp_path)}
+    r = subprocess.run([sys.executable, RANK], env=env, capture_output=True, timeout=PATIENCE)
+    assert r.returncode == 3 and b"another job" in r.stdout
+    j.says("rank 1 of another job: its key is not this job's")
+    (tmp_path / "go").touch()
+    assert j.ends() == 0
+    assert numbered(j.out.read_text(), r"sum (\S+)") == {0: "2.0", 1: "2.0"}
+
+
+def test_a_killed_launcher_takes_ranks_that_sum_with_it(job, tmp_path):
+    j = job("-np", 2, *forever(tmp_path))
+    j.started(2)
+    j.process.kill()
+    j.leaves_nothing()
+
+
+def test_a_lost_host_is_named_by_the_survivors(job, ssh, tmp_path):
+    j = job("-H", "localhost:1,b:1,c:1", "--address", "127.0.0.1", "--ssh", ssh, *forever(tmp_path))
+    j.started(3)
+    there = [p for p in j.agents() if b"FAKE_HOST=b" in pathlib.Path(f"/proc/{p}/environ").read_bytes().split(b"\0")]
+    os.kill(there[-1], signal.SIGKILL)
+    assert j.ends() != 0
+    said = numbered(j.out.read_text(), r"(failed: .*)")
+    assert sorted(said) == [0, 2] and all("rank 1 " in t for t in said.values()), said
+    j.leaves_nothing()
+
+
+def test_a_terminal_shows_progress_below_the_lines(tmp_path):
+    ours, theirs = pty.openpty()
+    p = subprocess.Popen([str(OVERTAKE), "run", "-np", "2", *map(str, forever(tmp_path))], stdin=subprocess.DEVNULL,
+                         stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    text = b""
+    try:
+        while not re.search(rb"\r\x1b\[K\[\d+s\] 2 ranks, .* operations/s, .*/s sent", text):
+            assert select.select([ours], [], [], PATIENCE)[0], text
+            text += os.read(ours, 65536)
+    finally:
+        p.kill()
+        p.wait()
+        os.close(ours)
+    assert b"\x1b[31m[0]\x1b[0m pid " in text
+
+
+# --- other launchers --------------------------------------------------------------------------------
+
+def bare(tmp_path, **more):
+    """An environment without a launcher, and with a home of its own."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMIX_", "SLURM_", "OVERTAKE_"))}
+    return {**env, "HOME": str(tmp_path), **more}
+
+
+def told(tmp_path, n):
+    """What each of n ranks wrote into its file."""
+    return [(tmp_path / f"rank-{i}").read_text() for i in range(n)]
+
+
+def test_ranks_started_by_mpirun(tmp_path):
+    if not shutil.which("mpirun"):
+        pytest.skip("mpirun is not installed")
+    r = subprocess.run(["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", "3", sys.executable, str(RANK),
+                        f"out={tmp_path}"], env=bare(tmp_path), capture_output=True, timeout=PATIENCE)
+    assert r.returncode == 0, r.stdout + r.stderr
+    assert told(tmp_path, 3) == [f"3.0 of {i} 3 {i} 3 0 1" for i in range(3)]
+    assert (tmp_path / ".config/overtake/job.key").stat().st_mode & 0o777 == 0o600
+
+
+def started_with(tmp_path, env_of, n):
+    """n ranks in the environments of another launcher, the last first."""
+    ps = [subprocess.Popen([sys.executable, RANK, f"out={tmp_path}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           env=bare(tmp_path, **env_of(i))) for i in reversed(range(n))]
+    for p in ps:
+        text = p.communicate(timeout=PATIENCE)[0].decode()
+        assert p.returncode == 0, text
+    assert told(tmp_path, n) == [f"{n}.0 of {i} {n} {i} {n} 0 1" for i in range(n)]
+
+
+def test_ranks_in_the_environment_of_torchrun(tmp_path):
+    with socket.socket() as store:  # torchrun's own store holds its port
+        store.bind(("127.0.0.1", 0))
+        store.listen()
+        port = str(store.getsockname()[1])
+        started_with(tmp_path, lambda i: {"RANK": str(i), "WORLD_SIZE": "2", "LOCAL_RANK": str(i), "LOCAL_WORLD_SIZE": "2",
+                                          "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}, 2)
+
+
+def test_ranks_in_the_environment_of_srun(tmp_path):
+    job = str(os.getpid())
+    started_with(tmp_path, lambda i: {"SLURM_PROCID": str(i), "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": str(i),
+                                      "SLURM_STEP_ID": "0", "SLURM_JOB_ID": job, "SLURM_STEP_NUM_NODES": "1",
+                                      "SLURM_STEP_NODELIST": "n1"}, 2)
+
+
+def test_ranks_started_by_hand(tmp_path):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{s.getsockname()[1]}"
+    started_with(tmp_path, lambda i: {"OVERTAKE_RANK": str(i), "OVERTAKE_SIZE": "3", "OVERTAKE_RENDEZVOUS": where}, 3)
