@@ -240,7 +240,10 @@ static void reply_ready(ot_worker *w, ot_http_req *req, const ot_repo_answer *a)
 static void reply_loaded(ot_worker *w, ot_http_req *req, const ot_repo_answer *a)
 {
     if (a->status != 200) {
-        ot_worker_error(w, req, a->status, "%s", a->error);
+        ot_call call = {.req = req};
+        ot_wire_rest_fail(
+            w, &call,
+            &(ot_refusal){.status = a->status, .retry_s = a->retry_s, .message = a->error});
         return;
     }
     ot_worker_count_answer(w, 200);

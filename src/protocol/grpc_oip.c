@@ -331,7 +331,7 @@ static void model_statistics(ot_worker *w, ot_http_req *req, ot_slice message)
 static bool repo_failed(ot_worker *w, ot_http_req *req, const ot_repo_answer *a)
 {
     if (a->status != 200) {
-        ot_grpc_fail(w, req, ot_rc_of_http(a->status), a->status == 503 ? 1 : 0, "%s", a->error);
+        ot_grpc_fail(w, req, ot_rc_of_http(a->status), a->retry_s, "%s", a->error);
     }
     return a->status != 200;
 }

@@ -228,8 +228,8 @@ static void step_done(ot_worker *w, ot_http_req *req, const ot_repo_answer *a)
     reload *r = req->user;
     const step *s = &r->steps[r->at++];
     if (a->status != 200) {
-        ot_grpc_fail(w, req, ot_rc_of_http(a->status), 0, "model '%s' could not be %s: %s", s->name,
-                     s->op == OT_REPO_LOAD ? "loaded" : "unloaded", a->error);
+        ot_grpc_fail(w, req, ot_rc_of_http(a->status), a->retry_s, "model '%s' could not be %s: %s",
+                     s->name, s->op == OT_REPO_LOAD ? "loaded" : "unloaded", a->error);
         return;
     }
     next_step(w, req);

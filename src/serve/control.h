@@ -128,6 +128,7 @@ typedef struct ot_repo_row {
 } ot_repo_row;
 typedef struct ot_repo_answer {
     int status;        /* HTTP's */
+    unsigned retry_s;  /* worth trying again after so many seconds; 0: not said */
     const char *error; /* NULL when status is 200 */
     const ot_repo_row *rows;
     size_t n_rows; /* of the index */

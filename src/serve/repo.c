@@ -13,7 +13,11 @@
 static void on_answer(void *arg)
 {
     ot_repo *r = arg;
-    ot_repo_answer a = {r->status, r->status == 200 ? NULL : r->error.data, r->rows, r->n_rows};
+    ot_repo_answer a = {.status = r->status,
+                        .retry_s = r->status == 429 || r->status == 503,
+                        .error = r->status == 200 ? NULL : r->error.data,
+                        .rows = r->rows,
+                        .n_rows = r->n_rows};
     if (r->error.failed) {
         a = (ot_repo_answer){.status = 503, .error = "out of memory for the answer"};
     }
@@ -224,7 +228,7 @@ static void on_ask(void *arg)
 
 static void refuse(ot_worker *w, ot_http_req *req, ot_repo_fn *reply, int status, const char *why)
 {
-    reply(w, req, &(ot_repo_answer){.status = status, .error = why});
+    reply(w, req, &(ot_repo_answer){.status = status, .retry_s = status == 503, .error = why});
 }
 
 void ot_control_repo(ot_worker *w, ot_http_req *req, ot_repo_op op, const char *name, size_t n,
@@ -246,7 +250,9 @@ void ot_control_repo(ot_worker *w, ot_http_req *req, ot_repo_op op, const char *
         ot_worker_note_client(req, client);
     }
     if (!may) {
-        refuse(w, req, reply, why.status, why.err.msg);
+        reply(
+            w, req,
+            &(ot_repo_answer){.status = why.status, .retry_s = why.retry_s, .error = why.err.msg});
         return;
     }
     ot_repo *r = ot_calloc(1, sizeof *r);

@@ -286,6 +286,9 @@ def test_callers_without_a_key(tmp_path, serve):
             except grpc.RpcError as e:
                 codes.add(e.code())
         assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    loads = [s.request("POST", "/v2/repository/models/m/load") for _ in range(60)]
+    assert 429 in {a[0] for a in loads} <= {200, 429}
+    assert all(int(head["Retry-After"]) >= 1 for status, head, _ in loads if status == 429)
     assert s.request("GET", "/v2/models/m")[0] == 200, "what is no prediction is not counted"
     text = s.request("GET", "/metrics")[2].decode()
     assert int(re.search(r'^overtake_keyless_limited_total\{limit="address"\} (\d+)$', text, re.M)[1]) >= 60
