@@ -40,7 +40,7 @@ ot_rc ot_app_from_deployment(const char *from, char out[65], ot_error *err)
     return OT_OK;
 }
 
-static ot_rc check_data_name(const ot_app *app, ot_conf_ctx *ctx, ot_conf_mark mark,
+ot_rc ot_app_check_data_name(const ot_app *app, ot_conf_ctx *ctx, ot_conf_mark mark,
                              const char *where, const char *name, ot_error *err)
 {
     if (ot_app_data_find(app, name) != NULL) {
@@ -55,6 +55,23 @@ static ot_rc check_data_name(const ot_app *app, ot_conf_ctx *ctx, ot_conf_mark m
                         name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
+static ot_rc check_from(const ot_app *app, ot_conf_ctx *ctx, const ot_app_data *d, ot_error *err)
+{
+    char deployment[65];
+    ot_error e = {0};
+    if (d->from == NULL || ot_app_maker(app, d) != NULL ||
+        ot_app_from_deployment(d->from, deployment, &e) == OT_OK) {
+        return OT_OK;
+    }
+    const char *names[OT_APP_STEPS_MAX];
+    for (size_t i = 0; i < app->steps.n; i++) {
+        names[i] = app->steps.v[i].name;
+    }
+    const char *near = ot_suggest(d->from, names, app->steps.n);
+    return ot_conf_fail(ctx, d->mark, err, "%s, and no step of this app%s%s%s", e.msg,
+                        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
 static ot_rc check_data(const ot_app *app, ot_conf_ctx *ctx, ot_error *err)
 {
     if (app->train.data.n == 0) {
@@ -62,16 +79,11 @@ static ot_rc check_data(const ot_app *app, ot_conf_ctx *ctx, ot_error *err)
                             "train.data: at least one data set is needed");
     }
     for (size_t i = 0; i < app->train.data.n; i++) {
-        OT_TRY(check_data_name(app, ctx, app->train.data.marks[i], "train.data",
-                               app->train.data.v[i], err));
+        OT_TRY(ot_app_check_data_name(app, ctx, app->train.data.marks[i], "train.data",
+                                      app->train.data.v[i], err));
     }
     for (size_t i = 0; i < app->data.n; i++) {
-        char deployment[65];
-        ot_error e = {0};
-        if (app->data.v[i].from != NULL &&
-            ot_app_from_deployment(app->data.v[i].from, deployment, &e) != OT_OK) {
-            return ot_conf_fail(ctx, app->data.v[i].mark, err, "%s", e.msg);
-        }
+        OT_TRY(check_from(app, ctx, &app->data.v[i], err));
     }
     return OT_OK;
 }
@@ -126,11 +138,11 @@ static ot_rc check_blue_green(ot_app *app, ot_conf_ctx *ctx, ot_app_stage *st, o
 static ot_rc check_stage(ot_app *app, ot_conf_ctx *ctx, ot_app_stage *st, ot_error *err)
 {
     if (st->better_on != NULL) {
-        OT_TRY(check_data_name(app, ctx, st->mark, "gate.better_on", st->better_on, err));
+        OT_TRY(ot_app_check_data_name(app, ctx, st->mark, "gate.better_on", st->better_on, err));
     }
     for (size_t i = 0; i < st->n_not_worse_on; i++) {
-        OT_TRY(check_data_name(app, ctx, st->mark, "gate.not_worse_on", st->not_worse_on[i].data,
-                               err));
+        OT_TRY(ot_app_check_data_name(app, ctx, st->mark, "gate.not_worse_on",
+                                      st->not_worse_on[i].data, err));
     }
     bool waits = st->kind != OT_STAGE_GATE && st->kind != OT_STAGE_PROBATION;
     if (waits && st->at_most_us <= 0) {
@@ -243,6 +255,7 @@ static ot_rc check_app(ot_app *app, ot_conf_ctx *ctx, ot_error *err)
                             app->train.model);
     }
     OT_TRY(check_data(app, ctx, err));
+    OT_TRY(ot_app_check_steps(app, ctx, err));
     OT_TRY(check_quality(app, ctx, err));
     OT_TRY(check_expressions(app, err));
     OT_TRY(check_alerts(app, ctx, err));

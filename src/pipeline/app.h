@@ -11,14 +11,18 @@
 
 #define OT_APP_DATA_MAX 16
 #define OT_APP_STAGE_MAX 16
+#define OT_APP_STEPS_MAX 16
 #define OT_APP_SHARES_MAX 8
 #define OT_APP_RESOURCES_MAX 8 /* keys of `resources` */
 #define OT_APP_STAGE_KEYS_MAX 6
 
+enum { OT_APP_ROWS, OT_APP_MODEL };
+
 typedef struct ot_app_data {
     const char *name;
     const char *path;  /* a .npz file or a directory of .npy, relative to the app file; or NULL */
-    const char *from;  /* "DEPLOYMENT.labelled"; or NULL */
+    const char *from;  /* "DEPLOYMENT.labelled", or the name of a step; or NULL */
+    int kind;          /* OT_APP_ROWS, or of a step OT_APP_MODEL */
     const char *label; /* the column that holds the label */
     int64_t last_us, max_rows;
     ot_conf_mark mark;
@@ -158,6 +162,20 @@ typedef struct ot_app_release {
     ot_conf_mark mark;
 } ot_app_release;
 
+/* A program that runs before the training, in the same run. */
+typedef struct ot_app_step {
+    const char *name, *run;
+    ot_conf_strs data;  /* what it takes */
+    const char *output; /* what it leaves, relative to the work directory */
+    int makes;          /* OT_APP_ROWS, OT_APP_MODEL */
+    ot_conf_mark mark;
+} ot_app_step;
+
+typedef struct ot_app_steps {
+    ot_app_step v[OT_APP_STEPS_MAX];
+    size_t n;
+} ot_app_steps;
+
 typedef struct ot_app_datas {
     ot_app_data v[OT_APP_DATA_MAX];
     size_t n;
@@ -167,6 +185,7 @@ typedef struct ot_app {
     const char *schema, *app, *owner;
     ot_conf_mark app_mark;
     ot_app_datas data;
+    ot_app_steps steps;
     ot_app_train train;
     ot_app_evaluate evaluate;
     ot_app_serve serve;
@@ -210,6 +229,12 @@ ot_rc ot_app_condition_parse(const ot_app *app, size_t i, ot_arena *arena, ot_ex
 ot_expr_resolve_fn ot_app_condition_type;
 
 const ot_app_data *ot_app_data_find(const ot_app *app, const char *name);
+/* The step that makes a data set; NULL: none does. */
+const ot_app_step *ot_app_maker(const ot_app *app, const ot_app_data *d);
+/* The training or a step of it takes the data set. */
+bool ot_app_trains_on(const ot_app *app, const char *name);
+/* All steps, each after those whose output it takes; how many. */
+size_t ot_app_steps_order(const ot_app *app, const ot_app_step *out[OT_APP_STEPS_MAX]);
 /* The deployment whose labelled traffic `from` names ("digits.labelled" -> "digits"), into out. */
 ot_rc ot_app_from_deployment(const char *from, char out[65], ot_error *err) OT_CHECKED;
 

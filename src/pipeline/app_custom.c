@@ -168,6 +168,9 @@ void ot_conf_show_datas(const void *from, int indent, ot_str *out)
         ot_str_addf(out, "%*s%s: {", indent, "", v->name);
         if (v->path != NULL) {
             ot_str_addf(out, "path: \"%s\", label: %s}\n", v->path, v->label);
+        } else if (strchr(v->from, '.') == NULL) {
+            ot_str_addf(out, "from: %s, kind: %s, label: %s}\n", v->from,
+                        v->kind == OT_APP_MODEL ? "model" : "rows", v->label);
         } else {
             ot_str_addf(out, "from: %s, label: %s, last: %s, max_rows: %" PRId64 "}\n", v->from,
                         v->label, ot_format_duration(v->last_us, text), v->max_rows);

@@ -2,20 +2,40 @@
  */
 #include "pipeline/app_tables.h"
 
+static const char *const kind_choices[] = {"rows", "model", NULL};
+
 static const ot_conf_field data_fields[] = {
     {F(OT_CONF_STR, ot_app_data, path, "path"),
      .help = "A .npz file or a directory of .npy files, relative to this file"},
     {F(OT_CONF_STR, ot_app_data, from, "from"),
-     .help = "Live traffic joined with its labels: `DEPLOYMENT.labelled`"},
+     .help =
+         "Live traffic joined with its labels: `DEPLOYMENT.labelled`; or what a step makes: its "
+         "name"},
+    {F(OT_CONF_ENUM, ot_app_data, kind, "kind"), .def = "rows", .choices = kind_choices,
+     .help = "What it is: `rows`, or of a step `model`"},
     {F(OT_CONF_STR, ot_app_data, label, "label"), .def = "y",
      .help = "The column that holds the label"},
     {F(OT_CONF_DURATION, ot_app_data, last_us, "last"), .def = "30d",
-     .help = "With `from`: how far back rows are taken"},
+     .help = "Of traffic: how far back rows are taken"},
     {F(OT_CONF_INT, ot_app_data, max_rows, "max_rows"), .def = "100k", .min = 1, .max = 1e9,
-     .help = "With `from`: at most so many rows, the newest first"},
+     .help = "Of traffic: at most so many rows, the newest first"},
 };
 const ot_conf_section ot_conf_data =
     SECTION("data", ot_app_data, data_fields, offsetof(ot_app_data, mark), NULL, NONE);
+
+static const ot_conf_field step_fields[] = {
+    {F(OT_CONF_STR, ot_app_step, run, "run"), .required = true,
+     .help = "The program, as a shell would run it in this file's folder",
+     .example = "python prepare.py"},
+    {F(OT_CONF_STRS, ot_app_step, data, "data"),
+     .help = "Data sets it is given, each at `$OVERTAKE_DATA/NAME`", .example = "[base]"},
+    {F(OT_CONF_STR, ot_app_step, output, "output"), .required = true,
+     .help = "What it leaves, relative to the work directory", .example = "out/rows"},
+    {F(OT_CONF_ENUM, ot_app_step, makes, "makes"), .def = "rows", .choices = kind_choices,
+     .help = "What that is: `rows` or `model`"},
+};
+const ot_conf_section ot_conf_step =
+    SECTION("steps", ot_app_step, step_fields, offsetof(ot_app_step, mark), NULL, NONE);
 
 static const ot_conf_field resources_fields[] = {
     {F(OT_CONF_INT, ot_app_resources, cpu, "cpu"), .def = "1", .min = 1, .max = 4096,
@@ -215,6 +235,9 @@ static const ot_conf_field app_fields[] = {
     {F(OT_CONF_STR, ot_app, owner, "owner"), .def = "", .help = "Who is asked"},
     {F(OT_CONF_CUSTOM, ot_app, data, "data"), .custom = ot_conf_parse_datas,
      .show = ot_conf_show_datas, .section = &ot_conf_data, .help = "Data sets by name"},
+    {F(OT_CONF_CUSTOM, ot_app, steps, "steps"), .custom = ot_conf_parse_steps,
+     .show = ot_conf_show_steps, .section = &ot_conf_step,
+     .help = "Programs that run before the training, in the order of their data"},
     {F(OT_CONF_SECTION, ot_app, train, "train"), .section = &train_section, .required = true,
      .help = "How a model is made"},
     {F(OT_CONF_SECTION, ot_app, evaluate, "evaluate"), .section = &evaluate_section,

@@ -23,6 +23,7 @@
 
 extern const ot_conf_section ot_conf_app;
 extern const ot_conf_section ot_conf_data;
+extern const ot_conf_section ot_conf_step;
 extern const ot_conf_section ot_conf_resources;
 extern const ot_conf_section ot_conf_stages[OT_STAGE_KINDS]; /* by ot_stage_kind */
 
@@ -31,8 +32,15 @@ ot_rc ot_conf_parse_stages(ot_conf_ctx *ctx, const ot_conf_section *stages, cons
                            ot_app_release *into, ot_error *err) OT_CHECKED;
 
 ot_conf_custom_fn ot_conf_parse_datas, ot_conf_parse_release, ot_conf_parse_failures,
-    ot_conf_parse_compared, ot_conf_parse_shares, ot_conf_parse_margins;
+    ot_conf_parse_compared, ot_conf_parse_steps, ot_conf_parse_shares, ot_conf_parse_margins;
 ot_conf_show_fn ot_conf_show_datas, ot_conf_show_release, ot_conf_show_failures,
-    ot_conf_show_compared, ot_conf_show_shares, ot_conf_show_margins;
+    ot_conf_show_compared, ot_conf_show_steps, ot_conf_show_shares, ot_conf_show_margins;
+
+/* app.c: `where` names a data set of the app. */
+ot_rc ot_app_check_data_name(const ot_app *app, ot_conf_ctx *ctx, ot_conf_mark mark,
+                             const char *where, const char *name, ot_error *err) OT_CHECKED;
+/* app_steps.c: what steps take is made by somebody and is what they take it for; none waits for
+ * itself. Errors name both sides. */
+ot_rc ot_app_check_steps(const ot_app *app, ot_conf_ctx *ctx, ot_error *err) OT_CHECKED;
 
 #endif

@@ -279,6 +279,10 @@ size_t pl_job_data(const char *dir, pl_data out[OT_APP_DATA_MAX]);
 
 const char *pl_step_name(pl_step s);
 
+/* steps.c: what the shell does in the run's work directory where an app has steps. */
+ot_rc pl_steps_script(const ot_app *app, const char *dir, ot_str *out, ot_error *err) OT_CHECKED;
+/* What is run, for the lineage of what comes of it: the training's command, after its steps'. */
+void pl_steps_say(const ot_app *app, char *out, size_t room);
 /* Lays out the directory of the current run for a step and launches it; ends in
  * pl_cycle_launched on the loop. */
 void pl_job_start(pl_app *a, pl_step step);

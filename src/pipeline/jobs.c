@@ -35,6 +35,7 @@ typedef struct job {
     int64_t run;
     char dir[OT_PATH_MAX];
     char app[65], model_rel[1024], command[4096];
+    ot_str script; /* train: its steps; empty: it has none */
     ot_app_resources res;
     double held_out;
     ot_digest code, champion, candidate;
@@ -63,6 +64,7 @@ static void job_destroy(job *j)
             ot_table_done(&j->data[i].table);
         }
     }
+    ot_str_done(&j->script);
     ot_free(j);
 }
 
@@ -73,16 +75,6 @@ static bool zero_digest(const ot_digest *d)
 }
 
 /* ------------------------------------------------------------------ on the loop: copies */
-
-static bool names_data(const ot_app *app, const char *name)
-{
-    for (size_t i = 0; i < app->train.data.n; i++) {
-        if (strcmp(app->train.data.v[i], name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
 
 static ot_rc take_labelled(pl_app *a, const ot_app_data *d, job_data *out, ot_error *err)
 {
@@ -122,7 +114,7 @@ static ot_rc take_data(pl_app *a, job *j, const ot_app_data *d, ot_error *err)
     job_data *x = &j->data[j->n_data++];
     snprintf(x->name, sizeof x->name, "%s", d->name);
     snprintf(x->label, sizeof x->label, "%s", d->label);
-    x->in_training = names_data(a->app, d->name);
+    x->in_training = ot_app_trains_on(a->app, d->name);
     bool again = j->step == PL_STEP_TRAIN && a->st.cycle.attempt > 0;
     const pl_data *known = j->step == PL_STEP_PACKAGE || again ? cycle_data(a, d->name) : NULL;
     if (known != NULL) {
@@ -148,7 +140,10 @@ static ot_rc job_fill(pl_app *a, job *j, ot_error *err)
     if (strlen(app->train.run) >= sizeof j->command) {
         return ot_fail(err, OT_INVALID, "train.run is longer than %zu bytes", sizeof j->command);
     }
-    snprintf(j->command, sizeof j->command, "%s", app->train.run);
+    pl_steps_say(app, j->command, sizeof j->command);
+    if (j->step == PL_STEP_TRAIN && app->steps.n > 0) {
+        OT_TRY(pl_steps_script(app, j->dir, &j->script, err));
+    }
     j->res = app->train.resources;
     j->held_out = app->evaluate.held_out;
     j->code = a->st.code;
@@ -170,9 +165,10 @@ static ot_rc job_fill(pl_app *a, job *j, ot_error *err)
                  c->train_run, j->model_rel);
     }
     for (size_t i = 0; i < app->data.n; i++) {
-        bool wanted = j->step != PL_STEP_TRAIN || names_data(app, app->data.v[i].name);
-        if (wanted) {
-            OT_TRY(take_data(a, j, &app->data.v[i], err));
+        const ot_app_data *d = &app->data.v[i];
+        bool wanted = j->step != PL_STEP_TRAIN || ot_app_trains_on(app, d->name);
+        if (wanted && ot_app_maker(app, d) == NULL) {
+            OT_TRY(take_data(a, j, d, err));
         }
     }
     return OT_OK;
@@ -245,6 +241,7 @@ static ot_rc launch(job *j, const ot_launch_spec *spec, ot_error *err)
 static ot_rc start_train(job *j, ot_error *err)
 {
     char work[OT_PATH_MAX], data[OT_PATH_MAX], parent[OT_PATH_MAX], threads[24];
+    char script[OT_PATH_MAX];
     OT_TRY(ot_path_join(work, j->dir, "work", err));
     OT_TRY(ot_path_join(data, j->dir, "data", err));
     OT_TRY(ot_path_join(parent, j->dir, "parent", err));
@@ -265,7 +262,16 @@ static ot_rc start_train(job *j, ot_error *err)
         {"OMP_NUM_THREADS", threads}, {"TF_NUM_INTRAOP_THREADS", threads},
         {"PYTHONUNBUFFERED", "1"},
     };
-    ot_launch_spec spec = {.command = j->command,
+    OT_TRY(ot_path_join(script, j->dir, "steps.sh", err));
+    const char *argv[] = {"/bin/sh", script};
+    bool steps = j->script.len > 0;
+    if (steps) {
+        OT_TRY(ot_disk_write_atomic(ot_disk_posix(), script, j->script.data, j->script.len, 0644,
+                                    err));
+    }
+    ot_launch_spec spec = {.command = steps ? NULL : j->command,
+                           .argv = argv,
+                           .n_argv = steps ? OT_COUNT(argv) : 0,
                            .cwd = work,
                            .env = env,
                            .n_env = OT_COUNT(env),
@@ -472,6 +478,7 @@ static job *job_new(pl_app *a)
     j->p = a->p;
     j->run = a->st.cycle.run;
     j->fd = -1;
+    ot_str_init(&j->script);
     return j;
 }
 

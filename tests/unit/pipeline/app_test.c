@@ -197,6 +197,88 @@ static void test_blue_green(void)
     ot_app_destroy(app);
 }
 
+#define STEPS(data, steps)                                                                         \
+    "schema: overtake/1\n"                                                                         \
+    "app: digits\n"                                                                                \
+    "serve: digits\n"                                                                              \
+    "data:\n"                                                                                      \
+    "  base: {path: data/digits.npz}\n" data "steps:\n" steps                                      \
+    "train: {run: python train.py, data: [clean], model: out/model}\n"
+
+static void test_steps(void)
+{
+    ot_error err = {0};
+    ot_app *app = parse(STEPS("  raw: {from: fetch}\n  eye: {from: embed, kind: model}\n"
+                              "  clean: {from: prepare}\n",
+                              "  prepare: {run: \"python p.py 'x'\", data: [raw, eye], output: c}\n"
+                              "  embed: {run: e, data: [raw, base], output: e, makes: model}\n"
+                              "  fetch: {run: f, output: r}\n"),
+                        &err);
+    if (!ok(app != NULL, "three steps: %s", err.msg)) {
+        return;
+    }
+    const ot_app_step *order[OT_APP_STEPS_MAX];
+    is_int(ot_app_steps_order(app, order), 3, "all of them");
+    ok(strcmp(order[0]->name, "fetch") == 0 && strcmp(order[1]->name, "embed") == 0 &&
+           strcmp(order[2]->name, "prepare") == 0,
+       "each after what it takes");
+    ok(ot_app_trains_on(app, "base") && !ot_app_trains_on(app, "none"), "a step's data count");
+    OT_AUTO(ot_str_done) ot_str shown = OT_STR_INIT;
+    ot_app_show(app, &shown);
+    ot_app_destroy(app);
+    app = parse(shown.data, &err);
+    ok(app != NULL && app->steps.n == 3 && app->data.v[2].kind == OT_APP_MODEL,
+       "what is shown is accepted: %s", err.msg);
+    ot_app_destroy(app);
+}
+
+static void test_bad_steps(void)
+{
+    refuses(STEPS("  clean: {from: prepair}\n", "  prepare: {run: p, output: c}\n"),
+            "app.yaml:6:3: from: 'prepair' is not DEPLOYMENT.labelled, and no step of this app; "
+            "did you mean 'prepare'?",
+            "a step that is not there");
+    refuses(STEPS("  clean: {from: prepare}\n",
+                  "  prepare: {run: p, data: [base], output: c, makes: model}\n"),
+            "app.yaml:6:3: data 'clean' is rows, and step 'prepare' (app.yaml:8:3) makes a model; "
+            "say kind here or makes there",
+            "an edge of two types");
+    refuses(STEPS("  clean: {path: x.npz, kind: model}\n", "  p: {run: p, output: c}\n"),
+            "app.yaml:6:3: data 'clean': only what a step makes can be a model; this has a path",
+            "a model that nobody makes");
+    refuses(STEPS("  clean: {from: a}\n  other: {from: b}\n",
+                  "  a: {run: a, data: [other], output: a}\n"
+                  "  b: {run: b, data: [base, clean], output: b}\n"),
+            "app.yaml:10:28: steps: 'b' takes 'clean', which step 'a' (app.yaml:9:3) makes, and "
+            "that waits for 'b' itself: nothing could be first",
+            "a circle");
+    refuses(STEPS("  clean: {from: a}\n", "  a: {run: a, data: [clean], output: a}\n"),
+            "app.yaml:8:22: steps: 'a' takes 'clean', which step 'a' (app.yaml:8:3) makes, and "
+            "that waits for 'a' itself: nothing could be first",
+            "a step of its own output");
+    refuses(STEPS("  clean: {from: a}\n", "  a: {run: a, data: [bas], output: a}\n"),
+            "app.yaml:8:22: steps: 'bas' is not a data set of this app; did you mean 'base'?",
+            "data that are not there");
+    refuses(STEPS("  clean: {from: a}\n  x: {from: b}\n",
+                  "  a: {run: a, output: a}\n  b: {run: b, output: b}\n"),
+            "app.yaml:10:3: step 'b': nobody takes what it makes; name it under data, like NAME: "
+            "{from: b}, and that where it is taken",
+            "a step for nobody");
+    refuses(STEPS("  clean: {from: a}\n", "  a: {run: a, output: out/model}\n"),
+            "app.yaml:8:3: step 'a': 'out/model' is what train (app.yaml:9:1) writes too",
+            "two that write one thing");
+    refuses(STEPS("  clean: {from: a}\n", "  a: {run: a, output: ../a}\n"),
+            "app.yaml:8:3: step 'a': output '../a' must be a relative path without '..'",
+            "an output elsewhere");
+    refuses(STEPS("  clean: {from: train}\n", "  train: {run: a, output: a}\n"),
+            "app.yaml:8:3: steps: 'train' is not a name of a step", "a name that is taken");
+    refuses(STEPS("  clean: {from: a}\n",
+                  "  a: {run: a, output: a}\n") "release:\n  - gate: {better_on: clean}\n",
+            "app.yaml:11:5: gate: 'clean' is made by step 'a' (app.yaml:8:3) of rows for training; "
+            "judge on data with path or .labelled",
+            "a gate on rows of training");
+}
+
 /* Every cut of a good file is refused or read, never a crash; every failed allocation is an error.
  */
 static void test_hostile(void)
@@ -242,6 +324,8 @@ int main(void)
     test_whole();
     test_errors();
     test_blue_green();
+    test_steps();
+    test_bad_steps();
     test_waits();
     test_hostile();
     return tap_done();
