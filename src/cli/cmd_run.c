@@ -63,6 +63,22 @@ static void print_summary(const ot_job_result *r)
     }
 }
 
+/* What the ranks are told. */
+static ot_rc read_settings(const ot_args *args, ot_settings *s, ot_error *err)
+{
+    const char *links = ot_args_str(args, "links");
+    *s = ot_settings_default();
+    s->timeout_us = ot_args_us(args, "timeout");
+    OT_TRY(ot_loss_parse(ot_args_str(args, "wire"), &s->loss, err));
+    if (links == NULL) {
+        return OT_OK;
+    }
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    OT_TRY(ot_disk_read_all(ot_disk_posix(), links, HOSTFILE_MAX, &text, err));
+    ot_rc rc = ot_cost_parse(text.data, &s->cost, err);
+    return rc == OT_OK ? OT_OK : ot_error_prefix(err, rc, "%s", links);
+}
+
 static int run_job(const ot_args *args, ot_job_hosts *h)
 {
     ot_error err = {0};
@@ -80,11 +96,9 @@ static int run_job(const ot_args *args, ot_job_hosts *h)
                         .grace_us = ot_args_us(args, "grace"),
                         .settle_us = ot_args_us(args, "settle"),
                         .start_timeout_us = ot_args_us(args, "start-timeout"),
-                        .settings = ot_settings_default(),
                         .stopped_after_us = ot_args_us(args, "stopped-after"),
                         .max_restarts = (int32_t)ot_args_int(args, "max-restarts"),
                         .version = OT_VERSION};
-    o.settings.timeout_us = ot_args_us(args, "timeout");
     o.n_argv = ot_args_rest(args, &o.argv);
     o.n_env = ot_args_list(args, "env", &o.env);
     if (o.n_argv == 0) {
@@ -92,6 +106,7 @@ static int run_job(const ot_args *args, ot_job_hosts *h)
     }
     ot_rc rc = read_hosts(args, h, &err);
     rc = rc == OT_OK ? ot_job_hosts_deal(h, (int32_t)ot_args_int(args, "np"), &o.np, &err) : rc;
+    rc = rc == OT_OK ? read_settings(args, &o.settings, &err) : rc;
     rc = rc == OT_OK ? ot_job_run(&o, &result, &err) : rc;
     if (rc != OT_OK) {
         return ot_cli_fail(args, &err);
@@ -116,6 +131,7 @@ static int run_run(const ot_args *args)
 }
 
 static const char *const bind_choices[] = {"core", "none", NULL};
+static const char *const wire_choices[] = {"exact", "half", "auto", NULL};
 
 static const ot_opt run_opts[] = {
     {.name = "np",
@@ -168,6 +184,19 @@ static const ot_opt run_opts[] = {
      .def = "none",
      .choices = bind_choices,
      .help = "core: each rank keeps to its share of a host's cores",
+     .env = ""},
+    {.name = "wire",
+     .type = OT_OPT_STRING,
+     .value = "BITS",
+     .def = "exact",
+     .choices = wire_choices,
+     .help = "what sums of float32 may lose on the way where that is faster: exact: nothing; half: "
+             "to bfloat16; auto: to int8 too, what is lost is made up for in the next step",
+     .env = ""},
+    {.name = "links",
+     .type = OT_OPT_STRING,
+     .value = "FILE",
+     .help = "what overtake tune has measured of the links",
      .env = ""},
     {.name = "timeout",
      .type = OT_OPT_DURATION,

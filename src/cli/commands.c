@@ -68,6 +68,7 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_replay_command,
     /* Train */
     &ot_cli_run_command,
+    &ot_cli_tune_command,
     /* Parts alone */
     &ot_cli_serve_command,
     &ot_cli_control_command,

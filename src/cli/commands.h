@@ -40,7 +40,7 @@ extern const ot_command ot_cli_release_command, ot_cli_promote_command, ot_cli_k
 extern const ot_command ot_cli_bench_command, ot_cli_top_command, ot_cli_size_command,
     ot_cli_replay_command;
 
-extern const ot_command ot_cli_worker_command, ot_cli_run_command;
+extern const ot_command ot_cli_worker_command, ot_cli_run_command, ot_cli_tune_command;
 
 extern const ot_command *const ot_cli_commands[];
 extern const size_t ot_cli_commands_n;

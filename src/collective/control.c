@@ -16,13 +16,13 @@ typedef struct peer {
     size_t sent; /* of out */
 } peer;
 
-struct ot_control {
+struct ot_control_lane {
     int32_t size;
-    ot_control_ops ops;
+    ot_control_lane_ops ops;
     peer *peers;
 };
 
-static void broke(ot_control *c, peer *p, const ot_error *why)
+static void broke(ot_control_lane *c, peer *p, const ot_error *why)
 {
     if (!p->broken) {
         p->broken = true;
@@ -30,7 +30,7 @@ static void broke(ot_control *c, peer *p, const ot_error *why)
     }
 }
 
-static void flush(ot_control *c, peer *p)
+static void flush(ot_control_lane *c, peer *p)
 {
     while (p->speak != NULL && !p->broken && p->sent < p->out.len) {
         struct iovec v = {.iov_base = p->out.data + p->sent, .iov_len = p->out.len - p->sent};
@@ -50,7 +50,7 @@ static void flush(ot_control *c, peer *p)
 }
 
 /* Hands on the whole messages that have come. */
-static void hand_on(ot_control *c, peer *p)
+static void hand_on(ot_control_lane *c, peer *p)
 {
     size_t at = 0;
     uint32_t n;
@@ -77,7 +77,7 @@ static void hand_on(ot_control *c, peer *p)
 
 static void on_ready(void *arg, ot_link *l, bool can_read, bool can_write)
 {
-    ot_control *c = arg;
+    ot_control_lane *c = arg;
     peer *p = &c->peers[l->peer];
     if (can_write && l == p->speak) {
         flush(c, p);
@@ -97,9 +97,10 @@ static void on_ready(void *arg, ot_link *l, bool can_read, bool can_write)
     }
 }
 
-ot_rc ot_control_create(int32_t size, const ot_control_ops *ops, ot_control **out, ot_error *err)
+ot_rc ot_control_lane_create(int32_t size, const ot_control_lane_ops *ops, ot_control_lane **out,
+                             ot_error *err)
 {
-    ot_control *c = ot_calloc(1, sizeof *c);
+    ot_control_lane *c = ot_calloc(1, sizeof *c);
     peer *peers = ot_calloc((size_t)size, sizeof *peers);
     if (c == NULL || peers == NULL) {
         ot_free(c);
@@ -117,7 +118,7 @@ ot_rc ot_control_create(int32_t size, const ot_control_ops *ops, ot_control **ou
     return OT_OK;
 }
 
-void ot_control_destroy(ot_control *c)
+void ot_control_lane_destroy(ot_control_lane *c)
 {
     if (c == NULL) {
         return;
@@ -133,7 +134,7 @@ void ot_control_destroy(ot_control *c)
     ot_free(c);
 }
 
-void ot_control_link(ot_control *c, int32_t i, ot_link *l, bool asked)
+void ot_control_lane_link(ot_control_lane *c, int32_t i, ot_link *l, bool asked)
 {
     ot_link **at = asked ? &c->peers[i].speak : &c->peers[i].listen;
     ot_link_destroy(*at);
@@ -144,7 +145,7 @@ void ot_control_link(ot_control *c, int32_t i, ot_link *l, bool asked)
     on_ready(c, l, true, true);
 }
 
-void ot_control_send(ot_control *c, int32_t i, const void *m, size_t n)
+void ot_control_lane_send(ot_control_lane *c, int32_t i, const void *m, size_t n)
 {
     peer *p = &c->peers[i];
     uint32_t len = (uint32_t)n;
@@ -172,7 +173,7 @@ void ot_control_send(ot_control *c, int32_t i, const void *m, size_t n)
     flush(c, p);
 }
 
-bool ot_control_idle(const ot_control *c)
+bool ot_control_lane_idle(const ot_control_lane *c)
 {
     for (int32_t i = 0; i < c->size; i++) {
         if (c->peers[i].out.len > 0) {

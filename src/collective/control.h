@@ -10,22 +10,22 @@
 
 #define OT_CONTROL_MESSAGE_MAX ((uint32_t)64 << 20)
 
-typedef struct ot_control ot_control;
+typedef struct ot_control_lane ot_control_lane;
 
-typedef struct ot_control_ops {
-    void (*want)(void *arg, int32_t peer); /* ot_control_link when it is up */
+typedef struct ot_control_lane_ops {
+    void (*want)(void *arg, int32_t peer); /* ot_control_lane_link when it is up */
     void (*message)(void *arg, int32_t from, const void *p, size_t n);
     void (*broken)(void *arg, int32_t peer, const ot_error *why);
     void *arg;
-} ot_control_ops;
+} ot_control_lane_ops;
 
-ot_rc ot_control_create(int32_t size, const ot_control_ops *ops, ot_control **out,
-                        ot_error *err) OT_CHECKED;
-void ot_control_destroy(ot_control *c);
+ot_rc ot_control_lane_create(int32_t size, const ot_control_lane_ops *ops, ot_control_lane **out,
+                             ot_error *err) OT_CHECKED;
+void ot_control_lane_destroy(ot_control_lane *c);
 /* `asked`: by this rank. */
-void ot_control_link(ot_control *c, int32_t peer, ot_link *l, bool asked);
+void ot_control_lane_link(ot_control_lane *c, int32_t peer, ot_link *l, bool asked);
 /* Kept until the link is up and has room. */
-void ot_control_send(ot_control *c, int32_t peer, const void *p, size_t n);
-bool ot_control_idle(const ot_control *c); /* everything has been sent */
+void ot_control_lane_send(ot_control_lane *c, int32_t peer, const void *p, size_t n);
+bool ot_control_lane_idle(const ot_control_lane *c); /* everything has been sent */
 
 #endif

@@ -20,6 +20,7 @@ typedef struct view {
     double latency_us, message_us;
     double alone, shared; /* us per byte over it: one rank of the host sends, all do */
     double reduce;        /* us per byte */
+    bool measured;
 } view;
 
 static double hops(double n)
@@ -71,6 +72,7 @@ static view look(const ot_cost_model *m, const ot_coll_shape *s)
     v.alone = 1 / link.bytes_per_us;
     v.shared = v.alone * (v.hosts > 1 ? v.per_host : 1);
     v.reduce = 1 / m->reduce_bytes_per_us;
+    v.measured = link.measured;
     return v;
 }
 
@@ -218,7 +220,7 @@ ot_codec_choice ot_cost_codec(const ot_cost_model *m, ot_loss loss, const ot_col
             c.coded_us = us;
         }
     }
-    c.coded = m->measured && c.coded_us * 1.1 < c.exact_us;
+    c.coded = v.measured && c.coded_us * 1.1 < c.exact_us;
     return c;
 }
 
@@ -233,7 +235,7 @@ void ot_codec_choice_text(const ot_codec_choice *c, const ot_cost_model *m, ot_l
                  (int)shape->size, gbit);
     } else if (loss == OT_LOSS_NONE) {
         snprintf(text, size, "exact: asked for");
-    } else if (!m->measured) {
+    } else if (!v.measured) {
         snprintf(text, size, "exact: the links have not been measured (overtake tune)");
     } else {
         snprintf(text, size, "exact (%s): %.1f ms, %s %.1f ms (%.1f MiB, %d ranks, %.2f Gbit/s)",

@@ -14,6 +14,7 @@
 
 typedef struct ot_link_cost {
     double latency_us, bytes_per_us;
+    bool measured; /* the text said its rate */
 } ot_link_cost;
 
 typedef struct ot_cost_model {
@@ -21,7 +22,6 @@ typedef struct ot_cost_model {
     double message_us;          /* one core, per message sent or received */
     double reduce_bytes_per_us; /* one core, fp32 */
     double codec_bytes_per_us;  /* one core, fp32 that a codec encodes or decodes */
-    bool measured;              /* the text said what remote links do */
 } ot_cost_model;
 
 /* Shared memory within a host; between hosts TCP over 1 Gbit/s. */
@@ -53,7 +53,8 @@ void ot_codec_choice_text(const ot_codec_choice *c, const ot_cost_model *m, ot_l
  * decimals, more are rounded when written. What a text leaves out is the default's; unknown keys
  * are errors that name the line. */
 ot_rc ot_cost_parse(const char *text, ot_cost_model *out, ot_error *err) OT_CHECKED;
-/* As snprintf: gives the length, even where size is less. */
+/* Links that were not measured are left out. As snprintf: gives the length, even where size is
+ * less. */
 size_t ot_cost_format(const ot_cost_model *m, char *text, size_t size);
 
 typedef struct ot_cost_sample {

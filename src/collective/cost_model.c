@@ -12,8 +12,8 @@
 ot_cost_model ot_cost_at(double gbit_per_s)
 {
     /* TCP over Ethernet with frames of 1,500 bytes leaves 94% of the bits. */
-    return (ot_cost_model){.local = {20, 4000},
-                           .remote = {60, gbit_per_s * 125 * 0.94},
+    return (ot_cost_model){.local = {20, 4000, false},
+                           .remote = {60, gbit_per_s * 125 * 0.94, false},
                            .message_us = 10,
                            .reduce_bytes_per_us = 4000,
                            .codec_bytes_per_us = 4000};
@@ -23,6 +23,8 @@ ot_cost_model ot_cost_default(void)
 {
     return ot_cost_at(1);
 }
+
+enum { LOCAL_RATE = 1, REMOTE_RATE = 3, LINKS_END = 4 };
 
 static const struct field {
     const char *key;
@@ -37,8 +39,10 @@ static const struct field {
     {"codec_bytes_per_us", offsetof(ot_cost_model, codec_bytes_per_us)},
 };
 
-/* What says that links have been measured. */
-#define REMOTE_RATE 3
+static bool is_measured(const ot_cost_model *m, size_t field)
+{
+    return field >= LINKS_END || (field <= LOCAL_RATE ? m->local.measured : m->remote.measured);
+}
 
 static double *value_of(ot_cost_model *m, const struct field *f)
 {
@@ -51,6 +55,9 @@ size_t ot_cost_format(const ot_cost_model *m, char *text, size_t size)
     ot_cost_model copy = *m;
     for (size_t i = 0; i < OT_COUNT(fields); i++) {
         double x = *value_of(&copy, &fields[i]);
+        if (!is_measured(m, i)) {
+            continue;
+        }
         /* By whole numbers: printf writes the locale's decimal point. */
         uint64_t thousandths = (uint64_t)llround(OT_MIN(OT_MAX(x, 0.001), 1e12) * 1000);
         int k =
@@ -147,7 +154,8 @@ ot_rc ot_cost_parse(const char *text, ot_cost_model *out, ot_error *err)
         OT_TRY(parse_line(line, end, ++number, &seen, &m, err));
         line = *end == 0 ? end : end + 1;
     }
-    m.measured = (seen & 1u << REMOTE_RATE) != 0;
+    m.local.measured = (seen & 1u << LOCAL_RATE) != 0;
+    m.remote.measured = (seen & 1u << REMOTE_RATE) != 0;
     *out = m;
     return OT_OK;
 }
@@ -222,6 +230,6 @@ ot_rc ot_cost_fit(const ot_cost_sample *samples, size_t n, ot_link_cost *out, ot
         at_zero = OT_MAX(at_zero, 0.001);
         reweigh(samples, n, at_zero, slope, weights, weights + n);
     }
-    *out = (ot_link_cost){at_zero, 1 / slope};
+    *out = (ot_link_cost){at_zero, 1 / slope, true};
     return OT_OK;
 }

@@ -22,7 +22,7 @@ struct ot_group {
     const char **host_names;
     ot_group_ops ops;
     lane lanes[OT_LANES + 1];
-    ot_control *control;
+    ot_control_lane *control;
     ot_plan *plan;
     ot_team_place place;
     ot_pool pool;
@@ -99,7 +99,7 @@ static void run(ot_group *g, const ot_bucket *b, ot_ticket *const *tickets)
 static void on_send(void *arg, int32_t peer, const void *message, size_t n)
 {
     ot_group *g = arg;
-    ot_control_send(g->control, peer, message, n);
+    ot_control_lane_send(g->control, peer, message, n);
 }
 
 static void on_begin(void *arg, const ot_bucket *b)
@@ -144,11 +144,11 @@ static ot_rc make_lanes(ot_group *g, bool learn, ot_error *err)
             OT_TRY(ot_exec_create(g->rank, g->n, (uint8_t)i, &ops, &l->exec, err));
         }
     }
-    ot_control_ops control = {.want = on_want,
-                              .message = on_message,
-                              .broken = on_control_broken,
-                              .arg = &g->lanes[OT_LANE_CONTROL]};
-    OT_TRY(ot_control_create(g->n, &control, &g->control, err));
+    ot_control_lane_ops control = {.want = on_want,
+                                   .message = on_message,
+                                   .broken = on_control_broken,
+                                   .arg = &g->lanes[OT_LANE_CONTROL]};
+    OT_TRY(ot_control_lane_create(g->n, &control, &g->control, err));
     ot_plan_options o = {.rank = g->rank, .size = g->n, .hosts = g->host_names, .learn = learn};
     ot_plan_ops plan = {.send = on_send, .begin = on_begin, .fail = on_fail, .arg = g};
     return ot_plan_create(&o, &plan, &g->plan, err);
@@ -207,7 +207,7 @@ void ot_group_destroy(ot_group *g)
         }
         ot_exec_destroy(g->lanes[i].exec);
     }
-    ot_control_destroy(g->control);
+    ot_control_lane_destroy(g->control);
     ot_plan_destroy(g->plan);
     ot_pool_done(&g->pool);
     ot_residuals_done(&g->residuals);
@@ -255,7 +255,7 @@ void ot_group_link(ot_group *g, int32_t i, int32_t peer, ot_link *l, bool asked)
     if (rank == g->n || i < 0 || i > OT_LANES) {
         l->ops->destroy(l);
     } else if (i == OT_LANE_CONTROL) {
-        ot_control_link(g->control, rank, l, asked);
+        ot_control_lane_link(g->control, rank, l, asked);
     } else {
         ot_exec_link(g->lanes[i].exec, rank, l);
     }
@@ -288,7 +288,7 @@ bool ot_group_idle(const ot_group *g)
             return false;
         }
     }
-    return ot_control_idle(g->control);
+    return ot_control_lane_idle(g->control);
 }
 
 bool ot_group_has(const ot_group *g, int32_t rank)

@@ -82,7 +82,7 @@ void ot_settings_format(const ot_settings *s, char text[OT_SETTINGS_MAX])
 {
     int n = snprintf(text, OT_SETTINGS_MAX, "timeout_us = %" PRId64 "\nwire = %s\n", s->timeout_us,
                      losses[s->loss]);
-    if (s->cost.measured) {
+    if (s->cost.local.measured || s->cost.remote.measured) {
         ot_cost_format(&s->cost, text + n, OT_SETTINGS_MAX - (size_t)n);
     }
 }

@@ -12,7 +12,7 @@
 typedef struct ot_settings {
     int64_t timeout_us; /* of an operation; 0: none */
     ot_loss loss;       /* wire = exact, half, auto */
-    ot_cost_model cost; /* written only if it was measured */
+    ot_cost_model cost; /* written only if links were measured */
 } ot_settings;
 
 ot_settings ot_settings_default(void);

@@ -100,7 +100,7 @@ static void same_everywhere(void)
 
 static void text(void)
 {
-    ot_cost_model m = {{12.5, 4321}, {61.125, 117.5}, 7, 8000.001, 3000, true}, back = {0};
+    ot_cost_model m = {{12.5, 4321, true}, {61.125, 117.5, true}, 7, 8000.001, 3000}, back = {0};
     char buf[512], again[512], small[16];
     ot_error err;
     size_t n = ot_cost_format(&m, buf, sizeof buf);
@@ -109,7 +109,8 @@ static void text(void)
     is_int(ot_cost_parse(buf, &back, &err), OT_OK, "what was written is read");
     ot_cost_format(&back, again, sizeof again);
     is_str(again, buf, "and is the same");
-    ok(back.reduce_bytes_per_us == 8000.001 && back.measured, "to the last decimal, as measured");
+    ok(back.reduce_bytes_per_us == 8000.001 && back.local.measured && back.remote.measured,
+       "to the last decimal, as measured");
     is_int(ot_cost_parse("# nothing\r\n\n  remote.latency_us=5 # here\n", &back, &err), OT_OK,
            "comments, blanks");
     ot_cost_model rest = ot_cost_default();
@@ -143,7 +144,7 @@ static void codecs(void)
     ot_coll_shape large = allreduce(4, 50 << 20, NULL), small = allreduce(4, 4096, NULL);
     char text[256];
     ok(!ot_cost_codec(&slow, OT_LOSS_ANY, &large).coded, "nothing is lost over links not measured");
-    slow.measured = fast.measured = true;
+    slow.remote.measured = fast.remote.measured = true;
     ot_codec_choice c = ot_cost_codec(&slow, OT_LOSS_ANY, &large);
     ok(c.coded && c.codec == OT_CODEC_INT8, "int8 at 1 Gbit/s");
     ot_codec_choice_text(&c, &slow, OT_LOSS_ANY, &large, text, sizeof text);

@@ -9,15 +9,16 @@ int main(void)
     char text[OT_SETTINGS_MAX];
     ot_error err;
     is_int(ot_settings_parse("", &back, &err), OT_OK, "nothing said");
-    ok(back.timeout_us == 0 && back.loss == OT_LOSS_NONE && !back.cost.measured, "the defaults");
+    ok(back.timeout_us == 0 && back.loss == OT_LOSS_NONE && !back.cost.remote.measured,
+       "the defaults");
     ot_settings_format(&s, text);
     is_str(text, "timeout_us = 0\nwire = exact\n", "links that were not measured are not written");
     s = (ot_settings){.timeout_us = 30000000, .loss = OT_LOSS_ANY, .cost = ot_cost_at(10)};
-    s.cost.measured = true;
+    s.cost.remote.measured = true;
     ot_settings_format(&s, text);
     is_int(ot_settings_parse(text, &back, &err), OT_OK, "all");
-    ok(back.timeout_us == 30000000 && back.loss == OT_LOSS_ANY && back.cost.measured &&
-           back.cost.remote.bytes_per_us == s.cost.remote.bytes_per_us,
+    ok(back.timeout_us == 30000000 && back.loss == OT_LOSS_ANY && back.cost.remote.measured &&
+           !back.cost.local.measured && back.cost.remote.bytes_per_us == s.cost.remote.bytes_per_us,
        "is read as it was written");
     static const struct {
         const char *text, *why;
