@@ -2,6 +2,8 @@
 compared with each other, and with the delays that the models are given; never with a clock."""
 
 import json
+import os
+import pathlib
 import socket
 import statistics
 import threading
@@ -156,6 +158,18 @@ def test_long_runs_do_not_hold_up_short_ones(tmp_path, serve):
     assert all(g[0] == 200 for c in [fast, *slow] for g in c.got)
     # Behind runs of the slow model it would wait for half of one on average; four clients wait for four.
     assert statistics.median(g[1] for g in fast.got) < 0.06 * statistics.median(g[1] for c in slow for g in c.got)
+
+
+def test_a_thread_for_each_processor_that_may_be_used(tmp_path, serve):
+    one_at_a_time(tmp_path / "models" / "m", 0)
+    all_of_them = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(all_of_them)})  # this thread, and so what it starts
+    try:
+        s = serve(tmp_path / "models")
+    finally:
+        os.sched_setaffinity(0, all_of_them)
+    names = [p.read_text().strip() for p in pathlib.Path(f"/proc/{s.process.pid}/task").glob("*/comm")]
+    assert sorted(n for n in names if n.startswith(("worker-", "pool"))) == ["pool", "pool-long", "worker-0"]
 
 
 def test_what_nobody_waits_for_is_not_run(tmp_path, serve):
