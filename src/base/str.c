@@ -124,24 +124,34 @@ static size_t utf8_len(const unsigned char *p, size_t n)
     return 0;
 }
 
+/* Bytes at the front that JSON has as they are. */
+static size_t plain(const unsigned char *p, size_t n)
+{
+    size_t i = 0, k;
+    while (i < n && p[i] >= 0x20 && p[i] != '"' && p[i] != '\\' &&
+           (k = utf8_len(p + i, n - i)) > 0) {
+        i += k;
+    }
+    return i;
+}
+
 void ot_str_add_json(ot_str *s, const char *text, size_t n)
 {
     const unsigned char *p = (const unsigned char *)text;
-    for (size_t i = 0; i < n;) {
+    for (size_t i = 0; i < n; i++) {
+        size_t k = plain(p + i, n - i);
+        ot_str_add(s, p + i, k);
+        i += k;
+        if (i == n) {
+            break;
+        }
         if (p[i] == '"' || p[i] == '\\') {
             ot_str_addc(s, '\\');
-            ot_str_addc(s, (char)p[i++]);
+            ot_str_addc(s, (char)p[i]);
         } else if (p[i] < 0x20) {
-            ot_str_addf(s, "\\u%04x", p[i++]);
+            ot_str_addf(s, "\\u%04x", p[i]);
         } else {
-            size_t k = utf8_len(p + i, n - i);
-            if (k == 0) {
-                ot_str_adds(s, "\xef\xbf\xbd");
-                i++;
-            } else {
-                ot_str_add(s, p + i, k);
-                i += k;
-            }
+            ot_str_adds(s, "\xef\xbf\xbd");
         }
     }
 }

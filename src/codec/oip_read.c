@@ -14,15 +14,21 @@ typedef struct pending {
 } pending;
 
 #define WHAT_MAX 112
+#define WHAT_NAME_MAX 80
 
 /* "input 'x'", or "inputs[2]" before its name is known. */
 static const char *what(const pending *p, char out[WHAT_MAX])
 {
-    if (p->t.tensor.name != NULL) {
-        snprintf(out, WHAT_MAX, "%s '%.80s'", p->role, p->t.tensor.name);
-    } else {
+    if (p->t.tensor.name == NULL) {
         snprintf(out, WHAT_MAX, "%ss[%d]", p->role, p->index);
+        return out;
     }
+    /* By hand: each request with JSON data asks. */
+    size_t role = strlen(p->role), n = strnlen(p->t.tensor.name, WHAT_NAME_MAX);
+    char *at = mempcpy(out, p->role, role);
+    at = mempcpy(at, " '", 2);
+    at = mempcpy(at, p->t.tensor.name, n);
+    memcpy(at, "'", 2);
     return out;
 }
 

@@ -55,6 +55,14 @@ static void test_json(void)
     json_is("\xf4\x90\x80\x80", 4, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd",
             "beyond U+10FFFF");
     json_is("\0", 1, "\\u0000", "NUL");
+    json_is("", 0, "", "nothing");
+    json_is("ab\"cd\xff"
+            "ef",
+            8,
+            "ab\\\"cd\xef\xbf\xbd"
+            "ef",
+            "runs between escapes");
+    json_is("\"\"", 2, "\\\"\\\"", "escapes only");
 }
 
 static void test_small(void)
