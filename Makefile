@@ -253,7 +253,7 @@ BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 $(BUILD)/bench/%: bench/%.c $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
-bench: deps deps-tools
+bench: deps deps-tools deps-torch
 	@$(MAKE) --no-print-directory -j2 all $(BENCH_BIN) $(BUILD)/tests/unit/stats/edetect_null_test $(BUILD)/tests/unit/stats/edetect_delay_test
 	@PYTHON=$(PYTHON) BUILD=$(BUILD) tools/bench.sh
 

@@ -27,7 +27,7 @@ DIMS_MAX = 16
 TIMEOUT = -4
 
 
-class CollectiveError(OvertakeError):
+class CollectiveError(OvertakeError, RuntimeError):
     """An operation that failed on this rank: `code`, and where they are known the culprit's `rank` and
     `host`, the `tensor` and the `step`."""
 

@@ -19,7 +19,8 @@ def _on_gradient(parameter, call):
 
 
 class _Distributed:
-    def _overtake_setup(self, named_parameters, op, passes, prescale, postscale, sparse_as_dense, group):
+    def _overtake_setup(self, named_parameters, op, passes, prescale, postscale, sparse_as_dense, group,
+                        compression):
         parameters = [p for g in self.param_groups for p in g["params"]]
         named = list(named_parameters) if named_parameters is not None else [
             (f"parameter.{i}", p) for i, p in enumerate(parameters)]
@@ -34,7 +35,7 @@ class _Distributed:
                              "named_parameters; give model.named_parameters()")
         self._op, self._passes, self._group = op, passes, group
         self._prescale, self._postscale = prescale, postscale
-        self._sparse_as_dense = sparse_as_dense
+        self._sparse_as_dense, self._compression = sparse_as_dense, compression
         self._name_of, self._pending, self._delay = name_of, {}, {}
         self._synchronized = self._skip = False
         self._kept = []
@@ -51,9 +52,11 @@ class _Distributed:
             if not self._sparse_as_dense:
                 return None  # gathered in synchronize(): its size is not known before
             p.grad = p.grad.to_dense()
-        return operations.allreduce_async_(p.grad, name=name, op=self._op, group=self._group,
-                                           prescale_factor=self._prescale / self._passes,
-                                           postscale_factor=self._postscale)
+        sent, context = (p.grad, None) if self._compression is None else self._compression.compress(p.grad)
+        pending = operations.allreduce_async_(sent, name=name, op=self._op, group=self._group,
+                                              prescale_factor=self._prescale / self._passes,
+                                              postscale_factor=self._postscale)
+        return pending, context
 
     def _gradient(self, p):
         if self._delay[p] <= 0:
@@ -76,7 +79,9 @@ class _Distributed:
                 p.grad = operations.sparse_allreduce(p.grad * factor, "gradient." + self._name_of[p],
                                                      self._op, self._group)
             else:
-                operations.synchronize(handle)
+                summed = operations.synchronize(handle[0])
+                if self._compression is not None:
+                    p.grad.copy_(self._compression.decompress(summed, handle[1]))
             self._delay[p] = self._passes
         self._synchronized = True
 
@@ -106,13 +111,14 @@ class _Distributed:
 
 def DistributedOptimizer(optimizer, named_parameters=None, op=collective.AVERAGE,
                          backward_passes_per_step=1, prescale_factor=1.0, postscale_factor=1.0,
-                         sparse_as_dense=False, group=collective.WORLD):
+                         sparse_as_dense=False, group=collective.WORLD, compression=None):
     """The optimizer, with gradients reduced over the ranks of the group before each step. It keeps its
-    state and stays an instance of its class."""
+    state and stays an instance of its class. `compression` has compress(tensor) -> (tensor, context) and
+    decompress(tensor, context)."""
     members = {k: v for k, v in vars(_Distributed).items() if k not in ("__dict__", "__weakref__")}
     cls = type(optimizer.__class__.__name__, (optimizer.__class__,), members)
     made = cls.__new__(cls)
     made.__dict__.update(optimizer.__dict__)
     made._overtake_setup(named_parameters, op, backward_passes_per_step, prescale_factor,
-                         postscale_factor, sparse_as_dense, group)
+                         postscale_factor, sparse_as_dense, group, compression)
     return made

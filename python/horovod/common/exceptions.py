@@ -1,0 +1,3 @@
+from overtake.collective import CollectiveError as HorovodInternalError
+
+__all__ = ["HorovodInternalError"]
