@@ -58,6 +58,9 @@ static void print_summary(const ot_job_result *r)
         if (r->log[0] != 0) {
             fprintf(stderr, "overtake run:   its log: %s\n", r->log);
         }
+        if (r->error[0] != 0) {
+            fprintf(stderr, "overtake run:   its error file: %s\n", r->error);
+        }
     } else if (r->why[0] != 0) {
         fprintf(stderr, "overtake run: %s\n", r->why);
     }

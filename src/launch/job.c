@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -305,6 +306,13 @@ static ot_rc run_once(job *j, struct pollfd *p, ot_error *err)
 
 static void outcome(job *j)
 {
+    if (j->failed && j->errors[0] != 0) {
+        char path[OT_PATH_MAX];
+        snprintf(path, sizeof path, "%.4000s/rank-%" PRId32 ".error", j->errors, j->result->rank);
+        if (ot_disk_exists(ot_disk_posix(), path)) {
+            snprintf(j->result->error, sizeof j->result->error, "%s", path);
+        }
+    }
     if (j->interrupted != 0 && !j->failed) {
         j->result->code = 128 + j->interrupted;
         snprintf(j->result->why, sizeof j->result->why, "the job was ended by %s",
@@ -320,6 +328,11 @@ static ot_rc run_tries(const ot_job_options *o, ot_job_print *print, int signal_
         return ot_fail(err, OT_EXHAUSTED, "no memory for %zu hosts", o->hosts->n);
     }
     uint64_t done = 1;
+    char errors[OT_PATH_MAX] = "";
+    if (o->output_dir != NULL && realpath(o->output_dir, errors) == NULL) {
+        ot_free(p);
+        return ot_fail_errno(err, errno, "%s", o->output_dir);
+    }
     for (int32_t restart = 0;; restart++) {
         *result = (ot_job_result){.rank = -1, .restarts = restart};
         job j = {.o = o,
@@ -327,6 +340,8 @@ static ot_rc run_tries(const ot_job_options *o, ot_job_print *print, int signal_
                  .signal_fd = signal_fd,
                  .restart = restart,
                  .input_open = o->input,
+                 .blamed = -1,
+                 .errors = errors,
                  .result = result};
         pthread_mutex_init(&j.lock, NULL);
         ot_rc rc = run_once(&j, p, err);

@@ -45,10 +45,11 @@ typedef struct ot_job_result {
     int32_t rank; /* the culprit; -1: none */
     int64_t pid;
     char host[256];
-    char who[320];  /* "rank 1 (host b, process 4711)" */
-    char why[640];  /* a sentence: what became of it */
-    char line[512]; /* the last that it printed to standard error */
-    char log[512];  /* its log file; "" */
+    char who[320];   /* "rank 1 (host b, process 4711)" */
+    char why[640];   /* a sentence: what became of it */
+    char line[512];  /* the last that it printed to standard error */
+    char log[512];   /* its log file; "" */
+    char error[512]; /* the file in which it says why itself; "": it did not */
     int32_t restarts;
 } ot_job_result;
 

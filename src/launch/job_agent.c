@@ -3,7 +3,7 @@
  * What it is to run (OT_JOB_START):
  *     {"version": "0.1.0", "key": "...", "rendezvous": "10.0.0.1:4000", "size": 4, "node": 1,
  *      "hosts": [2, 2], "argv": [...], "env": {"NAME": "value"}, "cwd": "/home/me", "bind": false,
- *      "input": -1, "restart": 0, "master": "a", "master_port": 23456}
+ *      "input": -1, "restart": 0, "master": "a", "master_port": 23456, "errors": "/home/me/out"}
  * `hosts` is how many ranks each host has, `node` which of them this is. */
 #include "base/clock.h"
 #include "base/log.h"
@@ -40,7 +40,7 @@ extern char **environ;
 typedef struct agent_rank {
     int32_t rank;
     ot_job_child child;
-    bool alive;
+    bool alive, dumped; /* dumped: it is printing where it is, and ends by that */
 } agent_rank;
 
 typedef struct agent {
@@ -128,7 +128,8 @@ static void set_common(const agent *a)
     char each[16];
     snprintf(each, sizeof each, "%d", ot_job_cpus_each((int)a->n));
     (void)setenv("OMP_NUM_THREADS", each, 0);
-    (void)setenv("PYTHONUNBUFFERED", "1", 0); /* the last line before a kill is worth more */
+    (void)setenv("PYTHONFAULTHANDLER", "1", 0); /* a crash, and OT_JOB_DUMP, print where it was */
+    (void)setenv("PYTHONUNBUFFERED", "1", 0);   /* the last line before a kill is worth more */
 }
 
 static void set_rank(const agent *a, int32_t local, int32_t rank)
@@ -146,6 +147,11 @@ static void set_rank(const agent *a, int32_t local, int32_t rank)
     set("LOCAL_RANK", "%" PRId32, local);
     set("HOROVOD_RANK", "%" PRId32, rank);
     set("HOROVOD_LOCAL_RANK", "%" PRId32, local);
+    const char *errors = spec_text(a->spec, "errors");
+    if (errors[0] != 0) { /* torch.distributed's record decorator writes there */
+        set("OVERTAKE_ERROR_FILE", "%s/rank-%" PRId32 ".error", errors, rank);
+        set("TORCHELASTIC_ERROR_FILE", "%s/rank-%" PRId32 ".error", errors, rank);
+    }
     set("HOROVOD_CROSS_RANK", "%d", cross);
     set("HOROVOD_CROSS_SIZE", "%d", cross_size);
 }
@@ -304,7 +310,7 @@ static void kill_tree(agent *a)
 static void signal_ranks(agent *a, int signo, bool group)
 {
     for (size_t i = 0; i < a->n; i++) {
-        if (a->ranks[i].alive) {
+        if (a->ranks[i].alive && !(signo == SIGTERM && a->ranks[i].dumped)) {
             (void)kill(group ? -a->ranks[i].child.pid : a->ranks[i].child.pid, signo);
         }
     }
@@ -319,6 +325,25 @@ static void stop(agent *a, int64_t grace_us)
         signal_ranks(a, SIGCONT, true);
     }
     a->stopping = true;
+}
+
+/* What the kernel says of it; then SIGABRT, by which Python's faulthandler prints where its threads
+ * are. */
+static void dump(agent *a, int64_t rank)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        if (a->ranks[i].rank == rank && a->ranks[i].alive) {
+            char text[400];
+            pid_t pid = a->ranks[i].child.pid;
+            ot_launch_proc_doing(pid, text, sizeof text);
+            ot_job_channel_send(&a->channel, OT_JOB_DUMPED,
+                                json_pack("{s:I,s:s}", "rank", (json_int_t)rank, "text", text),
+                                NULL, 0);
+            a->ranks[i].dumped = true;
+            (void)kill(pid, SIGABRT);
+            (void)kill(pid, SIGCONT);
+        }
+    }
 }
 
 /* --- the launcher's frames ------------------------------------------------------------------- */
@@ -372,6 +397,9 @@ static void take_frame(agent *a, const ot_frame *f)
         break;
     case OT_JOB_STOP:
         stop(a, spec_int(json, "grace_us"));
+        break;
+    case OT_JOB_DUMP:
+        dump(a, spec_int(json, "rank"));
         break;
     case OT_JOB_INPUT:
         a->input_ended = f->bin_len == 0;

@@ -31,10 +31,18 @@ static void on_all_here(void *arg)
     pthread_mutex_unlock(&j->lock);
 }
 
+/* A rank that fails an operation says whose fault it is: `code` is that rank + 1. */
 static void on_event(void *arg, const ot_event *e)
 {
     job *j = arg;
-    if (e->kind == OT_EVENT_FAILED || e->kind == OT_EVENT_STUCK) {
+    if (e->kind == OT_EVENT_FAILED && e->code > 0 && e->code <= j->o->np) {
+        pthread_mutex_lock(&j->lock);
+        if (j->blamed < 0) {
+            j->blamed = e->code - 1;
+            snprintf(j->blame, sizeof j->blame, "%s", e->text);
+        }
+        pthread_mutex_unlock(&j->lock);
+    } else if (e->kind == OT_EVENT_FAILED || e->kind == OT_EVENT_STUCK) {
         ot_job_print_say(j->print, "rank %" PRId32 " (host %s) %s%s%s", e->rank, e->host,
                          e->kind == OT_EVENT_STUCK ? "is stuck" : "has failed",
                          e->text[0] ? ": " : "", e->text);
@@ -200,12 +208,12 @@ static ot_rc send_start(job *j, size_t i, unsigned master_port, ot_error *err)
     for (size_t k = 0; k < j->n_agents; k++) {
         good &= json_array_append_new(hosts, json_integer(j->agents[k].host->ranks)) == 0;
     }
-    json_t *spec = json_pack("{s:s,s:s,s:s,s:i,s:i,s:o,s:o,s:o,s:s,s:b,s:i,s:i,s:s,s:i}", "version",
-                             j->o->version, "key", j->key, "rendezvous", where, "size",
-                             (int)j->o->np, "node", (int)i, "hosts", hosts, "argv", argv, "env",
-                             env_of(j, a), "cwd", good ? cwd : "/", "bind", (int)j->o->bind_cores,
-                             "input", j->o->input ? 0 : -1, "restart", j->restart, "master",
-                             master(j, first), "master_port", (int)master_port);
+    json_t *spec = json_pack(
+        "{s:s,s:s,s:s,s:i,s:i,s:o,s:o,s:o,s:s,s:b,s:i,s:i,s:s,s:i,s:s}", "version", j->o->version,
+        "key", j->key, "rendezvous", where, "size", (int)j->o->np, "node", (int)i, "hosts", hosts,
+        "argv", argv, "env", env_of(j, a), "cwd", good ? cwd : "/", "bind", (int)j->o->bind_cores,
+        "input", j->o->input ? 0 : -1, "restart", j->restart, "master", master(j, first),
+        "master_port", (int)master_port, "errors", j->errors);
     if (spec == NULL || !good) {
         json_decref(spec);
         return ot_fail(err, OT_INVALID,

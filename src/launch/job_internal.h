@@ -41,16 +41,19 @@ typedef struct job {
     job_rank *ranks;
     int signal_fd, restart;
     char key[65];
+    const char *errors;            /* folder of the ranks' error files, absolute; "": none */
     uint64_t started_ns, shown_ns; /* shown: when the progress line was drawn last */
     ot_pulse *pulses_before;       /* at that time */
     ot_job_result *result;         /* of this try; rank -1 while nothing has failed */
     bool failed;
     int interrupted;     /* the signal that ended it; 0 */
     uint64_t stop_at_ns; /* when the others are asked to end; 0: never */
-    bool stopping, input_open;
+    bool stopping, input_open, dumped;
     pthread_mutex_t lock;
     /* Synchronization: under lock. */
     bool all_here;
+    int32_t blamed;   /* whom the ranks themselves hold to be at fault; -1: nobody */
+    char blame[512];  /* why */
     ot_pulse *pulses; /* of each rank, the last */
 } job;
 

@@ -9,9 +9,23 @@
 #include <string.h>
 #include <sys/wait.h>
 
+/* What the rank that the others wait for is doing: it is asked before it is ended. */
+static void dump(job *j, int32_t rank)
+{
+    job_agent *a = j->ranks[rank].agent;
+    if (!j->dumped && !j->ranks[rank].ended && a->open) {
+        j->dumped = true;
+        ot_job_channel_send(&a->channel, OT_JOB_DUMP, json_pack("{s:i}", "rank", (int)rank), NULL,
+                            0);
+    }
+}
+
 void job_stop(job *j, int64_t grace_us)
 {
     j->stopping = true;
+    if (j->failed && j->interrupted == 0 && grace_us > 0) {
+        dump(j, j->result->rank);
+    }
     for (size_t i = 0; i < j->n_agents; i++) {
         if (j->agents[i].open && !j->agents[i].done) {
             ot_job_channel_send(&j->agents[i].channel, OT_JOB_STOP,
@@ -28,13 +42,29 @@ static void log_name(const job *j, int32_t rank, char *out, size_t size)
     }
 }
 
-/* The first to fail is the culprit; what follows is because of it, or of our stopping the rest. */
+/* Whom the ranks blame; false: nobody, or somebody who ended before and was named for that. */
+static bool blamed(job *j, int32_t *rank, char why[640])
+{
+    pthread_mutex_lock(&j->lock);
+    bool is = j->blamed >= 0 && j->blamed != *rank;
+    if (is) {
+        snprintf(why, 640, "is at fault: %s", j->blame);
+        *rank = j->blamed;
+    }
+    pthread_mutex_unlock(&j->lock);
+    return is;
+}
+
+/* The first to fail is the culprit, or whom it blames; what follows is because of it, or of our
+ * stopping the rest. */
 static void culprit(job *j, int32_t rank, int code, const char *why)
 {
     ot_job_result *r = j->result;
+    char because[640];
     if (j->failed || j->stopping || j->interrupted != 0) {
         return;
     }
+    why = blamed(j, &rank, because) ? because : why;
     j->failed = true;
     r->code = code;
     r->rank = rank;
@@ -155,6 +185,10 @@ void job_take_frame(job *j, job_agent *a, const ot_frame *f)
     case OT_JOB_FAILED:
         snprintf(a->failed, sizeof a->failed, "%s", text != NULL ? text : "");
         culprit(j, a->host->first, 1, a->failed);
+        break;
+    case OT_JOB_DUMPED:
+        ot_job_print_say(j->print, "rank %" PRId64 " (host %s) %s", rank, a->name,
+                         text != NULL ? text : "");
         break;
     case OT_JOB_DONE:
         a->done = true;

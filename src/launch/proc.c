@@ -217,6 +217,26 @@ uint64_t ot_launch_proc_pss(const ot_launch_proc *p)
     return kb * 1024;
 }
 
+void ot_launch_proc_doing(pid_t pid, char *out, size_t size)
+{
+    char path[40], status[4096], where[128], state[64] = "is gone";
+    int threads = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    if (read_small(path, status, sizeof status, NULL, NULL) == OT_OK) {
+        const char *at = strstr(status, "\nState:"), *n = strstr(status, "\nThreads:");
+        char word[48] = "";
+        if (at != NULL && sscanf(at, "\nState: %*c (%47[^)]", word) == 1) {
+            snprintf(state, sizeof state, "is %s", word);
+        }
+        (void)(n != NULL && sscanf(n, "\nThreads: %d", &threads));
+    }
+    snprintf(path, sizeof path, "/proc/%d/wchan", (int)pid);
+    bool known = read_small(path, where, sizeof where, NULL, NULL) == OT_OK && where[0] != 0 &&
+                 strcmp(where, "0") != 0;
+    snprintf(out, size, "%s%s%s, %d threads", state, known ? " in " : "", known ? where : "",
+             threads);
+}
+
 void ot_launch_part(bool background)
 {
     if (!background) {

@@ -41,6 +41,8 @@ ot_rc ot_launch_procs_left(ot_launch_procs *s, pid_t session, uint64_t start_tim
 
 /* Proportional share of memory of one process; its resident size when that can't be read. */
 uint64_t ot_launch_proc_pss(const ot_launch_proc *p);
+/* "is sleeping in futex_wait_queue, 12 threads": what the kernel says of a process. */
+void ot_launch_proc_doing(pid_t pid, char *out, size_t size);
 /* A descriptor of exactly this process, or -1 when it is gone. */
 int ot_launch_proc_open(pid_t pid, uint64_t start_time);
 /* Parts the calling process from who started it: a session of its own; background work gets only a

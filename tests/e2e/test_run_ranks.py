@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from replica import OVERTAKE, PATIENCE, ROOT, wait_for
-from test_run import Job, job, run, ssh  # noqa: F401: fixtures
+from test_run import job, run, sh, ssh  # noqa: F401: fixtures
 
 RANK = ROOT / "tests" / "e2e" / "collective_rank.py"
 
@@ -89,6 +89,23 @@ def test_an_exception_reaches_the_others_with_its_last_line():
     for text in said.values():
         assert "rank 1" in text and "ValueError: the loss is nan" in text, text
     assert b"its last line: ValueError: the loss is nan" in r.stderr
+
+
+def test_the_one_that_lacks_is_named_and_says_where_it_is():
+    """Nobody dies: the ranks that wait for it blame it, and it is made to print its stack."""
+    r = run("-np", 3, "--timeout", "1s", "--settle", "500ms", *ranks("linger=1"))
+    text = r.stderr.decode()
+    assert r.returncode == 3
+    assert re.search(r"the job failed: rank 1 \(host \S+, process \d+\) is at fault: 'grad' was not done after 1s", text), text
+    assert re.search(r"overtake run: rank 1 \(host \S+\) is sleeping.*, \d+ threads", text)
+    assert re.search(r"^\[1\] +File .*collective_rank.py.* in in_no_hurry$", text, re.M)
+
+
+def test_what_a_rank_writes_into_its_error_file_is_shown(tmp_path):
+    r = run("-np", 2, "--output-dir", tmp_path / "out", "--settle", "0s", *sh("""
+        [ $RANK = 1 ] || exec sleep 1000
+        echo '{"message": "no such file"}' > $TORCHELASTIC_ERROR_FILE; exit 9"""))
+    assert r.returncode == 9 and f"its error file: {tmp_path}/out/rank-1.error\n" in r.stderr.decode()
 
 
 def test_one_that_never_comes_is_named():
