@@ -21,8 +21,9 @@ struct multi {
     task *tasks;
     size_t n;
     size_t left; /* tasks without a result; 0 before they go */
-    /* The first failure; rc OT_OK: none. */
+    /* Of the tasks that failed the first in their order; rc OT_OK: none did. */
     ot_refusal why;
+    const task *failed;
 };
 
 /* All tasks have their results, or none will. */
@@ -85,11 +86,12 @@ static void fail(ot_worker *w, ot_call *call, const ot_refusal *why)
 {
     const task *t = (const task *)call;
     multi *m = t->whole;
-    if (m->why.rc == OT_OK) {
+    if (m->why.rc == OT_OK || t < m->failed) {
         char *text = m->left == 0 ? ot_arena_strdup(call->arena, why->message)
                                   : ot_arena_printf(call->arena, "tasks[%td]: %s", t - m->tasks,
                                                     why->message);
         m->why = *why;
+        m->failed = t;
         m->why.message = text != NULL ? text : "a task failed";
     }
     if (m->left == 0) {
