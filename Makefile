@@ -221,6 +221,8 @@ test-long: deps deps-tools
 	@+$(MAKE_FUZZ)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz.sh build/fuzz
 	@$(MAKE) --no-print-directory -j2 all $(CRASH_TEST)
+	@$(MAKE) --no-print-directory $(BUILD)/tests/unit/collective/collective_test
+	@$(BUILD)/tests/unit/collective/collective_test long
 	@seq 1 4 | xargs -P 2 -I '{}' env OT_CRASH_SEED='{}' OT_CRASH_TXNS=$(CRASH_TXNS) $(CRASH_TEST)
 	@BUILD=$(BUILD) $(PYTHON) tests/e2e/kill_campaign.py --kills $(KILLS)
 	@BUILD=$(BUILD) $(PYTHON) tests/e2e/demo_kills.py --kills $(KILLS)

@@ -323,15 +323,36 @@ void ot_sock_shutdown_write(int fd)
     (void)shutdown(fd, SHUT_WR);
 }
 
+static bool peer_cred(int fd, struct ucred *out)
+{
+    socklen_t len = sizeof *out;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, out, &len) == 0;
+}
+
 bool ot_sock_peer_uid(int fd, uid_t *uid_out)
 {
     struct ucred cred;
-    socklen_t len = sizeof cred;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0) {
+    if (!peer_cred(fd, &cred)) {
         return false;
     }
     *uid_out = cred.uid;
     return true;
+}
+
+pid_t ot_sock_peer_pid(int fd)
+{
+    struct ucred cred;
+    return peer_cred(fd, &cred) ? cred.pid : 0;
+}
+
+int ot_sock_unsent(int fd)
+{
+    int n = 0, family = AF_UNSPEC;
+    socklen_t len = sizeof family;
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) == 0 && family != AF_UNIX &&
+                   ioctl(fd, TIOCOUTQ, &n) == 0
+               ? n
+               : 0;
 }
 
 bool ot_sock_peer_ip(int fd, uint8_t ip_out[OT_SOCK_IP])

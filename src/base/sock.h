@@ -60,6 +60,9 @@ char *ot_sock_peer(int fd, char out[64]); /* "10.0.0.2:4711"; "somebody" when it
 void ot_sock_nonblock(int fd, bool on);
 void ot_sock_shutdown_write(int fd);           /* the peer reads end of file; reading goes on */
 bool ot_sock_peer_uid(int fd, uid_t *uid_out); /* Unix sockets */
+pid_t ot_sock_peer_pid(int fd);                /* the same; 0: not known, or not to be seen here */
+/* Bytes of a TCP connection that the other side has not acknowledged; 0 for other sockets. */
+int ot_sock_unsent(int fd);
 /* The address that a connection comes from, IPv4 as ::ffff:a.b.c.d; false: it has none (a Unix
  * socket, or it is closed). */
 #define OT_SOCK_IP 16

@@ -1,5 +1,6 @@
 /* Who is to blame when something breaks. */
 #include "base/clock.h"
+#include "base/disk.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -168,12 +169,47 @@ static int32_t first_to_leave(const ot_engine *e, const ot_group *g)
     return first;
 }
 
+/* 'T' stopped, 't' traced, 'R', 'S', ...; 0: not known. */
+static char process_state(pid_t pid)
+{
+    char path[40];
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    if (ot_disk_read_all(ot_disk_posix(), path, 4096, &text, NULL) != OT_OK) {
+        return 0;
+    }
+    const char *p = strrchr(text.data, ')'); /* "pid (comm) state ...": proc(5) */
+    return p != NULL && p[1] == ' ' ? p[2] : 0;
+}
+
+/* Where no launcher of ours watches the processes, ranks that share a machine watch each other. */
+static void watch_neighbours(ot_engine *e)
+{
+    for (int32_t r = 0; r < e->size; r++) {
+        pid_t pid = ot_mesh_pid(e->mesh, r);
+        char state = pid > 0 && !e->ranks[r].left ? process_state(pid) : 0;
+        bool stopped = state == 'T' || state == 't';
+        if (state == 0 || stopped == e->ranks[r].stopped) {
+            continue;
+        }
+        ot_event ev = {.kind = stopped ? OT_EVENT_STOPPED : OT_EVENT_CONTINUED, .rank = r};
+        snprintf(ev.host, sizeof ev.host, "%s", ot_engine_host_of(e, r));
+        on_event(e, &ev);
+        if (!e->meet_gone) {
+            ot_meet_say(e->meet, &ev);
+        }
+    }
+}
+
 /* An operation that takes too long, and one that a rank has left for ever. */
 void ot_engine_look_at_open(ot_engine *e, uint64_t now)
 {
     ot_ticket *k = oldest_open(e);
     if (k == NULL) {
         return;
+    }
+    if (!e->o.id.launched) {
+        watch_neighbours(e);
     }
     char text[512];
     int32_t rank;

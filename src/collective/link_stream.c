@@ -1,9 +1,12 @@
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/sock.h"
 #include "collective/links.h"
 
 #include <errno.h>
 #include <unistd.h>
+
+#define LINGER_MS 200
 
 typedef struct stream {
     ot_link base;
@@ -56,9 +59,21 @@ static ssize_t stream_recv(ot_link *l, void *p, size_t n)
     return k;
 }
 
+/* What the other side has not acknowledged is lost when it still sends and this side no longer
+ * reads: the kernel then resets the connection. */
+static void linger(const stream *s)
+{
+    for (int i = 0; i < LINGER_MS && ot_sock_unsent(s->watch.fd) > 0; i++) {
+        ot_clock_sleep_us(1000);
+    }
+}
+
 static void stream_destroy(ot_link *l)
 {
     stream *s = (stream *)l;
+    if (l->why.rc == OT_OK) {
+        linger(s);
+    }
     ot_poller_remove(s->poller, &s->watch);
     close(s->watch.fd);
     ot_free(s);

@@ -55,6 +55,7 @@ struct ot_mesh {
     int n_pending; /* accepted and not proven */
     const ot_member *members;
     int32_t n;
+    pid_t *pids; /* by rank */
 };
 
 /* --- connections -------------------------------------------------------------------------- */
@@ -68,10 +69,20 @@ static void unwatch(conn *c)
     }
 }
 
+/* The kernel says who is at the other end, in terms of this process's namespace. */
+static void learn_pid(conn *c)
+{
+    ot_mesh *m = c->mesh;
+    if (c->is_unix && m->pids != NULL && c->peer < m->n) {
+        m->pids[c->peer] = ot_sock_peer_pid(c->watch.fd);
+    }
+}
+
 /* The descriptor leaves the connection for a link. */
 static int take_fd(conn *c)
 {
     int fd = c->watch.fd;
+    learn_pid(c);
     ot_poller_remove(c->mesh->o.poller, &c->watch);
     c->watch.fd = -1;
     return fd;
@@ -115,10 +126,12 @@ static conn *add(ot_mesh *m, state st)
     return c;
 }
 
+/* `peer` -1: any. */
 static conn *find(ot_mesh *m, state st, int32_t group, int32_t lane, int32_t peer)
 {
     for (conn *c = m->conns; c != NULL; c = c->next) {
-        if (c->state == st && c->who.group == group && c->who.lane == lane && c->peer == peer) {
+        if (c->state == st && c->who.group == group && c->who.lane == lane &&
+            (peer < 0 || c->peer == peer)) {
             return c;
         }
     }
@@ -484,6 +497,12 @@ void ot_mesh_members(ot_mesh *m, const ot_member *members, int32_t n)
 {
     m->members = members;
     m->n = n;
+    m->pids = ot_calloc((size_t)n, sizeof *m->pids); /* NULL: none is known */
+}
+
+pid_t ot_mesh_pid(const ot_mesh *m, int32_t rank)
+{
+    return m->pids != NULL ? m->pids[rank] : 0;
 }
 
 void ot_mesh_destroy(ot_mesh *m)
@@ -500,6 +519,7 @@ void ot_mesh_destroy(ot_mesh *m)
             close(m->listeners[i].fd);
         }
     }
+    ot_free(m->pids);
     ot_free(m);
 }
 
@@ -528,19 +548,9 @@ void ot_mesh_want(ot_mesh *m, int32_t group, int32_t lane, int32_t peer)
     }
 }
 
-static conn *find_control(ot_mesh *m, int32_t group)
-{
-    for (conn *c = m->conns; c != NULL; c = c->next) {
-        if (c->state == KEPT && c->who.group == group && c->who.lane == OT_LANE_CONTROL) {
-            return c;
-        }
-    }
-    return NULL;
-}
-
 void ot_mesh_made(ot_mesh *m, int32_t group)
 {
-    for (conn *c; (c = find_control(m, group)) != NULL;) {
+    for (conn *c; (c = find(m, KEPT, group, OT_LANE_CONTROL, -1)) != NULL;) {
         ot_link *l = c->link;
         c->link = NULL;
         hand_over(c, l);

@@ -41,6 +41,8 @@ ot_rc ot_mesh_create(const ot_mesh_options *o, const ot_mesh_ops *ops, ot_member
 /* The members, n of them, by rank; they outlive the mesh. */
 void ot_mesh_members(ot_mesh *m, const ot_member *members, int32_t n);
 void ot_mesh_destroy(ot_mesh *m);
+/* The process of a rank that this one shares a machine and a link with; 0: not known. */
+pid_t ot_mesh_pid(const ot_mesh *m, int32_t rank);
 void ot_mesh_want(ot_mesh *m, int32_t group, int32_t lane, int32_t peer);
 /* This rank has made the group: links for its messages of control that came before are handed
  * over, as those that come later are. */

@@ -101,7 +101,7 @@ static bool do_one(overtake_request *r, overtake_result *result)
     result->struct_size = sizeof *result;
     r->struct_size = sizeof *r;
     if (overtake_start(r, 1, &h, f.message, sizeof f.message) != 0 ||
-        overtake_wait(h, 60, result, &f) != 0) {
+        overtake_wait(h, 100, result, &f) != 0) {
         wrong("%s", f.message);
         return false;
     }
@@ -286,16 +286,17 @@ static void broadcast(int32_t rank, overtake_dtype t, int32_t root, size_t count
     ot_free(out);
 }
 
-static const size_t sizes[] = {0, 1, 7, 1000, 70001};
+static bool thorough; /* the long matrix, of `make test-long` */
+static const size_t sizes[] = {0, 1, 7, 1000, 70001, 200003};
 
 static int all(const job *j, int32_t rank)
 {
     char name[64];
     for (overtake_dtype t = 0; t < OVERTAKE_DTYPES; t++) {
-        for (size_t s = 0; s < OT_COUNT(sizes); s++) {
+        for (size_t s = 0; s < OT_COUNT(sizes) - !thorough; s++) {
             size_t n = sizes[s];
             for (overtake_reduction op = 0; op < OVERTAKE_REDUCTIONS; op++) {
-                if (ot_reduction_takes(op, t) && (n < 10000 || t == OVERTAKE_F32)) {
+                if (ot_reduction_takes(op, t) && (thorough || n < 10000 || t == OVERTAKE_F32)) {
                     allreduce(j, rank, t, op, n, s % 2 == 0, NULL);
                     reducescatter(j, rank, t, op, n, s % 2 == 0);
                 }
@@ -584,9 +585,11 @@ static void run(const char *what, int (*part)(const job *, int32_t), int32_t siz
     is_int(job_run(&j), 0, "%s: %d ranks, %s", what, size, no_shm ? "sockets" : "shared memory");
 }
 
-int main(void)
+/* collective_test [long] */
+int main(int argc, char **argv)
 {
-    for (int32_t n = 1; n <= 5; n++) {
+    thorough = argc > 1 && strcmp(argv[1], "long") == 0;
+    for (int32_t n = 1; n <= (thorough ? JOB_RANKS_MAX : 5); n++) {
         run("every collective", all, n, false);
         run("every collective", all, n, true);
     }

@@ -18,11 +18,12 @@
 #include <unistd.h>
 
 #define JOB_RANKS_MAX 8
-#define JOB_LIMIT_S 120 /* against hanging, not a measure */
+#define JOB_LIMIT_S 900 /* against hanging, not a measure */
 
 typedef struct job {
     int32_t size;
     bool no_shm, no_learn;
+    bool alone; /* no launcher watches the ranks */
     const char *settings;
     int (*part)(const struct job *j, int32_t rank);
     void *arg;
@@ -38,7 +39,7 @@ static inline ot_rc job_join(const job *j, int32_t rank, int port, ot_error *err
     ot_engine_options o = {.timeout_us = j->timeout_us > 0 ? j->timeout_us : 30000000,
                            .no_shm = j->no_shm,
                            .no_learn = j->no_learn};
-    o.id = (ot_identity){.rank = rank, .size = j->size, .launched = true};
+    o.id = (ot_identity){.rank = rank, .size = j->size, .launched = !j->alone};
     snprintf(o.id.key, sizeof o.id.key, rank == j->rogue ? "another key" : "the key of this job");
     o.id.key_len = strlen(o.id.key);
     snprintf(o.id.rendezvous, sizeof o.id.rendezvous, "127.0.0.1:%d", port);
