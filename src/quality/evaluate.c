@@ -55,7 +55,8 @@ static ot_rc open_contestant(contestant *c, const json_t *o, const char *folder,
         return ot_error_prefix(err, rc, "bundle '%s'", c->name);
     }
     ot_prediction_kind kind = c->bundle.manifest.prediction_kind;
-    if (kind != OT_PREDICTION_SCORES && kind != OT_PREDICTION_LABEL) {
+    bool judged = !ot_scorer_takes_text(&c->scorer);
+    if (judged && kind != OT_PREDICTION_SCORES && kind != OT_PREDICTION_LABEL) {
         return ot_fail(err, OT_INVALID,
                        "bundle '%s': its prediction is '%s'; scores and label can be compared with "
                        "labels",
@@ -243,6 +244,13 @@ static ot_rc evaluate(evaluation *e, const char *spec_path, ot_error *err)
     }
     OT_TRY(open_all(e, err));
     e->data = json_object();
+    for (size_t i = 0; i < e->n; i++) {
+        if (ot_scorer_takes_text(&e->c[i].scorer)) {
+            ot_warn("evaluate", "bundle '%s' takes text, which no held-out rows judge",
+                    e->c[i].name);
+            list = NULL;
+        }
+    }
     for (size_t i = 0; i < json_array_size(list); i++) {
         OT_TRY(score_data(e, json_array_get(list, i), err));
     }

@@ -16,7 +16,8 @@
  *   result: {"bundle_sha256": "...", "format": "onnx", "inputs": [...], "outputs": [...],
  *            "golden_rows": 16, "batching": true, "batching_reason": ""}
  *   A program that wrote a whole bundle (manifest.json present) keeps its reference and golden
- *   answers; missing parts are added. A NaN among the answers to finite rows is an error.
+ *   answers; missing parts are added. A NaN among the answers to finite rows is an error. A model
+ *   that takes text has no golden answers and no references.
  *
  * evaluate: scores bundles on the same rows.
  *   {"bundles": [{"name": "candidate", "dir": "/abs/..", "isolation": "process"},
@@ -26,7 +27,8 @@
  *   result: {"data": {"base": {"rows": 300, "candidate": {"right": 290, "accuracy": 0.966},
  *            "champion": {...}, "only_candidate": 12, "only_champion": 3, "p_better": 0.004,
  *            "p_worse": 0.99}}}          p_*: exact one-sided sign test (McNemar)
- *   Rows and labels that do not fit the signature are an error that names the column. */
+ *   Rows and labels that do not fit the signature are an error that names the column. Of a bundle
+ *   that takes text nothing is scored: "data" is empty. */
 #ifndef OT_QUALITY_JOBS_H
 #define OT_QUALITY_JOBS_H
 

@@ -191,6 +191,9 @@ static ot_rc read_rows(packing *p, const char *key, ot_rows *rows, ot_error *err
 {
     size_t i;
     const json_t *dir, *list = json_object_get(p->spec, key);
+    if (ot_scorer_takes_text(&p->scorer)) {
+        return OT_OK;
+    }
     json_array_foreach(list, i, dir)
     {
         const char *path = json_string_value(dir);

@@ -52,6 +52,11 @@ ot_rc ot_scorer_open(ot_scorer *s, const char *format, const char *path, const c
     return ot_instance_create(s->model, &s->inst, err);
 }
 
+bool ot_scorer_takes_text(const ot_scorer *s)
+{
+    return s->info->inputs[0].dtype == OT_DT_BYTES;
+}
+
 void ot_scorer_done(ot_scorer *s)
 {
     ot_instance_destroy(s->inst);

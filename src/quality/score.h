@@ -29,6 +29,9 @@ ot_rc ot_scorer_open(ot_scorer *s, const char *format, const char *path, const c
                      ot_error *err) OT_CHECKED;
 void ot_scorer_done(ot_scorer *s);
 
+/* The model takes text: no rows of numbers go through it, and no label says what is right. */
+bool ot_scorer_takes_text(const ot_scorer *s);
+
 /* Rows of a model's input, in its type; `x.dims[0]` is how many. */
 typedef struct ot_rows {
     ot_tensor x;

@@ -132,3 +132,34 @@ def test_a_stream_that_is_too_long_to_keep_is_dropped_and_passes(compared, llms)
     llms[0].how = "well"
     assert ask(s)[1].status == 200
     r.wait_for("the next is kept", lambda: metric(s, "overtake_sampled_rows_total") == 1)
+
+
+def test_servers_of_an_app_are_released_and_sampled_like_models(up, app, llms):
+    """Under a control plane: the program of the app writes which server it is; nothing judges texts but people."""
+    u, a = up(), app()
+    a.program(f"""
+        import json, pathlib
+        out = pathlib.Path(OUT)
+        out.mkdir(parents=True)
+        url = "http://" + pathlib.Path({str(a.folder / "which")!r}).read_text()
+        (out / "external.json").write_text(json.dumps({{"url": url, "protocol": "openai", "model": "llama"}}))
+    """)
+    (a.folder / "which").write_text(llms[0].address)
+    a.apply(u.api, release=[{"blue_green": {"keep": "1h"}}])
+
+    class Serving:
+        host, port = u.inference.rsplit(":", 1)
+
+    def version():
+        _, answer = ask(Serving, model="planes")
+        answer.read()
+        return int(answer.headers["overtake-version"]) if answer.status == 200 else None
+    r.wait_for("the first server answers", lambda: version() == 1)
+    (a.folder / "which").write_text(llms[1].address)
+    u.api.act("planes", "train")
+    r.wait_for("the second answers", lambda: version() == 2)
+    r.wait_for("the first answers copies", lambda: any("llama" == b["model"] for _, _, b in llms[0].asked))
+    samples = r.wait_for("samples come in", lambda: u.api.events("samples.received"))
+    assert samples[0]["payload"]["rows"] >= 1
+    u.api.act("planes", "rollback")
+    r.wait_for("the first answers again", lambda: version() == 1)

@@ -76,7 +76,8 @@ static void test_limits(void)
     ot_completion_event(c, big.data, big.len);
     ot_completion_event(c, big.data, big.len);
     ok(ot_completion_write(c, &out) && out.len > OT_COMPLETION_MAX, "as much as is kept");
-    ot_completion_event(c, "{\"choices\":[{\"delta\":{\"content\":\"x\"}}]}", 41);
+    static const char one[] = "{\"choices\":[{\"delta\":{\"content\":\"x\"}}]}";
+    ot_completion_event(c, one, sizeof one - 1);
     ok(!ot_completion_write(c, &out), "one byte more is not");
     ot_completion_free(c);
 }
