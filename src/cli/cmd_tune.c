@@ -240,6 +240,26 @@ static ot_rc measure(tune *t, ot_cost_model *m, ot_error *err)
     return OT_OK;
 }
 
+static int print_model(const ot_args *args, const ot_cost_model *m, int32_t ranks)
+{
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    char text[1024];
+    ot_cost_format(m, text, sizeof text);
+    if (!ot_args_json(args)) {
+        ot_str_addf(&out, "# overtake tune, %d ranks\n%s", (int)ranks, text);
+        return ot_cli_print(&out);
+    }
+    /* "key = value" lines as members. */
+    ot_str_addf(&out, "{\"ranks\": %d", (int)ranks);
+    for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        char *equals = strchr(line, '=');
+        ot_str_addf(&out, ", \"%.*s\": %.*s", (int)(equals - 1 - line), line,
+                    (int)(end - equals - 2), equals + 2);
+    }
+    ot_str_adds(&out, "}\n");
+    return ot_cli_print(&out);
+}
+
 static int run_tune(const ot_args *args)
 {
     ot_error err = {0};
@@ -261,13 +281,7 @@ static int run_tune(const ot_args *args)
     if (rc != OT_OK) {
         return ot_cli_fail(args, &err);
     }
-    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
-    char text[1024];
-    if (t->place.rank == 0) {
-        ot_cost_format(&m, text, sizeof text);
-        ot_str_addf(&out, "# overtake tune, %d ranks\n%s", (int)t->place.size, text);
-    }
-    return ot_cli_print(&out);
+    return t->place.rank == 0 ? print_model(args, &m, t->place.size) : 0;
 }
 
 const ot_command ot_cli_tune_command = {

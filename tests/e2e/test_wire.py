@@ -1,6 +1,7 @@
 """Links that are measured (`overtake tune`), and sums that lose bits on the wire where that pays
 (`overtake run --links --wire`)."""
 
+import json
 import os
 import re
 import subprocess
@@ -38,6 +39,9 @@ def test_tune_measures_what_run_reads(tmp_path):
     links = tmp_path / "links"
     links.write_text(done.stdout)
     assert run("-np", 2, "--links", links, "--", "true").returncode == 0
+    again = run("-np", 3, "--no-prefix", "--", OVERTAKE, "tune", "--output", "json")
+    said = json.loads(again.stdout)
+    assert set(said) == set(found) | {"ranks"} and said["ranks"] == 3
 
 
 def test_tune_needs_two_ranks():
