@@ -156,21 +156,24 @@ static bool add_field(h2_stream *st, ot_slice name, ot_slice value)
     return true;
 }
 
+#define IS(z, literal)                                                                             \
+    ((z).n == sizeof(literal) - 1 && memcmp((z).p, literal, sizeof(literal) - 1) == 0)
+
 /* nghttp2 has checked which of them may come, in what order and how often. */
 static void add_pseudo(h2_stream *st, ot_slice name, ot_slice value)
 {
     ot_http_req *r = &st->req;
-    if (ot_slice_eq(name, ":path")) {
+    if (IS(name, ":path")) {
         const char *mark = memchr(value.p, '?', value.n);
         r->path = value;
         if (mark != NULL) {
             r->path.n = (size_t)(mark - value.p);
             r->query = (ot_slice){.p = mark + 1, .n = value.n - r->path.n - 1};
         }
-    } else if (ot_slice_eq(name, ":method")) {
+    } else if (IS(name, ":method")) {
         r->method_text = value;
         r->method = ot_http_method_of(value);
-    } else if (ot_slice_eq(name, ":authority")) {
+    } else if (IS(name, ":authority")) {
         r->host = value;
     }
 }

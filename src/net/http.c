@@ -20,6 +20,9 @@ bool ot_slice_ieq(ot_slice s, const char *z)
     if (s.p == NULL || strlen(z) != s.n) {
         return false;
     }
+    if (memcmp(s.p, z, s.n) == 0) { /* most names of fields come as they are asked for */
+        return true;
+    }
     for (size_t i = 0; i < s.n; i++) {
         if (lower(s.p[i]) != lower(z[i])) {
             return false;
