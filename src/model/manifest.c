@@ -247,11 +247,38 @@ static void write_files(ot_str *out, const ot_manifest *m)
     ot_str_addc(out, ']');
 }
 
+bool ot_manifest_serves(const ot_manifest *m)
+{
+    const ot_manifest_serve *s = &m->serve;
+    return s->instances != 0 || s->queue != 0 || s->deadline_us != 0 ||
+           s->process_memory_bytes != 0;
+}
+
+static void write_serve(ot_str *out, const ot_manifest_serve *s)
+{
+    const struct {
+        const char *key;
+        int64_t value;
+    } numbers[] = {{"instances", s->instances},
+                   {"queue", s->queue},
+                   {"deadline_us", s->deadline_us},
+                   {"process_memory_bytes", s->process_memory_bytes}};
+    const char *before = ",\n \"serve\": {";
+    for (size_t i = 0; i < OT_COUNT(numbers); i++) {
+        if (numbers[i].value != 0) {
+            ot_str_addf(out, "%s\"%s\": %" PRId64, before, numbers[i].key, numbers[i].value);
+            before = ", ";
+        }
+    }
+    ot_str_addc(out, '}');
+}
+
 ot_rc ot_manifest_write(const ot_manifest *m, ot_str *out, ot_error *err)
 {
     OT_TRY(ot_manifest_check(m, err));
     size_t before = out->len;
-    ot_str_addf(out, "{\"schema\": \"%s\", \"format\": \"%s\"", OT_MANIFEST_SCHEMA, m->format);
+    ot_str_addf(out, "{\"schema\": \"%s\", \"format\": \"%s\"",
+                ot_manifest_serves(m) ? OT_MANIFEST_SCHEMA_SERVE : OT_MANIFEST_SCHEMA, m->format);
     write_specs(out, "inputs", m->inputs, m->n_inputs);
     write_specs(out, "outputs", m->outputs, m->n_outputs);
     if (m->batch_max > 0) {
@@ -261,6 +288,9 @@ ot_rc ot_manifest_write(const ot_manifest *m, ot_str *out, ot_error *err)
         ot_str_adds(out, ",\n \"prediction\": {\"output\": ");
         ot_str_add_quoted(out, m->outputs[m->prediction_output].name);
         ot_str_addf(out, ", \"kind\": \"%s\"}", ot_prediction_kind_name(m->prediction_kind));
+    }
+    if (ot_manifest_serves(m)) {
+        write_serve(out, &m->serve);
     }
     write_files(out, m);
     ot_str_adds(out, "}\n");
@@ -303,6 +333,7 @@ ot_rc ot_manifest_copy_signature(const ot_manifest *m, ot_manifest *m_out, ot_er
     c.batch_max = m->batch_max;
     c.prediction_kind = m->prediction_kind;
     c.prediction_output = m->prediction_output;
+    c.serve = m->serve;
     ot_manifest_done(m_out);
     *m_out = c;
     return OT_OK;

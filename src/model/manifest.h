@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #define OT_MANIFEST_SCHEMA "overtake.bundle/1"
+#define OT_MANIFEST_SCHEMA_SERVE "overtake.bundle/2" /* has `serve`; nothing else differs */
 #define OT_MANIFEST_FILE "manifest.json"
 #define OT_MANIFEST_BYTES_MAX (4u << 20)
 #define OT_MANIFEST_TENSORS_MAX 256 /* inputs; outputs */
@@ -40,6 +41,18 @@ typedef struct ot_manifest_file {
     ot_digest sha256;
 } ot_manifest_file;
 
+/* How the version wants to be served where nobody says otherwise (docs/scheduling.md); 0: not said.
+ */
+typedef struct ot_manifest_serve {
+    int64_t instances; /* runs at a time */
+    int64_t queue;     /* requests that may wait */
+    int64_t deadline_us;
+    int64_t process_memory_bytes;
+} ot_manifest_serve;
+#define OT_MANIFEST_INSTANCES_MAX 64
+#define OT_MANIFEST_QUEUE_MAX 1000000
+#define OT_MANIFEST_DEADLINE_US_MAX INT64_C(3600000000)
+
 typedef struct ot_manifest {
     const char *format; /* the runtime plug-in that loads it: "onnx", "saved_model", "null" */
     ot_tensor_spec *inputs, *outputs;
@@ -47,7 +60,8 @@ typedef struct ot_manifest {
     int64_t batch_max; /* rows a run may take together; 0: batching is not allowed */
     ot_prediction_kind prediction_kind;
     size_t prediction_output; /* index into outputs; meaningless with OT_PREDICTION_NONE */
-    ot_manifest_file *files;  /* sorted by path (strcmp), without manifest.json itself */
+    ot_manifest_serve serve;
+    ot_manifest_file *files; /* sorted by path (strcmp), without manifest.json itself */
     size_t n_files;
     ot_arena arena;
 } ot_manifest;
@@ -64,7 +78,9 @@ ot_rc ot_manifest_write(const ot_manifest *m, ot_str *out, ot_error *err) OT_CHE
 /* What parse and write check: names, types, ranks, batch axis, prediction, files. */
 ot_rc ot_manifest_check(const ot_manifest *m, ot_error *err) OT_CHECKED;
 
-/* Copies format, inputs, outputs, batch and prediction (not the files) into m_out, which is
+bool ot_manifest_serves(const ot_manifest *m); /* it has something of `serve` */
+
+/* Copies format, inputs, outputs, batch, prediction and serve (not the files) into m_out, which is
  * initialised or zeroed. */
 ot_rc ot_manifest_copy_signature(const ot_manifest *m, ot_manifest *m_out,
                                  ot_error *err) OT_CHECKED;

@@ -217,6 +217,39 @@ static ot_rc read_prediction(json_t *root, ot_manifest *m, ot_error *err)
     return OT_OK;
 }
 
+static ot_rc read_serve(json_t *root, ot_manifest *m, ot_error *err)
+{
+    static const char *const keys[] = {"instances", "queue", "deadline_us", "process_memory_bytes"};
+    const struct {
+        int64_t max, *to;
+    } numbers[] = {{OT_MANIFEST_INSTANCES_MAX, &m->serve.instances},
+                   {OT_MANIFEST_QUEUE_MAX, &m->serve.queue},
+                   {OT_MANIFEST_DEADLINE_US_MAX, &m->serve.deadline_us},
+                   {INT64_MAX, &m->serve.process_memory_bytes}};
+    json_t *v = json_object_get(root, "serve");
+    if (v == NULL) {
+        return OT_OK;
+    }
+    if (!json_is_object(v) || json_object_size(v) == 0) {
+        return ot_fail(err, OT_INVALID, "serve: %s; an object that says something is expected",
+                       type_name(v));
+    }
+    OT_TRY(known_keys(v, "serve", keys, OT_COUNT(keys), err));
+    for (size_t i = 0; i < OT_COUNT(numbers); i++) {
+        char where[48];
+        snprintf(where, sizeof where, "serve.%s", keys[i]);
+        if (json_object_get(v, keys[i]) == NULL) {
+            continue;
+        }
+        OT_TRY(get_integer(v, keys[i], where, numbers[i].to, err));
+        if (*numbers[i].to < 1 || *numbers[i].to > numbers[i].max) {
+            return ot_fail(err, OT_INVALID, "%s: %" PRId64 "; 1 to %" PRId64 " is accepted", where,
+                           *numbers[i].to, numbers[i].max);
+        }
+    }
+    return OT_OK;
+}
+
 static ot_rc read_file(json_t *v, size_t i, ot_arena *a, ot_manifest_file *f, ot_error *err)
 {
     static const char *const keys[] = {"path", "size", "sha256"};
@@ -269,20 +302,27 @@ static ot_rc read_signature(json_t *root, ot_manifest *m, ot_error *err)
     OT_TRY(read_specs(root, "inputs", &m->arena, &m->inputs, &m->n_inputs, err));
     OT_TRY(read_specs(root, "outputs", &m->arena, &m->outputs, &m->n_outputs, err));
     OT_TRY(read_batch(root, m, err));
+    OT_TRY(read_serve(root, m, err));
     return read_prediction(root, m, err);
 }
 
 static ot_rc read_whole(json_t *root, ot_manifest *m, ot_error *err)
 {
     static const char *const keys[] = {"schema", "format",     "inputs", "outputs",
-                                       "batch",  "prediction", "files"};
+                                       "batch",  "prediction", "files",  "serve"};
     const char *schema;
     OT_TRY(get_string(root, "schema", "schema", &m->arena, &schema, err));
-    if (strcmp(schema, OT_MANIFEST_SCHEMA) != 0) {
-        return ot_fail(err, OT_INVALID, "schema: '%.64s'; this program reads '%s'", schema,
-                       OT_MANIFEST_SCHEMA);
+    bool serves = strcmp(schema, OT_MANIFEST_SCHEMA_SERVE) == 0;
+    if (!serves && strcmp(schema, OT_MANIFEST_SCHEMA) != 0) {
+        return ot_fail(err, OT_INVALID, "schema: '%.64s'; this program reads '%s' and '%s'", schema,
+                       OT_MANIFEST_SCHEMA, OT_MANIFEST_SCHEMA_SERVE);
     }
     OT_TRY(known_keys(root, "", keys, OT_COUNT(keys), err));
+    if (serves != (json_object_get(root, "serve") != NULL)) {
+        return ot_fail(err, OT_INVALID, "schema: '%s' %s", schema,
+                       serves ? "has 'serve', which is missing"
+                              : "has no 'serve'; " OT_MANIFEST_SCHEMA_SERVE " has");
+    }
     OT_TRY(get_string(root, "format", "format", &m->arena, &m->format, err));
     OT_TRY(read_signature(root, m, err));
     OT_TRY(read_files(root, m, err));
@@ -291,7 +331,8 @@ static ot_rc read_whole(json_t *root, ot_manifest *m, ot_error *err)
 
 static ot_rc read_signature_only(json_t *root, ot_manifest *m, ot_error *err)
 {
-    static const char *const keys[] = {"format", "inputs", "outputs", "batch", "prediction"};
+    static const char *const keys[] = {"format", "inputs",     "outputs",
+                                       "batch",  "prediction", "serve"};
     OT_TRY(known_keys(root, "signature", keys, OT_COUNT(keys), err));
     const char *format = "unknown";
     bool has_format = json_object_get(root, "format") != NULL;

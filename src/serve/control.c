@@ -181,6 +181,7 @@ static ot_dep *make_dep(ot_control *c, const ot_target_deployment *t)
         }
         return d;
     }
+    ot_limits_default(&d->limits, &champion->variant->sig.serve);
     double shares[OT_TARGET_VARIANTS_MAX];
     for (size_t i = 0; i < t->n_variants; i++) {
         ot_entry *e = find_entry(c, t->name, &t->variants[i]);

@@ -268,6 +268,9 @@ static ot_rc load_bundle(ot_serve *s, ot_variant *v, ot_load *load, const ot_bun
     if (rc != OT_OK && rc != OT_NOT_FOUND) {
         return rc;
     }
+    if (load->process_memory == 0) {
+        load->process_memory = (uint64_t)b->manifest.serve.process_memory_bytes;
+    }
     OT_TRY(load_model(s, v, load, b->manifest.format, path, has_golden, err));
     OT_TRY(signature_of_bundle(v, b, err));
     OT_TRY(check_signature(v, err));

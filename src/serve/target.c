@@ -356,6 +356,13 @@ static ot_rc get_labels(const json_t *j, ot_target_deployment *d, ot_error *err)
     return OT_OK;
 }
 
+void ot_limits_default(ot_limits *l, const ot_manifest_serve *own)
+{
+    l->concurrency = l->concurrency != 0 ? l->concurrency : (uint32_t)own->instances;
+    l->queue = l->queue != 0 ? l->queue : (uint32_t)own->queue;
+    l->deadline_us = l->deadline_us != 0 ? l->deadline_us : own->deadline_us;
+}
+
 /* An optional whole number of `limits`. */
 static ot_rc get_limit(const char *name, const json_t *limits, const char *key, int64_t max,
                        int64_t *out, ot_error *err)

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "model/apikey.h"
+#include "model/manifest.h"
 #include "serve/access.h"
 
 #include <stdbool.h>
@@ -52,6 +53,9 @@ typedef struct ot_limits {
     int64_t deadline_us;     /* of a request that brings none */
     ot_priority priority;    /* of a request that brings none */
 } ot_limits;
+
+/* What nobody has said is as the version's manifest has it. */
+void ot_limits_default(ot_limits *l, const ot_manifest_serve *own);
 
 /* Whether a version runs in a worker process of its own (docs/isolation.md). */
 typedef enum ot_isolate { OT_ISOLATE_AUTO, OT_ISOLATE_NONE, OT_ISOLATE_PROCESS } ot_isolate;

@@ -265,7 +265,7 @@ def tensor_json(name, a, datatype="FP32"):
 
 
 def make_bundle(folder, model, golden=None, histogram=None, reference=None, batch=64,
-                wrong_golden=False, prediction="scores"):
+                wrong_golden=False, prediction="scores", serve=None):
     """A bundle of a `linear` model; golden answers are computed here with NumPy. Returns its digest."""
     w = np.asarray(model["weights"], dtype=np.float64)
     parts = {"model/null.json": json.dumps(model).encode()}
@@ -289,6 +289,8 @@ def make_bundle(folder, model, golden=None, histogram=None, reference=None, batc
                           for p, b in sorted(parts.items())]}
     if batch:
         manifest["batch"] = {"axis": 0, "max": batch}
+    if serve:
+        manifest |= {"schema": "overtake.bundle/2", "serve": serve}
     parts["manifest.json"] = json.dumps(manifest).encode()
     for path, data in parts.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

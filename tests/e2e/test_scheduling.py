@@ -193,6 +193,20 @@ def test_what_nobody_waits_for_is_not_run(tmp_path, serve):
     assert read_answers(first.f, 1)[0][0] == 200
 
 
+def test_a_version_s_own_limits(managed, tmp_path):
+    """What its manifest says holds where the desired state says nothing."""
+    plane, start = managed
+    digest = r.make_bundle(tmp_path / "slow", r.linear(W, delay_us=100_000), golden=ROWS, batch=0,
+                           serve={"deadline_us": 50_000})
+    r.store_bundle(plane.blobs, tmp_path / "slow")
+    variant = r.variant("champion", 1, digest, 1)
+    plane.want(r.deployment(variant))
+    s = start("--workers", 1)
+    assert s.infer("m", [[1, 2, 3, 4]])[0] == 504
+    plane.want({**r.deployment(variant), "limits": {"deadline_us": 30_000_000}})
+    r.wait_for("the deployment's goes before", lambda: s.infer("m", [[1, 2, 3, 4]])[0] == 200)
+
+
 def test_a_deployment_s_own_limits(managed, bundles):
     plane, start = managed
     plane.want({**r.deployment(r.variant("champion", 1, bundles(1, delay_us=100_000, batch=0), 1)),

@@ -7,6 +7,7 @@
 
 #define A64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define HEAD "{\"schema\": \"overtake.bundle/1\", \"format\": \"onnx\", "
+#define HEAD2 "{\"schema\": \"overtake.bundle/2\", \"format\": \"onnx\", "
 #define IN "\"inputs\": [{\"name\": \"x\", \"datatype\": \"FP32\", \"shape\": [-1, 64]}], "
 #define OUT "\"outputs\": [{\"name\": \"p\", \"datatype\": \"FP32\", \"shape\": [-1, 10]}], "
 #define FILES "\"files\": [{\"path\": \"model/m.onnx\", \"size\": 5, \"sha256\": \"" A64 "\"}]}"
@@ -58,6 +59,27 @@ static void test_good(void)
     is_str(copy.outputs[0].name, "p", "its names are copies");
 }
 
+static void test_serve(void)
+{
+    ot_error e = {0};
+    OT_AUTO(ot_manifest_done) ot_manifest m = {0};
+    OT_AUTO(ot_manifest_done) ot_manifest again = {0};
+    OT_AUTO(ot_manifest_done) ot_manifest copy = {0};
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    ok(parse(HEAD2 IN OUT "\"serve\": {\"instances\": 2, \"queue\": 9, \"deadline_us\": 5000, "
+                          "\"process_memory_bytes\": 4096}, " FILES,
+             &m, &e) == OT_OK,
+       "how it wants to be served: %s", e.msg);
+    ok(m.serve.instances == 2 && m.serve.queue == 9 && m.serve.deadline_us == 5000 &&
+           m.serve.process_memory_bytes == 4096,
+       "all of it");
+    ok(ot_manifest_write(&m, &out, &e) == OT_OK && strstr(out.data, "overtake.bundle/2") != NULL &&
+           ot_manifest_parse(out.data, out.len, &again, &e) == OT_OK,
+       "written and read again: %s", e.msg);
+    ok(ot_manifest_copy_signature(&again, &copy, &e) == OT_OK, "copied");
+    ok(memcmp(&copy.serve, &m.serve, sizeof m.serve) == 0, "and the same");
+}
+
 static void test_optional(void)
 {
     ot_error e = {0};
@@ -85,7 +107,17 @@ static const refusal refusals[] = {
     {"[]", "object", "an array"},
     {"{\"schema\"", "line 1", "cut short"},
     {"{}", "schema: missing", "no schema"},
-    {"{\"schema\": \"overtake.bundle/2\"}", "overtake.bundle/1", "another schema"},
+    {"{\"schema\": \"overtake.bundle/3\"}", "overtake.bundle/1", "another schema"},
+    {HEAD2 IN OUT FILES, "has 'serve', which is missing", "the schema with serve, without it"},
+    {HEAD IN OUT "\"serve\": {\"queue\": 1}, " FILES, "overtake.bundle/2 has",
+     "serve in the other"},
+    {HEAD2 IN OUT "\"serve\": {}, " FILES, "serve: an object; an object that",
+     "serve says nothing"},
+    {HEAD2 IN OUT "\"serve\": {\"instance\": 1}, " FILES, "did you mean 'instances'?", "a typo"},
+    {HEAD2 IN OUT "\"serve\": {\"instances\": 65}, " FILES, "serve.instances: 65; 1 to 64", "many"},
+    {HEAD2 IN OUT "\"serve\": {\"queue\": 0}, " FILES, "serve.queue: 0; 1 to", "no queue"},
+    {HEAD2 IN OUT "\"serve\": {\"deadline_us\": 1.5}, " FILES, "serve.deadline_us: a number with",
+     "half"},
     {HEAD IN IN OUT FILES, "duplicate", "a key twice"},
     {HEAD "\"fromat\": 1, " IN OUT FILES, "did you mean 'format'", "a misspelt key"},
     {HEAD OUT FILES, "inputs: missing", "no inputs"},
@@ -208,6 +240,7 @@ static void test_memory(void)
 int main(void)
 {
     test_good();
+    test_serve();
     test_optional();
     test_refused();
     test_limits();
