@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define OT_API_TAGS_MAX 65536
+
 static ot_api_group *group_make(const int32_t *ranks, int32_t n, int32_t self)
 {
     ot_api_group *g = ot_calloc(1, sizeof *g);
@@ -61,14 +63,47 @@ static ot_api_group **place_locked(ot_api *a)
     return &grown[a->n_groups++];
 }
 
-/* `id` < 0: the next one of the groups that all ranks make. */
-static ot_rc append(ot_api *a, ot_api_group *g, int32_t id, ot_error *err)
+static bool is_open_locked(const ot_api *a, uint64_t hash)
+{
+    for (int32_t i = 0; i < a->n_groups; i++) {
+        if (hash != 0 && a->groups[i]->opened_as == hash && !a->groups[i]->freed) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The id of an opened group is a hash, which its members compute alike: it lies above those of the
+ * groups that all ranks make. One that is opened again has another id, so that links of the group
+ * before it, which another member has not freed yet, are not taken for its. -1: memory is short. */
+static int32_t opened_id_locked(ot_api *a, uint64_t hash)
+{
+    size_t i = 0;
+    while (i < a->n_opened && a->opened[i].hash != hash) {
+        i++;
+    }
+    if (i == a->n_opened) {
+        if (!ot_grow(&a->opened, &a->cap_opened, i, sizeof *a->opened, OT_API_TAGS_MAX)) {
+            return -1;
+        }
+        a->opened[a->n_opened++] = (struct ot_api_opened){.hash = hash};
+    }
+    uint32_t times = a->opened[i].times++;
+    uint64_t mixed = ot_hash_stable(&hash, sizeof hash, times);
+    return OT_API_GROUPS_MAX + (int32_t)(mixed % (INT32_MAX - OT_API_GROUPS_MAX));
+}
+
+/* `hash`: of an opened group; 0: the next one of those that all ranks make. */
+static ot_rc append(ot_api *a, ot_api_group *g, uint64_t hash, ot_error *err)
 {
     pthread_mutex_lock(&a->groups_lock);
-    bool twice = id >= 0 && ot_api_group_find_locked(a, id) != NULL;
-    ot_api_group **place = twice ? NULL : place_locked(a);
+    bool twice = is_open_locked(a, hash);
+    int32_t id = twice ? -1 : hash == 0 ? a->created : opened_id_locked(a, hash);
+    ot_api_group **place = id < 0 ? NULL : place_locked(a);
     if (place != NULL) {
-        g->id = id >= 0 ? id : a->created++;
+        g->id = id;
+        g->opened_as = hash;
+        a->created += hash == 0;
         *place = g;
     }
     pthread_mutex_unlock(&a->groups_lock);
@@ -95,7 +130,7 @@ ot_rc ot_api_groups_init(ot_api *a, ot_engine *e, ot_error *err)
     if (world == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "job of %d ranks: out of memory", n);
     }
-    return append(a, world, -1, err);
+    return append(a, world, 0, err);
 }
 
 void ot_api_groups_done(ot_api *a)
@@ -106,6 +141,9 @@ void ot_api_groups_done(ot_api *a)
     ot_free(a->groups);
     a->groups = NULL;
     a->n_groups = a->created = 0;
+    ot_free(a->opened);
+    a->opened = NULL;
+    a->n_opened = a->cap_opened = 0;
     pthread_mutex_destroy(&a->groups_lock);
 }
 
@@ -228,7 +266,7 @@ static ot_rc create(ot_api *a, const int32_t *ranks, size_t n, int32_t *group_ou
         return ot_fail(err, OT_EXHAUSTED, "overtake_group_create: out of memory");
     }
     g->freed = true; /* until all have agreed */
-    ot_rc rc = append(a, g, -1, err);
+    ot_rc rc = append(a, g, 0, err);
     if (rc != OT_OK) {
         group_free(g);
         return rc;
@@ -242,8 +280,6 @@ static ot_rc create(ot_api *a, const int32_t *ranks, size_t n, int32_t *group_ou
     return OT_OK;
 }
 
-/* The id of an opened group is a hash, which its members compute alike: it lies above those of the
- * groups that all ranks make. */
 static ot_rc open_group(ot_api *a, const char *tag, const int32_t *ranks, size_t n,
                         int32_t *group_out, ot_error *err)
 {
@@ -253,20 +289,19 @@ static ot_rc open_group(ot_api *a, const char *tag, const int32_t *ranks, size_t
         return ot_fail(err, OT_EXHAUSTED, "overtake_group_open: out of memory");
     }
     uint64_t hash = ot_hash_stable(ranks, n * sizeof *ranks, ot_hash_stable(tag, strlen(tag), 3));
-    int32_t id = OT_API_GROUPS_MAX + (int32_t)(hash % (INT32_MAX - OT_API_GROUPS_MAX));
     ot_rc rc = g->me < 0 ? ot_fail(err, OT_INVALID,
                                    "overtake_group_open: rank %d is not among the members", a->rank)
-                         : append(a, g, id, err);
+                         : append(a, g, hash | 1, err);
     if (rc != OT_OK) {
         group_free(g);
         return rc;
     }
-    rc = ot_engine_group_add(a->engine, id, ranks, (int32_t)n, err);
+    rc = ot_engine_group_add(a->engine, g->id, ranks, (int32_t)n, err);
     if (rc != OT_OK) {
         set_freed(a, g, true);
         return rc;
     }
-    *group_out = id;
+    *group_out = g->id;
     return OT_OK;
 }
 

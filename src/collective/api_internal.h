@@ -12,6 +12,7 @@ typedef struct ot_api_group {
     int32_t *ranks;
     bool freed;
     uint64_t asked[OVERTAKE_KINDS]; /* unnamed requests so far */
+    uint64_t opened_as;             /* the hash of its tag and ranks; 0: made by all ranks */
 } ot_api_group;
 
 typedef struct ot_api {
@@ -22,6 +23,12 @@ typedef struct ot_api {
     ot_api_group **groups;
     int32_t n_groups;
     int32_t created; /* the next id of a group that all ranks make */
+    /* How often a group of this tag and these ranks (a hash of them) has been opened. */
+    struct ot_api_opened {
+        uint64_t hash;
+        uint32_t times;
+    } * opened;
+    size_t n_opened, cap_opened;
 } ot_api;
 
 /* A request that was looked at and found good. */

@@ -553,6 +553,11 @@ static void fill(ot_work *w, const ot_bucket *b, ot_ticket *const *tickets)
 ot_rc ot_work_submit(const ot_team_place *place, ot_exec *exec, const ot_bucket *b,
                      ot_ticket *const *tickets, const ot_work_ops *ops, ot_error *err)
 {
+    uint8_t kind = b->signatures[0].kind;
+    if (tickets[0] == NULL && kind != OVERTAKE_ALLREDUCE && kind != OVERTAKE_BARRIER) {
+        return ot_fail(err, OT_PRECONDITION, "'%s' runs, and this rank has not asked for it",
+                       b->signatures[0].name);
+    }
     ot_work *w = ot_calloc(1, sizeof *w + b->n * sizeof w->items[0]);
     if (w != NULL) {
         w->mine = ot_calloc((size_t)place->size, sizeof *w->mine);

@@ -426,6 +426,30 @@ static int bits(const job *j, int32_t rank)
 
 /* --- groups ---------------------------------------------------------------------------------- */
 
+/* Opened by its members alone, used and freed at once: another rank may still be in the last one.
+ */
+static void opened(const int32_t *ranks, int32_t n, int32_t rank)
+{
+    char text[256] = "";
+    int32_t g, again, x = rank, want = n * (n - 1);
+    if (overtake_group_open("even", ranks, (size_t)n, &g, text, sizeof text) != 0) {
+        wrong("open: %s", text);
+        return;
+    }
+    if (overtake_group_open("even", ranks, (size_t)n, &again, text, sizeof text) != OT_EXISTS) {
+        wrong("opened twice");
+    }
+    overtake_request r = {
+        .kind = OVERTAKE_ALLREDUCE, .group = g, .dtype = OVERTAKE_I32, .in = &x, .out = &x};
+    overtake_result got;
+    if (do_one(&r, &got) && x != want) {
+        wrong("sum of the opened group is %d, not %d", x, want);
+    }
+    if (overtake_group_free(g, text, sizeof text) != 0) {
+        wrong("free: %s", text);
+    }
+}
+
 static int groups(const job *j, int32_t rank)
 {
     int32_t even[JOB_RANKS_MAX], n = 0, g[2], sum = rank + 1;
@@ -464,6 +488,9 @@ static int groups(const job *j, int32_t rank)
     }
     if (overtake_where(g[0], &p) >= 0) {
         wrong("the group is still there");
+    }
+    for (int i = 0; in && i < 20; i++) {
+        opened(even, n, rank);
     }
     return failures != 0;
 }
