@@ -3,13 +3,24 @@
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "launch/job.h"
+#include "launch/job_manifest.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define HOSTFILE_MAX (1u << 20)
+/* One step a node for its agent; frames must not wait for the end of a line. */
+#define SRUN "srun --nodes=1 --ntasks=1 --overlap --unbuffered --export=ALL --nodelist"
+
+/* Inside an allocation of Slurm, and no hosts were given. */
+static bool in_slurm(const ot_args *args)
+{
+    return getenv("SLURM_JOB_ID") != NULL && getenv("SLURM_JOB_NODELIST") != NULL &&
+           !ot_args_given(args, "hosts") && !ot_args_given(args, "hostfile");
+}
 
 static ot_rc read_hosts(const ot_args *args, ot_job_hosts *h, ot_error *err)
 {
@@ -24,6 +35,11 @@ static ot_rc read_hosts(const ot_args *args, ot_job_hosts *h, ot_error *err)
         OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
         OT_TRY(ot_disk_read_all(ot_disk_posix(), file, HOSTFILE_MAX, &text, err));
         return ot_job_hosts_file(h, text.data, file, err);
+    }
+    if (in_slurm(args)) {
+        const char *tasks = getenv("SLURM_TASKS_PER_NODE");
+        return ot_job_hosts_slurm(h, getenv("SLURM_JOB_NODELIST"), tasks != NULL ? tasks : "1",
+                                  err);
     }
     char here[64];
     int64_t np = ot_args_int(args, "np");
@@ -82,30 +98,98 @@ static ot_rc read_settings(const ot_args *args, ot_settings *s, ot_error *err)
     return rc == OT_OK ? OT_OK : ot_error_prefix(err, rc, "%s", links);
 }
 
+/* The line again for a batch script: what was given, but for what asks for the script. */
+static ot_rc put_line(const ot_args *args, const ot_job_options *o, ot_arena *a, const char **words,
+                      size_t *n_out, ot_error *err)
+{
+    static const char *const strings[] = {"output-dir", "bind"};
+    static const char *const times[] = {"timeout", "start-timeout", "stopped-after", "grace",
+                                        "settle"};
+    char text[32];
+    size_t n = 0;
+    bool good = true;
+    words[n++] = "overtake";
+    words[n++] = "run";
+    for (size_t i = 0; i < OT_COUNT(strings); i++) {
+        if (ot_args_given(args, strings[i])) {
+            good &= (words[n++] = ot_arena_printf(a, "--%s=%s", strings[i],
+                                                  ot_args_str(args, strings[i]))) != NULL;
+        }
+    }
+    for (size_t i = 0; i < OT_COUNT(times); i++) {
+        if (ot_args_given(args, times[i])) {
+            int64_t us = ot_args_us(args, times[i]), back;
+            ot_format_duration(us, text);
+            if (ot_parse_duration_us(text, &back, NULL) != OT_OK || back != us) {
+                snprintf(text, sizeof text, "%" PRId64 "us", us); /* it was rounded */
+            }
+            good &= (words[n++] = ot_arena_printf(a, "--%s=%s", times[i], text)) != NULL;
+        }
+    }
+    if (o->max_restarts > 0) {
+        good &=
+            (words[n++] = ot_arena_printf(a, "--max-restarts=%" PRId32, o->max_restarts)) != NULL;
+    }
+    for (size_t i = 0; i < o->n_env; i++) {
+        good &= (words[n++] = ot_arena_printf(a, "--env=%s", o->env[i])) != NULL;
+    }
+    words[n++] = "--";
+    memcpy(words + n, o->argv, o->n_argv * sizeof *words);
+    *n_out = n + o->n_argv;
+    return good ? OT_OK : ot_fail(err, OT_EXHAUSTED, "no memory for a script");
+}
+
+/* --sbatch, --kubernetes: prints what others start the job by. */
+static int print_manifest(const ot_args *args, ot_job_options *o)
+{
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    ot_error err = {0};
+    ot_arena a;
+    ot_arena_init(&a, 16384, 16u << 20);
+    o->np = (int32_t)OT_MAX(ot_args_int(args, "np"), (int64_t)1);
+    const char **words = ot_arena_calloc(&a, o->n_argv + o->n_env + 16, sizeof *words);
+    size_t n = 0;
+    ot_rc rc = words != NULL ? OT_OK : ot_fail(&err, OT_EXHAUSTED, "no memory for a script");
+    if (rc == OT_OK && ot_args_bool(args, "sbatch")) {
+        rc = put_line(args, o, &a, words, &n, &err);
+        rc = rc == OT_OK ? ot_job_sbatch(o->np, words, n, &out, &err) : rc;
+    } else if (rc == OT_OK) {
+        rc = ot_job_kubernetes(o, ot_args_str(args, "name"), ot_args_str(args, "kubernetes"), &out,
+                               &err);
+    }
+    int code = rc == OT_OK ? ot_cli_print(&out) : ot_cli_fail(args, &err);
+    ot_arena_done(&a);
+    return code;
+}
+
 static int run_job(const ot_args *args, ot_job_hosts *h)
 {
     ot_error err = {0};
     ot_job_result result;
-    ot_job_options o = {.hosts = h,
-                        .ssh = ot_args_str(args, "ssh"),
-                        .program = ot_args_str(args, "remote-program"),
-                        .address = ot_args_str(args, "address"),
-                        .output_dir = ot_args_str(args, "output-dir"),
-                        .prefix = ot_args_bool(args, "prefix"),
-                        .color = isatty(STDOUT_FILENO) != 0,
-                        .progress = ot_args_bool(args, "progress") && isatty(STDERR_FILENO) != 0,
-                        .input = ot_args_bool(args, "stdin"),
-                        .bind_cores = strcmp(ot_args_str(args, "bind"), "core") == 0,
-                        .grace_us = ot_args_us(args, "grace"),
-                        .settle_us = ot_args_us(args, "settle"),
-                        .start_timeout_us = ot_args_us(args, "start-timeout"),
-                        .stopped_after_us = ot_args_us(args, "stopped-after"),
-                        .max_restarts = (int32_t)ot_args_int(args, "max-restarts"),
-                        .version = OT_VERSION};
+    ot_job_options o = {
+        .hosts = h,
+        .ssh = in_slurm(args) && !ot_args_given(args, "ssh") ? SRUN : ot_args_str(args, "ssh"),
+        .program = ot_args_str(args, "remote-program"),
+        .address = ot_args_str(args, "address"),
+        .output_dir = ot_args_str(args, "output-dir"),
+        .prefix = ot_args_bool(args, "prefix"),
+        .color = isatty(STDOUT_FILENO) != 0,
+        .progress = ot_args_bool(args, "progress") && isatty(STDERR_FILENO) != 0,
+        .input = ot_args_bool(args, "stdin"),
+        .bind_cores = strcmp(ot_args_str(args, "bind"), "core") == 0,
+        .grace_us = ot_args_us(args, "grace"),
+        .settle_us = ot_args_us(args, "settle"),
+        .start_timeout_us = ot_args_us(args, "start-timeout"),
+        .stopped_after_us = ot_args_us(args, "stopped-after"),
+        .max_restarts = (int32_t)ot_args_int(args, "max-restarts"),
+        .version = OT_VERSION};
     o.n_argv = ot_args_rest(args, &o.argv);
     o.n_env = ot_args_list(args, "env", &o.env);
     if (o.n_argv == 0) {
         return ot_cli_usage(args, "what shall be run? overtake run -np 4 -- python train.py");
+    }
+    if (ot_args_bool(args, "sbatch") || ot_args_str(args, "kubernetes") != NULL) {
+        return print_manifest(args, &o);
     }
     ot_rc rc = read_hosts(args, h, &err);
     rc = rc == OT_OK ? ot_job_hosts_deal(h, (int32_t)ot_args_int(args, "np"), &o.np, &err) : rc;
@@ -149,7 +233,7 @@ static const ot_opt run_opts[] = {
      .letter = 'H',
      .type = OT_OPT_STRING,
      .value = "HOST:RANKS,...",
-     .help = "where they run, in this order; else all here",
+     .help = "where they run, in this order; else all here, or in the Slurm allocation",
      .env = ""},
     {.name = "hostfile",
      .type = OT_OPT_STRING,
@@ -254,6 +338,20 @@ static const ot_opt run_opts[] = {
      .type = OT_OPT_STRING,
      .value = "IP",
      .help = "where the other hosts reach this one; all that it has are tried when not given",
+     .env = ""},
+    {.name = "sbatch",
+     .type = OT_OPT_BOOL,
+     .help = "run nothing: print a script for Slurm's sbatch",
+     .env = ""},
+    {.name = "kubernetes",
+     .type = OT_OPT_STRING,
+     .value = "IMAGE",
+     .help = "run nothing: print objects for kubectl, a Job of one pod a rank",
+     .env = ""},
+    {.name = "name",
+     .type = OT_OPT_STRING,
+     .def = "overtake",
+     .help = "of the Job and its parts in Kubernetes",
      .env = ""},
     {.name = "agent",
      .type = OT_OPT_BOOL,

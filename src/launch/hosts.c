@@ -4,6 +4,7 @@
 #include "base/str.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -134,6 +135,85 @@ ot_rc ot_job_hosts_file(ot_job_hosts *h, const char *text, const char *file, ot_
         at += n + (at[n] == '\n');
     }
     return h->n > 0 ? OT_OK : ot_fail(err, OT_INVALID, "%s: it names no host", file);
+}
+
+/* The next of "2(x3),1": *left_io says how often the present one is still meant. */
+static int64_t next_tasks(const char **at_io, int64_t *count_io, int64_t *left_io)
+{
+    if (*left_io == 0 && **at_io != 0) {
+        int used = 0, times = 1;
+        char tail[8] = "";
+        int64_t n = 0;
+        if (sscanf(*at_io, "%" SCNd64 "(x%d%1[)]%n", &n, &times, tail, &used) < 3) {
+            times = 1;
+            used = (int)strcspn(*at_io, ",");
+        }
+        *at_io += used;
+        *at_io += **at_io == ',';
+        *count_io = n;
+        *left_io = OT_MAX(times, 1);
+    }
+    *left_io -= *left_io > 0;
+    return OT_MAX(*count_io, 1);
+}
+
+typedef struct nodes {
+    ot_job_hosts *h;
+    const char *tasks;
+    int64_t count, left;
+} nodes;
+
+/* prefix + the names that s[0, n) stands for. */
+static ot_rc add_nodes(nodes *t, const char *prefix, const char *s, size_t n, ot_error *err)
+{
+    char name[512];
+    const char *open = memchr(s, '[', n),
+               *close = open != NULL ? memchr(open, ']', n - (size_t)(open - s)) : NULL;
+    if (open == NULL) {
+        snprintf(name, sizeof name, "%s%.*s", prefix, (int)n, s);
+        return add(t->h, name, strlen(name), next_tasks(&t->tasks, &t->count, &t->left), err);
+    }
+    if (close == NULL || strlen(prefix) > 200) {
+        return ot_fail(err, OT_INVALID, "'%.*s' is too long, or lacks a ]", (int)OT_MIN(n, 80u), s);
+    }
+    for (const char *at = open + 1; at < close;) {
+        long from = 0, to = 0;
+        int width = (int)strspn(at, "0123456789"), used = 0;
+        if (width < 1 || width > 9 || sscanf(at, "%ld%n-%ld%n", &from, &used, &to, &used) < 1) {
+            return ot_fail(err, OT_INVALID, "'%.*s': there is no number in the brackets",
+                           (int)OT_MIN(n, 80u), s);
+        }
+        to = at[width] == '-' ? to : from;
+        if (to < from || to - from >= OT_JOB_HOSTS_MAX) {
+            return ot_fail(err, OT_INVALID, "'%.*s': %ld to %ld is no range of at most %d nodes",
+                           (int)OT_MIN(n, 80u), s, from, to, OT_JOB_HOSTS_MAX);
+        }
+        for (long k = from; k <= to; k++) {
+            snprintf(name, sizeof name, "%.200s%.*s%0*ld", prefix, (int)OT_MIN(open - s, 200), s,
+                     width, k);
+            OT_TRY(add_nodes(t, name, close + 1, n - (size_t)(close + 1 - s), err));
+        }
+        at += strcspn(at, ",]");
+        at += *at == ',';
+    }
+    return OT_OK;
+}
+
+ot_rc ot_job_hosts_slurm(ot_job_hosts *h, const char *list, const char *tasks, ot_error *err)
+{
+    nodes t = {.h = h, .tasks = tasks};
+    for (const char *at = list; *at != 0;) {
+        size_t n = 0;
+        for (bool inside = false; at[n] != 0 && (inside || at[n] != ','); n++) {
+            inside = at[n] == '[' || (inside && at[n] != ']');
+        }
+        ot_rc rc = add_nodes(&t, "", at, n, err);
+        if (rc != OT_OK) {
+            return ot_error_prefix(err, rc, "nodes of the Slurm allocation");
+        }
+        at += n + (at[n] == ',');
+    }
+    return h->n > 0 ? OT_OK : ot_fail(err, OT_INVALID, "the Slurm allocation names no node");
 }
 
 ot_rc ot_job_hosts_deal(ot_job_hosts *h, int32_t np, int32_t *np_out, ot_error *err)

@@ -31,6 +31,10 @@ ot_rc ot_job_hosts_list(ot_job_hosts *h, const char *list, ot_error *err) OT_CHE
  * messages. Adds to `h`. */
 ot_rc ot_job_hosts_file(ot_job_hosts *h, const char *text, const char *file,
                         ot_error *err) OT_CHECKED;
+/* Slurm's "n[01-03,7],m1" and "2(x3),1,4": the nodes of an allocation and the tasks on each. Adds
+ * to `h`. */
+ot_rc ot_job_hosts_slurm(ot_job_hosts *h, const char *nodes, const char *tasks,
+                         ot_error *err) OT_CHECKED;
 /* Deals ranks 0 .. np-1 in order, filling host after host; np 0 takes all slots. Hosts that get
  * none are removed. OT_EXHAUSTED: more ranks than slots. */
 ot_rc ot_job_hosts_deal(ot_job_hosts *h, int32_t np, int32_t *np_out, ot_error *err) OT_CHECKED;

@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "launch/internal.h"
 #include "launch/job_internal.h"
+#include "launch/job_manifest.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -226,23 +227,6 @@ static ot_rc send_start(job *j, size_t i, unsigned master_port, ot_error *err)
 
 /* --- starting -------------------------------------------------------------------------------- */
 
-/* As a shell takes it: ssh hands its words to one. */
-static void quote(const char *word, char *out, size_t size)
-{
-    static const char plain[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/+=:@%,";
-    size_t n = 0;
-    if (word[strspn(word, plain)] == 0) {
-        snprintf(out, size, "%s", word);
-        return;
-    }
-    out[n++] = '\'';
-    for (; *word != 0 && n + 6 < size; word++) {
-        n += (size_t)snprintf(out + n, size - n, *word == '\'' ? "'\\''" : "%c", *word);
-    }
-    snprintf(out + n, size - n, "'");
-}
-
 static ot_rc program_path(const job *j, char out[OT_PATH_MAX], ot_error *err)
 {
     if (j->o->program != NULL) {
@@ -260,7 +244,7 @@ static ot_rc program_path(const job *j, char out[OT_PATH_MAX], ot_error *err)
 static ot_rc remote_words(const job *j, const job_agent *a, char *words, size_t size,
                           const char *argv[SSH_WORDS_MAX + 5], ot_error *err)
 {
-    static char program[OT_PATH_MAX], quoted[OT_PATH_MAX + 64];
+    static char program[OT_PATH_MAX], quoted[4 * OT_PATH_MAX + 3];
     size_t n = 0;
     char *save = NULL;
     snprintf(words, size, "%s", j->o->ssh);
@@ -272,7 +256,7 @@ static ot_rc remote_words(const job *j, const job_agent *a, char *words, size_t 
         return ot_fail(err, OT_INVALID, "--ssh is empty: it is the command before the host's name");
     }
     OT_TRY(program_path(j, program, err));
-    quote(program, quoted, sizeof quoted);
+    ot_job_quote(program, quoted, sizeof quoted); /* ssh hands its words to a shell */
     argv[n++] = a->host->name;
     argv[n++] = quoted;
     argv[n++] = "run";

@@ -1,5 +1,6 @@
 """Ranks that meet and sum, under `overtake run` and other launchers; what the survivors of a failure say."""
 
+import json
 import os
 import pathlib
 import pty
@@ -237,3 +238,49 @@ def test_ranks_started_by_hand(tmp_path):
         s.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{s.getsockname()[1]}"
     started_with(tmp_path, lambda i: {"OVERTAKE_RANK": str(i), "OVERTAKE_SIZE": "3", "OVERTAKE_RENDEZVOUS": where}, 3)
+
+
+def test_a_manifest_for_kubernetes_starts_ranks_that_meet(tmp_path):
+    """Its pods are played here: the same command and variables, with rank 0's name and the key's place put in."""
+    r = run("-np", 3, "--kubernetes", "image:1", "--name", "my-job", "-x", "EXTRA=1", *ranks(f"out={tmp_path}"))
+    assert r.returncode == 0, r.stderr
+    secret, service, job = json.loads(r.stdout)["items"]
+    assert [o["kind"] for o in (secret, service, job)] == ["Secret", "Service", "Job"]
+    spec = job["spec"]
+    pod = spec["template"]["spec"]
+    container, = pod["containers"]
+    assert service["spec"]["clusterIP"] == "None" and service["spec"]["publishNotReadyAddresses"]
+    assert service["spec"]["selector"].items() <= spec["template"]["metadata"]["labels"].items()
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"], pod["subdomain"]) == (
+        "Indexed", 3, 3, service["metadata"]["name"])
+    assert pod["volumes"][0]["secret"]["secretName"] == secret["metadata"]["name"] and container["image"] == "image:1"
+    variables = {v["name"]: v.get("value") for v in container["env"]}
+    index, = [v["valueFrom"]["fieldRef"]["fieldPath"] for v in container["env"] if "valueFrom" in v]
+    assert "job-completion-index" in index and variables["OVERTAKE_RANK"] is None and variables["EXTRA"] == "1"
+    mount = container["volumeMounts"][0]["mountPath"]
+    assert variables["OVERTAKE_KEY_FILE"] == f"{mount}/key"
+    host, _ = variables["OVERTAKE_RENDEZVOUS"].split(":")
+    assert host == f"{job['metadata']['name']}-0.{service['metadata']['name']}"
+    (tmp_path / "key").write_text(secret["stringData"]["key"])
+    (tmp_path / "key").chmod(0o400)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        variables["OVERTAKE_RENDEZVOUS"] = f"127.0.0.1:{s.getsockname()[1]}"
+    variables["OVERTAKE_KEY_FILE"] = str(tmp_path / "key")
+    ps = [subprocess.Popen(container["command"], env=bare(tmp_path, **{**variables, "OVERTAKE_RANK": str(i)}),
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for i in range(3)]
+    for p in ps:
+        text = p.communicate(timeout=PATIENCE)[0].decode()
+        assert p.returncode == 0, text
+    assert told(tmp_path, 3) == [f"3.0 of {i} 3 {i} 3 0 1" for i in range(3)]
+    r = run("--kubernetes", "image", "--name", "Not_A_Label", *ranks())
+    assert r.returncode == 1 and b"'Not_A_Label' can't name a job of Kubernetes" in r.stderr
+
+
+def test_a_script_for_sbatch_is_the_line_again():
+    line = ["--output-dir", "my logs", "--timeout", "90s", "-x", "A=it's", "--max-restarts", "2", "--", "echo", "a  b", "$HOME"]
+    r = run("-np", 4, "--sbatch", *line)
+    assert r.returncode == 0 and b"#SBATCH --ntasks=4\n" in r.stdout
+    words = subprocess.run(["sh"], input=r.stdout.replace(b"exec overtake", b"exec printf '%s\\n' overtake"), capture_output=True)
+    assert words.stdout.decode().splitlines() == [
+        "overtake", "run", "--output-dir=my logs", "--timeout=90s", "--max-restarts=2", "--env=A=it's", "--", "echo", "a  b", "$HOME"]

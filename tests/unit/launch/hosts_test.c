@@ -53,6 +53,21 @@ int main(void)
     ok(file("a slots=\n") == OT_INVALID, "%s", err.msg);
     ok(file("# none\n") == OT_INVALID, "%s", err.msg);
 
+    ot_job_hosts_done(&h);
+    ok(ot_job_hosts_slurm(&h, "n[08-10,3],m1,r[1-2]c[7]", "2(x3),1,4(x2)", &err) == OT_OK &&
+           h.n == 7 && is(0, "n08", 2) && is(1, "n09", 2) && is(2, "n10", 2) && is(3, "n3", 1) &&
+           is(4, "m1", 4) && is(5, "r1c7", 4) && is(6, "r2c7", 4),
+       "a Slurm allocation %s", err.msg);
+    static const char *const no_nodes[] = {"",       "n[1-",         "n[]",        "n[x]",
+                                           "n[3-1]", "n[1-]",        "n[1-99999]", "-o[1]",
+                                           "n[1]]",  "n[0000000001]"};
+    for (size_t i = 0; i < OT_COUNT(no_nodes); i++) {
+        ot_job_hosts_done(&h);
+        ok(ot_job_hosts_slurm(&h, no_nodes[i], "1", &err) == OT_INVALID, "refused: %s", err.msg);
+    }
+    ot_job_hosts_done(&h);
+    ok(ot_job_hosts_slurm(&h, "a,b", "x", &err) == OT_OK && is(1, "b", 1), "tasks not told: one");
+
     int32_t np = 0;
     ok(list("a:2,b:2,c:2") == OT_OK && ot_job_hosts_deal(&h, 3, &np, &err) == OT_OK && np == 3 &&
            h.n == 2 && h.v[0].ranks == 2 && h.v[1].first == 2 && h.v[1].ranks == 1,
