@@ -150,7 +150,7 @@ $(foreach f,$(FUZZ_SRC:tests/fuzz/%_fuzz.c=%),$(eval $(call fuzz_rule,$(f))))
 # --- set-up ------------------------------------------------------------------------------------
 # RUNTIME=onnx: the small path, without TensorFlow.
 RUNTIME ?= tensorflow
-.PHONY: deps deps-debian deps-python deps-page deps-browser deps-fuzz deps-promtool deps-torch deps-tools deps-bench deps-cross
+.PHONY: deps deps-debian deps-python deps-page deps-browser deps-fuzz deps-promtool deps-torch deps-launchers deps-tools deps-bench deps-cross
 deps: deps-debian deps-python deps-page
 deps-debian:
 	@tools/deps.sh debian
@@ -167,6 +167,9 @@ deps-promtool:
 	@tools/deps.sh promtool
 deps-torch:
 	@tools/deps.sh torch
+# Other launchers, which `make test-long` starts ranks with; the tests leave out what is not there.
+deps-launchers:
+	@tools/deps.sh launchers
 # What only lint, test-long and bench need.
 deps-tools:
 	@tools/deps.sh tools
@@ -217,7 +220,7 @@ SOAK_SECONDS ?= 600
 CRASH_TXNS   ?= 250
 CRASH_TEST   := $(BUILD)/tests/unit/store/crash_test
 .PHONY: cross-test
-test-long: deps deps-tools
+test-long: deps deps-tools deps-launchers
 	@+$(MAKE_FUZZ)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz.sh build/fuzz
 	@$(MAKE) --no-print-directory -j2 all $(CRASH_TEST)
@@ -229,6 +232,7 @@ test-long: deps deps-tools
 	@BUILD=$(BUILD) $(PYTHON) tests/e2e/soak.py --seconds $(SOAK_SECONDS)
 	@BUILD=$(BUILD) OT_UPGRADE_SEEDS=10 OT_UPGRADE_ROUNDS=20 OT_PREVIOUS_LIMIT_S=0 \
 	    $(PYTHON) -m pytest -q -rs tests/e2e/test_upgrade.py tests/e2e/test_neighbours.py
+	@BUILD=$(BUILD) $(PYTHON) -m pytest -q -rs tests/e2e/test_run_slurm.py tests/e2e/test_run_ranks.py
 	@$(MAKE) --no-print-directory cross-test
 
 # Pictures of every scene of the page, for a person to look at.

@@ -9,6 +9,7 @@ zlib1g-dev libnghttp2-dev libssl-dev g++ binutils python3 python3-venv ca-certif
 browser_packages="chromium-headless-shell fonts-dejavu-core"
 client_packages="curl nghttp2-client"
 torch_packages="python3-torch"
+launcher_packages="slurm-wlm munge openmpi-bin"
 fuzz_packages="clang-14 libclang-rt-14-dev"
 tool_packages="$fuzz_packages clang-format-14 wrk nghttp2-client"
 cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
@@ -144,6 +145,7 @@ case "${1:-all}" in
     # The same: PyTorch for Debian's own Python.
     torch) if is_debian; then debian $torch_packages; fi ;;
     # A test says so where there is none.
+    launchers) if is_debian; then debian $launcher_packages; fi ;;
     promtool) if is_debian; then promtool; fi ;;
     python) python ;;
     page) page ;;
@@ -154,5 +156,5 @@ case "${1:-all}" in
         $python3 tools/venv.py .deps/bench deps/requirements-bench.txt ;;
     cross) cross ;;
     all) "$0" debian && python && page ;;
-    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|page|browser|fuzz|torch|promtool|tools|bench|cross|all]" >&2; exit 2 ;;
+    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|page|browser|fuzz|torch|launchers|promtool|tools|bench|cross|all]" >&2; exit 2 ;;
 esac
