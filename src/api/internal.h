@@ -55,7 +55,7 @@ typedef struct api {
     ot_timer timer; /* the pipeline's */
     bool touched;   /* something came in: tick at the end of this turn */
     bool stopping;
-    unsigned verifying, plotting, promoting; /* jobs of requests, on the worker */
+    unsigned verifying, plotting, listing, promoting; /* jobs of requests, on the worker */
 } api;
 
 /* A request that has passed the checks. */
@@ -110,7 +110,7 @@ ot_rc api_number(const char *text, const char *what, int64_t *out, ot_error *err
 api_answer_fn api_health, api_apps, api_apply, api_app, api_config, api_act, api_why, api_labels,
     api_accuracy, api_replicas, api_models, api_model, api_version, api_runs, api_run, api_cancel,
     api_events, api_metrics;
-api_own_fn api_verify, api_windows, api_outcomes, api_backup, api_snapshot;
+api_own_fn api_verify, api_windows, api_outcomes, api_samples, api_backup, api_snapshot;
 
 /* promote.c, trust.c */
 api_answer_fn api_keys, api_trust, api_trust_add, api_trust_remove;

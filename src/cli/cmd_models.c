@@ -6,6 +6,9 @@
 #include "cli/text.h"
 #include "cli/view.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 #include <string.h>
 
 static int run_models(const ot_args *args)
@@ -92,7 +95,54 @@ static int run_accuracy(const ot_args *args)
     return ot_cli_client_run(args, "GET", &target, NULL, ot_cli_view_accuracy);
 }
 
+/* A row a line, for other programs. */
+static void print_samples(const json_t *answer, ot_str *out)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(json_object_get(answer, "samples"), i, row)
+    {
+        char *text = json_dumps(row, JSON_COMPACT);
+        ot_str_adds(out, text != NULL ? text : "");
+        ot_str_addc(out, '\n');
+        free(text);
+    }
+    const json_t *next = json_object_get(answer, "next");
+    if (json_is_integer(next)) {
+        fprintf(stderr, "older ones: --before %lld\n", (long long)json_integer_value(next));
+    }
+}
+
+static int run_samples(const ot_args *args)
+{
+    OT_AUTO(ot_str_done) ot_str target = OT_STR_INIT;
+    ot_cli_target(&target, "/api/v1/deployments/", ot_args_pos(args, "DEPLOYMENT"), "/samples");
+    ot_cli_query_i64(&target, "limit", ot_args_int(args, "limit"));
+    if (ot_args_int(args, "before") > 0) {
+        ot_cli_query_i64(&target, "before", ot_args_int(args, "before"));
+    }
+    return ot_cli_client_run(args, "GET", &target, NULL, print_samples);
+}
+
 static const ot_opt opts[] = {OT_CLI_CLIENT_OPTS};
+static const ot_opt samples_opts[] = {
+    OT_CLI_CLIENT_OPTS,
+    {.name = "limit",
+     .type = OT_OPT_INT,
+     .def = "100",
+     .min = "1",
+     .max = "1000",
+     .help =
+         "so many rows, and the rest of the segment that has the last; the newest segment first",
+     .env = ""},
+    {.name = "before",
+     .type = OT_OPT_INT,
+     .value = "SEGMENT",
+     .def = "0",
+     .min = "0",
+     .help = "those in older segments than this one [all]",
+     .env = ""},
+};
 static const ot_opt accuracy_opts[] = {
     OT_CLI_CLIENT_OPTS,
     {.name = "version",
@@ -124,6 +174,16 @@ const ot_command ot_cli_accuracy_command = {
     OT_OPTS(accuracy_opts),
     OT_POS(deployment_pos),
     .run = run_accuracy,
+};
+const ot_command ot_cli_samples_command = {
+    .name = "samples",
+    .summary = "the rows that are kept of a deployment's traffic, one a line as JSON",
+    .detail =
+        "With inputs and outputs by name, the prediction's id, version and key. A shadow copy "
+        "has no inputs:\nthey are those of the live row with the same number in its id.",
+    OT_OPTS(samples_opts),
+    OT_POS(deployment_pos),
+    .run = run_samples,
 };
 const ot_command ot_cli_replicas_command = {
     .name = "replicas", .summary = "list what is connected", OT_OPTS(opts), .run = run_replicas};

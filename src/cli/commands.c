@@ -22,6 +22,7 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_logs_command,
     &ot_cli_models_command,
     &ot_cli_accuracy_command,
+    &ot_cli_samples_command,
     &ot_cli_replicas_command,
     &ot_cli_page_command,
     /* Act */

@@ -20,7 +20,7 @@ extern const ot_command ot_cli_serve_command, ot_cli_plugins_command, ot_cli_up_
     ot_cli_pause_command, ot_cli_resume_command, ot_cli_freeze_command, ot_cli_approve_command,
     ot_cli_reject_command, ot_cli_rollback_command, ot_cli_pin_command, ot_cli_push_command,
     ot_cli_runs_command, ot_cli_logs_command, ot_cli_cancel_command, ot_cli_models_command,
-    ot_cli_accuracy_command, ot_cli_replicas_command, ot_cli_events_command,
+    ot_cli_accuracy_command, ot_cli_samples_command, ot_cli_replicas_command, ot_cli_events_command,
     ot_cli_events_verify_command, ot_cli_labels_import_command, ot_cli_page_command,
     ot_cli_backup_command, ot_cli_restore_command, ot_cli_doctor_command, ot_cli_report_command,
     ot_cli_load_command, ot_cli_unload_command;

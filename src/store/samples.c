@@ -162,6 +162,28 @@ ot_rc ot_segments_over(ot_txn *txn, const char *deployment, uint64_t incarnation
     }
 }
 
+ot_rc ot_segments_newest(ot_txn *txn, const char *deployment, int64_t before, ot_segment_fn *fn,
+                         void *arg, ot_error *err)
+{
+    OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+    OT_TRY(ot_stmt_get(
+        txn,
+        "SELECT g.id, g.incarnation, g.version, g.shadow, g.start_us, g.end_us, g.size_bytes,"
+        " g.blob, a.meta, a.answers FROM segment g JOIN segment_rows a ON a.id = g.id"
+        " WHERE +g.deployment = ?1 AND (?2 = 0 OR g.id < ?2) ORDER BY g.id DESC",
+        &s, err));
+    OT_TRY(ot_bind_text(s, 1, deployment, err));
+    OT_TRY(ot_bind_i64(s, 2, before, err));
+    for (;;) {
+        bool row;
+        OT_TRY(ot_stmt_step(s, "list segments", &row, err));
+        if (!row) {
+            return OT_OK;
+        }
+        OT_TRY(give_segment(s, deployment, fn, arg, err));
+    }
+}
+
 ot_rc ot_segments_oldest(ot_txn *txn, const char *deployment, int64_t *us_out, ot_error *err)
 {
     OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;

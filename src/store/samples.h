@@ -56,6 +56,10 @@ ot_rc ot_segments_over(ot_txn *txn, const char *deployment, uint64_t incarnation
                        uint64_t last, bool live_only, ot_segment_fn *fn, void *arg,
                        ot_error *err) OT_CHECKED;
 
+/* Segments before number `before` (0: all), the newest first, until `fn` fails. */
+ot_rc ot_segments_newest(ot_txn *txn, const char *deployment, int64_t before, ot_segment_fn *fn,
+                         void *arg, ot_error *err) OT_CHECKED;
+
 /* When the oldest row was answered; 0: there is none. */
 ot_rc ot_segments_oldest(ot_txn *txn, const char *deployment, int64_t *us_out,
                          ot_error *err) OT_CHECKED;

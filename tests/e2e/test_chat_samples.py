@@ -161,5 +161,13 @@ def test_servers_of_an_app_are_released_and_sampled_like_models(up, app, llms):
     r.wait_for("the first answers copies", lambda: any("llama" == b["model"] for _, _, b in llms[0].asked))
     samples = r.wait_for("samples come in", lambda: u.api.events("samples.received"))
     assert samples[0]["payload"]["rows"] >= 1
+    listed = r.wait_for("a copy is listed", lambda: (lambda rows: rows if {x["role"] for x in rows} == {"live", "shadow"} else None)(
+        u.api.get("/deployments/planes/samples")["samples"]))
+    live = {x["id"].split("-")[1]: x for x in listed if x["role"] == "live"}
+    copy = next(x for x in listed if x["role"] == "shadow")
+    asked = json.loads(live[copy["id"].split("-")[1]]["inputs"]["request"][0])
+    assert asked["messages"][0]["content"] == "hello you" and copy["inputs"] == {}
+    for x in (copy, live[copy["id"].split("-")[1]]):
+        assert json.loads(x["outputs"]["response"][0])["choices"][0]["message"]["content"] == "HELLO YOU"
     u.api.act("planes", "rollback")
     r.wait_for("the first answers again", lambda: version() == 1)

@@ -290,6 +290,16 @@ def test_accuracy(fake, run):
     assert "no version serves" in run("accuracy", "other", code=1).stderr
 
 
+def test_samples(fake, run):
+    rows = [{"id": "00-7-1-1", "segment": 5, "inputs": {"x": [1, 2]}}, {"id": "00-8-1-1", "segment": 5, "inputs": {}}]
+    fake.answers["GET", "/api/v1/deployments/d/samples"] = (200, {"samples": rows, "next": 5})
+    done = run("samples", "d", "--limit", "2")
+    assert [json.loads(line) for line in done.stdout.splitlines()] == rows and "--before 5" in done.stderr
+    assert fake.asked[-1][2] == {"limit": "2"}
+    run("samples", "d", "--before", "5")
+    assert fake.asked[-1][2] == {"limit": "100", "before": "5"}
+
+
 def test_replicas(fake, run):
     fake.answers["GET", "/api/v1/replicas"] = (200, {"replicas": [
         {"id": "r1", "kind": "serve", "incarnation": "00", "version": "0.1.0", "pid": 7,

@@ -135,6 +135,10 @@ def test_answers_are_as_documented(up, app, tmp_path):
         ask("POST", "/api/v1/deployments/*/labels", a.name, body={"labels": [
             {"id": headers["overtake-prediction-id"], "value": 1, "source": "a test"}, {"id": "nobody's", "value": 0}]})
     wait_for("outcomes", lambda: ask("GET", "/api/v1/deployments/*/outcomes", a.name)[1]["points"])
+    rows = wait_for("samples", lambda: ask("GET", "/api/v1/deployments/*/samples", a.name, limit=1)[1]["samples"])
+    assert len(rows[0]["inputs"]["x"]) == 4 and rows[0]["role"] == "live"
+    older = ask("GET", "/api/v1/deployments/*/samples", a.name, before=rows[-1]["segment"])[1]["samples"]
+    assert all(row["segment"] < rows[-1]["segment"] for row in older)
     wait_for("joined labels", lambda: ask("GET", "/api/v1/deployments/*/accuracy", a.name, version=1)[1]["labelled"] > 200)
     assert ask("GET", "/api/v1/deployments/*/accuracy", a.name, version=2)[1]["estimate"] is None
     for pattern, names in (("/api/v1/health", []), ("/api/v1/apps", []), ("/api/v1/apps/*/config", [a.name]),

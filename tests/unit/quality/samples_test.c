@@ -1,6 +1,7 @@
 /* Samples: what is taken, what is refused and then leaves nothing, what goes when it is old. */
 #include "unit/quality/sample_fixture.h"
 
+#include "quality/sample_list.h"
 #include "store/blob.h"
 
 #define T0 (BEGIN + 100 * BLOCK)
@@ -49,6 +50,42 @@ static void test_taken_once(int64_t v)
     s.first += 100;
     is_int(push_sample(q, &s), OT_OK, "and again");
     is_near(part_number(q, "samples", "dropped_rows"), (double)INT64_MAX, 0, "are not negative");
+    ot_quality_destroy(q);
+}
+
+static json_t *page(ot_quality *q, int64_t before, int64_t limit)
+{
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    ot_error err = {0};
+    (void)q;
+    ok(ot_samples_list(store, "listed", before, limit, &out, &err) == OT_OK, "a page: %s", err.msg);
+    return json_loads(out.data, 0, NULL);
+}
+
+static void test_listed(int64_t v)
+{
+    told t = {0};
+    ot_quality_config cfg = labels_config("listed", &t);
+    ot_quality *q = open_quality(&cfg);
+    sample_of s = {.deployment = "listed", .version = v, .first = 7, .rows = 3, .time_us = T0};
+    for (int i = 0; i < 3; i++) {
+        is_int(push_sample(q, &s), OT_OK, "segment %d", i);
+        s.first += 10;
+    }
+    json_t *first = page(q, 0, 4);
+    const json_t *rows = json_object_get(first, "samples");
+    is_int((int64_t)json_array_size(rows), 6, "whole segments, until there are enough rows");
+    const json_t *row = json_array_get(rows, 0);
+    const char *id = json_string_value(json_object_get(row, "id"));
+    ok(id != NULL && strstr(id, "-1b-") != NULL, "the newest first: %s", id);
+    ok(json_array_size(json_object_get(json_object_get(row, "inputs"), "x")) > 0 &&
+           json_object_size(json_object_get(row, "outputs")) == 1,
+       "with what went in and came out");
+    json_t *second = page(q, json_integer_value(json_object_get(first, "next")), 4);
+    is_int((int64_t)json_array_size(json_object_get(second, "samples")), 3, "then the oldest");
+    ok(json_is_null(json_object_get(second, "next")), "and no more");
+    json_decref(first);
+    json_decref(second);
     ot_quality_destroy(q);
 }
 
@@ -391,6 +428,7 @@ int main(void)
     test_events(v);
     test_refused(v);
     test_nan(v);
+    test_listed(v);
     test_retention(v);
     fixture_end();
     return tap_done();
