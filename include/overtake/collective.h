@@ -80,7 +80,8 @@ typedef struct overtake_request {
     int32_t kind;       /* overtake_kind */
     int32_t group;      /* OVERTAKE_WORLD or of overtake_group_create */
     /* Unique among what is in flight; ranks may ask in any order. NULL: no negotiation at all, the
-     * ranks of the group ask for their unnamed requests in the same order (as process groups do).
+     * ranks of the group ask for their unnamed requests in the same order and by the same calls
+     * (as process groups do).
      */
     const char *name;
     int32_t dtype;         /* overtake_dtype */

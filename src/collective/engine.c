@@ -115,6 +115,7 @@ ot_rc ot_engine_submit(ot_engine *e, ot_ticket *const *k, size_t n, ot_error *er
     size_t before = e->n_commands;
     for (size_t i = 0; i < n && rc == OT_OK; i++) {
         ot_order c = {.kind = OT_SUBMIT, .group = k[i]->group, .handle = (uint64_t)k[i]->handle};
+        c.more = i + 1 < n && !k[i + 1]->named && k[i + 1]->group == k[i]->group;
         rc = ot_engine_push_locked(e, c, err);
     }
     e->n_commands = rc == OT_OK ? e->n_commands : before;

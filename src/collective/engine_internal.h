@@ -29,6 +29,7 @@ typedef struct ot_order {
     ot_command_kind kind;
     int32_t group;
     uint64_t handle;
+    bool more; /* the next one is of the same call and the same group */
     ot_group *add;
 } ot_order;
 

@@ -52,7 +52,7 @@ void ot_engine_on_wake(void *arg, uint32_t events)
     }
 }
 
-static void submit(ot_engine *e, uint64_t handle)
+static void submit(ot_engine *e, uint64_t handle, bool more)
 {
     ot_ticket *k = ot_engine_on_find(e, handle);
     if (k == NULL) {
@@ -66,7 +66,7 @@ static void submit(ot_engine *e, uint64_t handle)
         (void)ot_fail(&err, OT_NOT_FOUND, "group %d is no more", k->group);
         ot_ticket_end(e->tickets, k, &err, -1);
     } else {
-        ot_group_submit(g, k);
+        ot_group_submit(g, k, more);
     }
 }
 
@@ -102,7 +102,7 @@ static void obey(ot_engine *e, const ot_order *c)
     ot_group *g;
     switch (c->kind) {
     case OT_SUBMIT:
-        submit(e, c->handle);
+        submit(e, c->handle, c->more);
         break;
     case OT_WAITING:
         g = ot_engine_group_of(e, c->group);

@@ -1,6 +1,7 @@
 #include "collective/group.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "collective/mesh.h"
 
@@ -8,6 +9,8 @@
 #include <string.h>
 
 #define ASK_NS 2000000000u
+#define GATHER_MAX 256
+#define GATHER_BYTES ((uint64_t)32 << 20)
 
 /* What an executor or the control calls back with. */
 typedef struct lane {
@@ -27,8 +30,11 @@ struct ot_group {
     ot_team_place place;
     ot_pool pool;
     ot_residuals residuals;
-    uint64_t asked, asked_ns; /* the ticket whose laggards were asked for last, and when */
-    uint64_t ordered;         /* operations of the lane of unnamed requests */
+    uint64_t asked, asked_ns;        /* the ticket whose laggards were asked for last, and when */
+    uint64_t ordered;                /* operations of the lane of unnamed requests */
+    ot_ticket *gathered[GATHER_MAX]; /* unnamed, of one call; all are sums */
+    size_t n_gathered;
+    uint64_t gathered_bytes;
     bool dead;
 };
 
@@ -222,23 +228,62 @@ int32_t ot_group_id(const ot_group *g)
     return g->id;
 }
 
-void ot_group_submit(ot_group *g, ot_ticket *k)
+/* The unnamed tickets that have been gathered, as one bucket. */
+static void run_gathered(ot_group *g)
 {
-    ot_error e = {.rc = OT_OK};
-    if (k->named) {
-        if (ot_plan_submit(g->plan, &k->sig, (uint64_t)k->handle, &e) != OT_OK) {
-            g->ops.ticket_done(g->ops.arg, k, &e, -1);
-        }
+    size_t n = g->n_gathered;
+    ot_bucket b = {.seq = g->ordered, .lane = OT_LANE_ORDERED, .n = n};
+    uint64_t tickets[GATHER_MAX];
+    OT_AUTO(ot_free_ptr) ot_signature *sigs = ot_calloc(n > 0 ? n : 1, sizeof *sigs);
+    if (sigs == NULL) {
+        ot_error e;
+        (void)ot_fail(&e, OT_EXHAUSTED, "operation: out of memory");
+        g->ops.failed(g->ops.arg, &e);
         return;
     }
-    uint64_t ticket = (uint64_t)k->handle;
-    ot_bucket b = {.seq = g->ordered++,
-                   .lane = OT_LANE_ORDERED,
-                   .hash = ot_signature_hash(&k->sig),
-                   .n = 1,
-                   .tickets = &ticket,
-                   .signatures = &k->sig};
-    run(g, &b, &k);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t both[2] = {b.hash, ot_signature_hash(&g->gathered[i]->sig)};
+        b.hash = ot_hash_stable(both, sizeof both, n);
+        sigs[i] = g->gathered[i]->sig;
+        tickets[i] = (uint64_t)g->gathered[i]->handle;
+        g->gathered[i]->begun = true;
+    }
+    b.tickets = tickets;
+    b.signatures = sigs;
+    g->n_gathered = 0;
+    g->gathered_bytes = 0;
+    if (n > 0) {
+        g->ordered++;
+        run(g, &b, g->gathered);
+    }
+}
+
+static void gather(ot_group *g, ot_ticket *k, bool more)
+{
+    const ot_signature *s = &k->sig;
+    const ot_signature *first = g->n_gathered > 0 ? &g->gathered[0]->sig : s;
+    uint64_t bytes = ot_signature_count(s) * ot_dtype_bytes((overtake_dtype)s->dtype);
+    bool sums = s->kind == OVERTAKE_ALLREDUCE;
+    if (g->n_gathered > 0 &&
+        (!sums || s->dtype != first->dtype || s->reduction != first->reduction ||
+         g->gathered_bytes + bytes > GATHER_BYTES)) {
+        run_gathered(g);
+    }
+    g->gathered[g->n_gathered++] = k;
+    g->gathered_bytes += bytes;
+    if (!more || !sums || g->n_gathered == GATHER_MAX) {
+        run_gathered(g);
+    }
+}
+
+void ot_group_submit(ot_group *g, ot_ticket *k, bool more)
+{
+    ot_error e = {.rc = OT_OK};
+    if (!k->named) {
+        gather(g, k, more);
+    } else if (ot_plan_submit(g->plan, &k->sig, (uint64_t)k->handle, &e) != OT_OK) {
+        g->ops.ticket_done(g->ops.arg, k, &e, -1);
+    }
 }
 
 void ot_group_waiting(ot_group *g, uint64_t ticket)

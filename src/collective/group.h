@@ -38,7 +38,8 @@ ot_rc ot_group_create(const ot_group_options *o, const ot_group_ops *ops, ot_gro
                       ot_error *err) OT_CHECKED;
 void ot_group_destroy(ot_group *g);
 int32_t ot_group_id(const ot_group *g);
-void ot_group_submit(ot_group *g, ot_ticket *k);
+/* `more`: the next ticket was asked for in the same call; without names they share buckets, too. */
+void ot_group_submit(ot_group *g, ot_ticket *k, bool more);
 void ot_group_waiting(ot_group *g, uint64_t ticket);
 void ot_group_link(ot_group *g, int32_t lane, int32_t peer, ot_link *l, bool asked);
 bool ot_group_turn(ot_group *g, uint64_t budget); /* true: there is more to do now */

@@ -324,7 +324,8 @@ static int all(const job *j, int32_t rank)
 
 enum { MANY = 100, STEPS = 4 };
 
-/* A step of many tensors, asked for in an order of each rank's own, several steps long. */
+/* A step of many tensors, several steps long: asked for in an order of each rank's own, or without
+ * names (arg). Every tenth is a sum, the others are averages. */
 static int many(const job *j, int32_t rank)
 {
     static float in[MANY][512];
@@ -340,12 +341,12 @@ static int many(const job *j, int32_t rank)
             snprintf(names[i], sizeof names[i], "layer%d/w", i);
         }
         for (int i = 0; i < MANY; i++) {
-            int t = (i * 7 + rank * 13) % MANY; /* 7 and 100 have no common divisor */
+            int t = j->arg != NULL ? i : (i * 7 + rank * 13) % MANY; /* 7 and 100 are coprime */
             r[i] = (overtake_request){.struct_size = sizeof r[i],
                                       .kind = OVERTAKE_ALLREDUCE,
-                                      .name = names[t],
+                                      .name = j->arg != NULL ? NULL : names[t],
                                       .dtype = OVERTAKE_F32,
-                                      .reduction = OVERTAKE_AVERAGE,
+                                      .reduction = t % 10 == 9 ? OVERTAKE_SUM : OVERTAKE_AVERAGE,
                                       .ndim = 1,
                                       .dims = &count,
                                       .in = in[t],
@@ -366,6 +367,7 @@ static int many(const job *j, int32_t rank)
         for (int i = 0; i < MANY; i++) {
             for (int k = 0; k < 512; k++) {
                 float want = (float)(i + k + step) + (float)(j->size - 1) / 2;
+                want *= i % 10 == 9 ? (float)j->size : 1;
                 if (fabsf(in[i][k] - want) > 1e-3f) {
                     wrong("step %d: tensor %d [%d] is %g, not %g", step, i, k, (double)in[i][k],
                           (double)want);
@@ -623,6 +625,8 @@ int main(int argc, char **argv)
     for (int32_t n = 2; n <= 5; n += 3) {
         run("many tensors in any order", many, n, false);
         run("many tensors in any order", many, n, true);
+        job unnamed = {.size = n, .part = many, .arg = &unnamed, .rogue = -1};
+        is_int(job_run(&unnamed), 0, "many tensors without names: %d ranks", n);
         run("the same bits", bits, n, n == 5);
         run("groups", groups, n, n == 2);
         run("uneven data", uneven, n, false);
