@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,6 +126,36 @@ static inline int job_end(job *j, ot_meet_server *s)
 static inline int job_run(job *j)
 {
     return job_end(j, job_start(j, NULL));
+}
+
+/* In a child: what was not as it should be. */
+static int failures;
+
+__attribute__((format(printf, 1, 2), unused)) static void wrong(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (failures++ < 5) {
+        printf("# ");
+        vprintf(fmt, ap);
+        printf("\n");
+    }
+    va_end(ap);
+}
+
+/* Asks and waits. */
+__attribute__((unused)) static bool do_one(overtake_request *r, overtake_result *result)
+{
+    overtake_handle h;
+    overtake_failure f = {.struct_size = sizeof f};
+    result->struct_size = sizeof *result;
+    r->struct_size = sizeof *r;
+    if (overtake_start(r, 1, &h, f.message, sizeof f.message) != 0 ||
+        overtake_wait(h, 100, result, &f) != 0) {
+        wrong("%s", f.message);
+        return false;
+    }
+    return true;
 }
 
 #endif
