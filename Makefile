@@ -59,11 +59,11 @@ UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
 FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.c)
 FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%_fuzz.c=$(BUILD)/tests/fuzz/%_replay)
 FUZZ_LIVE := $(FUZZ_SRC:tests/fuzz/%_fuzz.c=$(BUILD)/tests/fuzz/%_fuzz)
-PLUGINS  := $(sort $(filter-out common,$(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c)))))
+PLUGINS  := $(sort $(filter-out common tensorflow_ops,$(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c)))))
 PLUGIN_SO := $(foreach p,$(PLUGINS),$(BUILD)/plugins/overtake_$(p).so)
 
 .PHONY: all
-all: $(BUILD)/overtake $(BUILD)/libovertake.so $(PLUGIN_SO)
+all: $(BUILD)/overtake $(BUILD)/libovertake.so $(BUILD)/libovertake_tf.so $(PLUGIN_SO)
 
 .SECONDARY:
 .SECONDEXPANSION:
@@ -108,6 +108,16 @@ $(BUILD)/overtake: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/*.c)) $(ARCHIVES)
 $(BUILD)/libovertake.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/model/*.c src/collective/*.c)) $(foreach m,stats codec base,$(BUILD)/lib/$(m).a)
 	$(CC) $(ALL_CFLAGS) -shared -Wl,-z,defs -Wl,-soname,libovertake.so.1 -Wl,--exclude-libs,ALL \
 	    -o $@ $^ $(LIBS_SO)
+
+# TensorFlow's names are its own library's: an empty one of that soname says so, and TensorFlow is not
+# needed to build.
+$(BUILD)/stub/libtensorflow_framework.so.2:
+	@mkdir -p $(@D)
+	$(CC) -shared -nostdlib -Wl,-soname,$(@F) -o $@ -x c /dev/null
+TF_OPS_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/tensorflow_ops/*.c))
+$(BUILD)/libovertake_tf.so: $(TF_OPS_OBJ) $(BUILD)/libovertake.so $(BUILD)/stub/libtensorflow_framework.so.2
+	$(CC) $(ALL_CFLAGS) -shared -o $@ $(filter %.o,$^) -Wl,--no-as-needed $(BUILD)/libovertake.so \
+	    $(BUILD)/stub/libtensorflow_framework.so.2 -pthread
 
 define plugin_rule
 $(BUILD)/plugins/overtake_$(1).so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c))
@@ -268,6 +278,7 @@ install: all
 	for p in $(PLUGIN_SO); do install -D -m 755 $$p $(DESTDIR)$(PREFIX)/lib/overtake/plugins/$$(basename $$p); done
 	install -D -m 755 $(BUILD)/libovertake.so $(DESTDIR)$(PREFIX)/lib/libovertake.so.1
 	ln -sf libovertake.so.1 $(DESTDIR)$(PREFIX)/lib/libovertake.so
+	install -D -m 755 $(BUILD)/libovertake_tf.so $(DESTDIR)$(PREFIX)/lib/libovertake_tf.so
 	for h in include/overtake/*.h; do install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/overtake/$$(basename $$h); done
 
 # Where podman or docker is; deploy/Containerfile needs nothing else.

@@ -24,6 +24,7 @@ WORLD = 0
 DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16",
           "bfloat16", "float32", "float64")
 DIMS_MAX = 16
+NAME_MAX = 255  # bytes
 TIMEOUT = -4
 
 
@@ -146,6 +147,22 @@ def rank(group=WORLD):
 
 def size(group=WORLD):
     return where(group).size
+
+
+def local_rank():
+    return where().local_rank
+
+
+def local_size():
+    return where().local_size
+
+
+def cross_rank():
+    return where().cross_rank
+
+
+def cross_size():
+    return where().cross_size
 
 
 def group_create(ranks):

@@ -1,0 +1,46 @@
+"""TensorFlow and Keras on several ranks, against one process. Few runs: each imports TensorFlow on every rank."""
+
+import importlib.util
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from replica import OVERTAKE, PATIENCE, ROOT
+from test_torch import digits  # noqa: F401: a fixture
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None,
+                                reason=f"{sys.executable} has no tensorflow")
+HERE = pathlib.Path(__file__).parent
+
+
+def ranks(n, program, *args, **env):
+    done = subprocess.run(
+        [str(OVERTAKE), "run", "-np", str(n), "--", sys.executable, str(HERE / program), *map(str, args)],
+        capture_output=True, text=True, timeout=10 * PATIENCE,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "python"), "TF_CPP_MIN_LOG_LEVEL": "2",
+             "CUDA_VISIBLE_DEVICES": "", "OVERTAKE_LIB": str(OVERTAKE.parent / "libovertake.so"), **env})
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
+    return done.stdout
+
+
+def test_training_equals_one_process(digits, tmp_path):  # noqa: F811
+    said = ranks(3, "tensorflow_train.py", digits, tmp_path)
+    for line in ("tape equal", "fit equal", "two passes equal", "done"):
+        assert said.count(f"] {line}\n") == 3, said
+    assert said.count("overtake: jit_compile is False for this model") == 1
+    assert said.count("give jit_compile=False, or leave it out") == 3
+
+
+def test_operations():
+    said = ranks(3, "tensorflow_ops.py")
+    for line in ("operations", "order", "rest", "xla: True", "last 2", "again"):
+        assert said.count(f"] {line}\n") == 3, said
+    assert said.count("refused: layer1/words has type string") == 3
+    mismatches = [line for line in said.splitlines() if "mismatch:" in line]
+    assert len(mismatches) == 3
+    for line in mismatches:
+        assert re.search(r"'layer1/w'.*rank [02] .*\[2\].*rank 1 .*\[3\]|'layer1/w'.*rank 1 .*\[3\].*rank [02] .*\[2\]", line)
