@@ -314,6 +314,10 @@ $(D)/libovertake.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/model/*.c src/co
 $(D)/libjansson.so.4: $(D)/libovertake.so
 	cp $(call LIB_FILE,libjansson.so.4) $@
 
+$(D)/libovertake_tf.so: $(BUILD)/libovertake_tf.so
+	@mkdir -p $(@D)
+	$(STRIP) -o $@ $<
+
 $(D)/plugins/%.so: $(BUILD)/plugins/%.so
 	@mkdir -p $(@D)
 	$(STRIP) -o $@ $<
@@ -322,6 +326,6 @@ $(D)/plugins/%.so: $(BUILD)/plugins/%.so
 dist: deps-debian deps-page
 	@$(MAKE) --no-print-directory wheel
 .PHONY: wheel
-wheel: $(D)/overtake $(D)/libovertake.so $(D)/libjansson.so.4 $(foreach p,$(PLUGINS),$(D)/plugins/overtake_$(p).so)
-	@python3 tools/wheel.py --version $(VERSION) --program $(D)/overtake --library $(D)/libovertake.so $(D)/libjansson.so.4 \
+wheel: $(D)/overtake $(D)/libovertake.so $(D)/libjansson.so.4 $(D)/libovertake_tf.so $(foreach p,$(PLUGINS),$(D)/plugins/overtake_$(p).so)
+	@python3 tools/wheel.py --version $(VERSION) --program $(D)/overtake --library $(D)/libovertake.so $(D)/libjansson.so.4 $(D)/libovertake_tf.so \
 	    --plugin $(foreach p,$(PLUGINS),$(D)/plugins/overtake_$(p).so) --licences $(DIST_DEB) --docs $(DOCS) --objdump $(OBJDUMP) --out $(DIST)

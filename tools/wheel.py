@@ -19,6 +19,8 @@ import zipfile
 
 MACHINES = {62: "x86_64", 183: "aarch64"}  # e_machine
 SYSTEM = re.compile(r"(libc|libm|libdl|libpthread|librt)\.so\.\d+|ld-linux-.*\.so\.\d+")
+# In the process before libovertake_tf.so is: the package and TensorFlow itself bring them.
+LOADED = {"libovertake.so.1", "libtensorflow_framework.so.2"}
 
 
 def fail(text):
@@ -48,7 +50,7 @@ def tag_of(files, objdump_program):
     glibc = (2, 17)
     for f in files:
         for needed in re.findall(r"NEEDED\s+(\S+)", objdump(objdump_program, "-p", f)):
-            if not SYSTEM.fullmatch(needed) and needed not in names:
+            if not SYSTEM.fullmatch(needed) and needed not in names | LOADED:
                 fail(f"{f} needs {needed}, which is neither glibc's nor in the wheel")
         for found in re.findall(r"GLIBC_(\d+)\.(\d+)", objdump(objdump_program, "-T", f)):
             glibc = max(glibc, tuple(map(int, found)))
