@@ -102,7 +102,7 @@ static ot_rc read_settings(const ot_args *args, ot_settings *s, ot_error *err)
 static ot_rc put_line(const ot_args *args, const ot_job_options *o, ot_arena *a, const char **words,
                       size_t *n_out, ot_error *err)
 {
-    static const char *const strings[] = {"output-dir", "bind"};
+    static const char *const strings[] = {"output-dir", "bind", "wire", "links"};
     static const char *const times[] = {"timeout", "start-timeout", "stopped-after", "grace",
                                         "settle"};
     char text[32];

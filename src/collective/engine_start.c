@@ -40,7 +40,7 @@ static ot_rc serve(ot_engine *e, ot_error *err)
     }
     ot_meet_server_options o = {
         .size = id->size, .key = id->key, .key_len = id->key_len, .timeout_us = e->o.timeout_us};
-    ot_meet_server_ops ops = {.waiting = on_waiting, .arg = e};
+    ot_meet_server_ops ops = {.waiting = on_waiting, .refused = on_waiting, .arg = e};
     char first[sizeof id->rendezvous];
     if (!id->serves) {
         return OT_OK;

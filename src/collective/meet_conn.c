@@ -14,7 +14,7 @@
 
 #define PENDING_MAX 256u /* connections that have not proved the key yet */
 #define HANDSHAKE_NS 10000000000u
-#define KEEPALIVE_S 15
+#define KEEPALIVE_S 8
 #define OUT_MAX (1u << 20) /* bytes that a rank does not read before it is given up */
 
 void meet_say_refused(ot_meet_server *s, const char *fmt, ...)

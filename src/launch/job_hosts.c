@@ -32,17 +32,24 @@ static void on_all_here(void *arg)
     pthread_mutex_unlock(&j->lock);
 }
 
+static void blame(job *j, int32_t rank, const char *how, const char *why)
+{
+    pthread_mutex_lock(&j->lock);
+    if (j->blamed < 0) {
+        j->blamed = rank;
+        snprintf(j->blame, sizeof j->blame, "%s: %s", how, why);
+    }
+    pthread_mutex_unlock(&j->lock);
+}
+
 /* A rank that fails an operation says whose fault it is: `code` is that rank + 1. */
 static void on_event(void *arg, const ot_event *e)
 {
     job *j = arg;
-    if (e->kind == OT_EVENT_FAILED && e->code > 0 && e->code <= j->o->np) {
-        pthread_mutex_lock(&j->lock);
-        if (j->blamed < 0) {
-            j->blamed = e->code - 1;
-            snprintf(j->blame, sizeof j->blame, "%s", e->text);
-        }
-        pthread_mutex_unlock(&j->lock);
+    if (e->kind == OT_EVENT_LOST) {
+        blame(j, e->rank, "is lost", e->text);
+    } else if (e->kind == OT_EVENT_FAILED && e->code > 0 && e->code <= j->o->np) {
+        blame(j, e->code - 1, "is at fault", e->text);
     } else if (e->kind == OT_EVENT_FAILED || e->kind == OT_EVENT_STUCK) {
         ot_job_print_say(j->print, "rank %" PRId32 " (host %s) %s%s%s", e->rank, e->host,
                          e->kind == OT_EVENT_STUCK ? "is stuck" : "has failed",

@@ -53,7 +53,7 @@ typedef struct job {
     /* Synchronization: under lock. */
     bool all_here;
     int32_t blamed;   /* whom the ranks themselves hold to be at fault; -1: nobody */
-    char blame[512];  /* why */
+    char blame[640];  /* how and why */
     ot_pulse *pulses; /* of each rank, the last */
 } job;
 

@@ -48,7 +48,7 @@ static bool blamed(job *j, int32_t *rank, char why[640])
     pthread_mutex_lock(&j->lock);
     bool is = j->blamed >= 0 && j->blamed != *rank;
     if (is) {
-        snprintf(why, 640, "is at fault: %s", j->blame);
+        snprintf(why, 640, "%s", j->blame);
         *rank = j->blamed;
     }
     pthread_mutex_unlock(&j->lock);

@@ -31,12 +31,13 @@ def py(script):
 class Job:
     """A job in the background; every process of it has the same mark in its environment."""
 
-    def __init__(self, tmp_path, *args, **kw):
+    def __init__(self, tmp_path, *args, within=(), **kw):
+        """`within`: a command that runs another in surroundings of its own, and is replaced by it."""
         self.mark = f"MARK={uuid.uuid4().hex}"
         name, value = self.mark.split("=")
         self.out, self.err = tmp_path / "out", tmp_path / "err"
         self.process = subprocess.Popen(
-            [str(OVERTAKE), "run", *map(str, args)], stdout=open(self.out, "wb"), stderr=open(self.err, "wb"),
+            [*within, str(OVERTAKE), "run", *map(str, args)], stdout=open(self.out, "wb"), stderr=open(self.err, "wb"),
             env={**os.environ, name: value}, start_new_session=True, **kw)
 
     def living(self):
