@@ -226,6 +226,7 @@ demo:
 FUZZ_SECONDS ?= 300
 KILLS        ?= 200
 SOAK_SECONDS ?= 600
+BUSY_SECONDS ?= 600
 # Of each of four seeds: the power is cut after every operation of these transactions.
 CRASH_TXNS   ?= 250
 CRASH_TEST   := $(BUILD)/tests/unit/store/crash_test
@@ -243,6 +244,7 @@ test-long: deps deps-tools deps-launchers
 	@BUILD=$(BUILD) OT_UPGRADE_SEEDS=10 OT_UPGRADE_ROUNDS=20 OT_PREVIOUS_LIMIT_S=0 \
 	    $(PYTHON) -m pytest -q -rs tests/e2e/test_upgrade.py tests/e2e/test_neighbours.py
 	@BUILD=$(BUILD) $(PYTHON) -m pytest -q -rs tests/e2e/test_run_slurm.py tests/e2e/test_run_ranks.py
+	@BUILD=$(BUILD) BUSY_SECONDS=$(BUSY_SECONDS) $(PYTHON) -m pytest -q -s tests/e2e/test_run_busy.py
 	@$(MAKE) --no-print-directory cross-test
 
 # Pictures of every scene of the page, for a person to look at.
