@@ -159,6 +159,10 @@ OVERTAKE_API int overtake_wait(overtake_handle handle, double timeout_s,
                                overtake_result *result_out, overtake_failure *failure_out);
 OVERTAKE_API int overtake_release(void *out);
 
+/* The program has ended a step over `samples` rows of its own (0: it does not say): for the
+ * progress line of the launcher. Costs nothing. */
+OVERTAKE_API int overtake_step(int64_t samples);
+
 #ifdef __cplusplus
 }
 #endif

@@ -86,6 +86,7 @@ def _lib():
     lib.overtake_test.argtypes = [ctypes.c_int64]
     lib.overtake_wait.argtypes = [ctypes.c_int64, ctypes.c_double, ctypes.POINTER(_Result),
                                   ctypes.POINTER(_Failure)]
+    lib.overtake_step.argtypes = [ctypes.c_int64]
     lib.overtake_release.argtypes = [ctypes.c_void_p]
     return lib
 
@@ -183,6 +184,25 @@ def group_open(tag, ranks):
 
 def group_free(group):
     _call(_lib().overtake_group_free, group)
+
+
+_program_counts = False
+
+
+def step(samples=0):
+    """The program has ended a step over so many rows of its own: for the progress line of the launcher. An
+    optimizer's steps are no longer counted then."""
+    global _program_counts
+    _program_counts = True
+    code = _lib().overtake_step(samples)
+    if code != 0:
+        raise CollectiveError(f"step({samples}): call init() first, and give 0 or more samples", code)
+
+
+def optimizer_step():
+    """What an adapter's optimizer says."""
+    if not _program_counts:
+        _lib().overtake_step(0)
 
 
 class Request:

@@ -371,3 +371,14 @@ int overtake_release(void *out)
 {
     return out == NULL || ot_out_free(out) ? OT_OK : OT_NOT_FOUND;
 }
+
+int overtake_step(int64_t samples)
+{
+    ot_api *a;
+    ot_rc rc = samples < 0 ? OT_INVALID : ot_api_enter(&a, NULL);
+    if (rc == OT_OK) {
+        ot_engine_step(a->engine, (uint64_t)samples);
+        ot_api_leave();
+    }
+    return rc;
+}

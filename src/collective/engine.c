@@ -97,6 +97,12 @@ int32_t ot_engine_rank(const ot_engine *e)
     return e->rank;
 }
 
+void ot_engine_step(ot_engine *e, uint64_t samples)
+{
+    e->program_steps++;
+    e->program_samples += samples;
+}
+
 const ot_member *ot_engine_members(const ot_engine *e, int32_t *n_out)
 {
     *n_out = e->size;

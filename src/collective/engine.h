@@ -27,6 +27,7 @@ ot_rc ot_engine_create(const ot_engine_options *o, ot_engine **out, ot_error *er
 void ot_engine_destroy(ot_engine *e);
 
 int32_t ot_engine_rank(const ot_engine *e);
+void ot_engine_step(ot_engine *e, uint64_t samples); /* the program has ended a step */
 const ot_member *ot_engine_members(const ot_engine *e, int32_t *n_out);
 ot_tickets *ot_engine_tickets(ot_engine *e);
 

@@ -63,6 +63,7 @@ struct ot_engine {
 
     /* Synchronization: atomic. */
     _Atomic uint64_t steps;
+    _Atomic uint64_t program_steps, program_samples; /* overtake_step */
 
     /* The progress thread's. */
     ot_order *taken;

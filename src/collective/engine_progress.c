@@ -152,7 +152,11 @@ static uint64_t moved_bytes(const ot_engine *e, ot_exec_stats *sum)
 
 static void pulse(ot_engine *e, const ot_exec_stats *s)
 {
-    ot_pulse p = {.operations = s->runs, .bytes_in = s->bytes_in, .bytes_out = s->bytes_out};
+    ot_pulse p = {.steps = e->program_steps,
+                  .samples = e->program_samples,
+                  .operations = s->runs,
+                  .bytes_in = s->bytes_in,
+                  .bytes_out = s->bytes_out};
     p.slowest = -1;
     for (int32_t r = 0; r < e->size; r++) {
         p.waits_us += e->ranks[r].waited_us;

@@ -184,6 +184,25 @@ def test_a_terminal_shows_progress_below_the_lines(tmp_path):
     assert b"\x1b[31m[0]\x1b[0m pid " in text
 
 
+def test_a_terminal_shows_steps_and_samples_of_the_program():
+    program = ("import overtake.collective as oc, numpy, time; oc.init(); x = numpy.ones(10, 'float32')\n"
+               "for i in range(10 ** 6): oc.allreduce(x, name='x'); oc.step(32); time.sleep(0.01)")
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "python"), "OVERTAKE_LIB": str(OVERTAKE.parent / "libovertake.so")}
+    ours, theirs = pty.openpty()
+    p = subprocess.Popen([str(OVERTAKE), "run", "-np", "2", "--", sys.executable, "-c", program],
+                         stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    text = b""
+    try:
+        while not re.search(rb"2 ranks, [\d.]+ steps/s, [\d.]+ samples/s", text):
+            assert select.select([ours], [], [], PATIENCE)[0], text
+            text += os.read(ours, 65536)
+    finally:
+        p.kill()
+        p.wait()
+        os.close(ours)
+
+
 # --- other launchers --------------------------------------------------------------------------------
 
 def bare(tmp_path, **more):

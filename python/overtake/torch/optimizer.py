@@ -100,6 +100,7 @@ class _Distributed:
                 warnings.warn("step() synchronizes again after synchronize(); use skip_synchronize()")
             self.synchronize()
         self._synchronized = False
+        collective.optimizer_step()
         return super(self.__class__, self).step(closure)
 
     def zero_grad(self, *args, **options):
