@@ -1,5 +1,5 @@
-"""Horovod's API over Overtake: programs written for `horovod.torch` run unchanged under `horovodrun` or
-`overtake run`. docs/horovod.md lists every public name, what backs it or why it is refused."""
+"""Horovod's API over Overtake: programs written for `horovod.torch`, `horovod.tensorflow` or `horovod.keras` run
+unchanged under `horovodrun` or `overtake run`. docs/horovod.md lists every public name, what backs it or why it is refused."""
 
 from .runner import run
 

@@ -250,6 +250,13 @@ def start(requests):
     return [Handle(n, r) for n, r in zip(numbers, requests)]
 
 
+def reduction_of(average, op):
+    """What a program asks for that has both: the average, unless it says otherwise."""
+    if average is not None and op is not None:
+        raise ValueError("give op or average, not both")
+    return AVERAGE if op is None and average in (None, True) else SUM if op is None else op
+
+
 def made(result, dtype_bytes):
     """What the library made, as a writable memory view that gives it back when it is collected."""
     n = dtype_bytes

@@ -28,8 +28,8 @@ TORCH_NAMES = """allreduce allreduce_ allreduce_async allreduce_async_ grouped_a
     Adasum Min Max Product HorovodInternalError Compression SyncBatchNorm DistributedOptimizer elastic""".split()
 
 
-def horovodrun(*args, check=True):
-    done = subprocess.run([PYTHON, "-m", "horovod.runner.launch", *map(str, args)], env=ENV, capture_output=True,
+def horovodrun(*args, check=True, python=PYTHON):
+    done = subprocess.run([python, "-m", "horovod.runner.launch", *map(str, args)], env=ENV, capture_output=True,
                           text=True, timeout=4 * PATIENCE)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
@@ -95,12 +95,12 @@ def test_process_sets_and_operations(tmp_path):
     assert said.count("last 2") == 3 and said.count("again") == 3, said
 
 
-def test_public_names():
+def public_names(python, module, names):
     """Each is there or is refused with what to do, and docs/horovod.md says the same."""
-    said = subprocess.run([PYTHON, "-c", textwrap.dedent(f"""
-        import horovod.torch as hvd
+    said = subprocess.run([python, "-c", textwrap.dedent(f"""
+        import {module} as hvd
         from horovod.common.refused import NotBacked
-        for name in {TORCH_NAMES!r}:
+        for name in {names!r}:
             try:
                 getattr(hvd, name)
                 print(name, "backed")
@@ -112,13 +112,18 @@ def test_public_names():
             print("bad")
         except AttributeError:
             pass
-    """)], env=ENV, capture_output=True, text=True, timeout=PATIENCE)
+    """)], env=ENV, capture_output=True, text=True, timeout=4 * PATIENCE)
     assert said.returncode == 0 and "bad" not in said.stdout.split(), said.stdout + said.stderr
-    rows = dict(re.findall(r"^\| `([A-Za-z_]+)` \| (backed|refused: .*?) \|$", (ROOT / "docs/horovod.md").read_text(), re.M))
+    table = (ROOT / "docs/horovod.md").read_text().split(f"| `{module}.` | |\n", 1)[1].split("\n\n", 1)[0]
+    rows = dict(re.findall(r"^\| `([A-Za-z_.]+)` \| (backed|refused: .*?) \|$", table, re.M))
     lines = dict(line.split(" ", 1) for line in said.stdout.splitlines())
-    assert set(lines) == set(TORCH_NAMES) == set(rows)
+    assert set(lines) == set(names) == set(rows)
     for name, state in lines.items():
         assert rows[name] == state.replace("refused ", "refused: ", 1), name
+
+
+def test_public_names():
+    public_names(PYTHON, "horovod.torch", TORCH_NAMES)
 
 
 def test_launcher_refuses_by_name():

@@ -10,10 +10,21 @@ import sys
 import pytest
 
 from replica import OVERTAKE, PATIENCE, ROOT
+from test_horovod import horovodrun, public_names
 from test_torch import digits  # noqa: F401: a fixture
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None,
                                 reason=f"{sys.executable} has no tensorflow")
+COMMON_NAMES = """init shutdown is_initialized is_homogeneous rank size local_rank local_size cross_rank cross_size
+    add_process_set remove_process_set global_process_set ProcessSet ccl_built cuda_built ddl_built gloo_built
+    gloo_enabled mpi_built mpi_enabled mpi_threads_supported nccl_built rocm_built Average Sum Adasum Min Max Product
+    Compression DistributedOptimizer allreduce allgather broadcast reducescatter start_timeline stop_timeline
+    broadcast_global_variables elastic""".split()
+TENSORFLOW_NAMES = COMMON_NAMES + """grouped_allreduce grouped_allgather broadcast_ broadcast_variables
+    broadcast_object broadcast_object_fn allgather_object alltoall grouped_reducescatter join barrier rank_op size_op
+    local_rank_op local_size_op process_set_included_op HorovodInternalError DistributedGradientTape
+    PartialDistributedGradientTape SyncBatchNormalization BroadcastGlobalVariablesHook""".split()
+KERAS_NAMES = COMMON_NAMES + ["PartialDistributedOptimizer", "load_model", "callbacks"]
 HERE = pathlib.Path(__file__).parent
 
 
@@ -44,3 +55,14 @@ def test_operations():
     assert len(mismatches) == 3
     for line in mismatches:
         assert re.search(r"'layer1/w'.*rank [02] .*\[2\].*rank 1 .*\[3\]|'layer1/w'.*rank 1 .*\[3\].*rank [02] .*\[2\]", line)
+
+
+def test_a_program_in_horovods_style(digits):  # noqa: F811
+    said = horovodrun("-np", 2, sys.executable, HERE / "horovod_tf_train.py", digits, python=sys.executable).stdout
+    found = re.search(r"accuracy ([\d.]+) on 2 ranks", said)
+    assert found and float(found.group(1)) > 0.9, said
+
+
+@pytest.mark.parametrize("module, names", [("horovod.tensorflow", TENSORFLOW_NAMES), ("horovod.keras", KERAS_NAMES)])
+def test_public_names(module, names):
+    public_names(sys.executable, module, names)

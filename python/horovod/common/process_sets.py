@@ -15,6 +15,12 @@ class ProcessSet:
                              "init(process_sets=[...]), before it is used")
         return self.process_set_id
 
+    def _root(self, root_rank):
+        """Horovod names the root by its rank in the job."""
+        if root_rank not in self.ranks:
+            raise ValueError(f"broadcast: root rank {root_rank} is not in {self}")
+        return self.ranks.index(root_rank)
+
     def included(self):
         return collective.rank() in self.ranks
 
@@ -33,6 +39,9 @@ class _Global(ProcessSet):
     def __init__(self):
         super().__init__([])
         self.process_set_id = collective.WORLD
+
+    def _root(self, root_rank):
+        return root_rank
 
     def included(self):
         return True

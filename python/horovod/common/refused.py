@@ -20,6 +20,24 @@ TORCH = {
     "stop_timeline": TIMELINE,
 }
 
+TF_BATCH_NORM = ("batch normalization over ranks is not backed yet; use keras.layers.BatchNormalization (statistics of "
+                 "each rank), or GroupNormalization or LayerNormalization, which need none from other ranks")
+SESSIONS = ("sessions of TensorFlow 1 are not backed; use hvd.broadcast_variables(model.variables, root_rank=0), or "
+            "BroadcastGlobalVariablesCallback with fit")
+
+TENSORFLOW = {
+    "Adasum": ADASUM,
+    "BroadcastGlobalVariablesHook": SESSIONS,
+    "SyncBatchNormalization": TF_BATCH_NORM,
+    "broadcast_global_variables": SESSIONS,
+    "elastic": ELASTIC,
+    "start_timeline": TIMELINE,
+    "stop_timeline": TIMELINE,
+}
+
+KERAS = {name: TENSORFLOW[name] for name in ("Adasum", "broadcast_global_variables", "elastic", "start_timeline",
+                                             "stop_timeline")}
+
 
 def refuse(module, names):
     """The module's __getattr__."""

@@ -6,7 +6,6 @@ import shutil
 import sys
 
 
-
 def overtake():
     found = shutil.which("overtake")
     if found is None:
@@ -59,7 +58,7 @@ def main(argv=None):
         print(__version__)
         return 0
     if a.check_build:
-        print("Frameworks: [X] PyTorch\nControllers: [X] Overtake  [ ] MPI  [ ] Gloo\n"
+        print("Frameworks: [X] PyTorch  [X] TensorFlow  [X] Keras\nControllers: [X] Overtake  [ ] MPI  [ ] Gloo\n"
               "Tensor operations: [X] Overtake  [ ] NCCL  [ ] MPI  [ ] Gloo  [ ] oneCCL")
         return 0
     for name, instead in REFUSED.items():

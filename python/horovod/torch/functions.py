@@ -4,19 +4,19 @@ from overtake.torch import operations
 
 from horovod.common.process_sets import global_process_set
 
-from .mpi_ops import _group, _root
+from .mpi_ops import _group
 
 
 def broadcast_parameters(params, root_rank, process_set=global_process_set):
-    operations.broadcast_parameters(params, _root(root_rank, process_set), _group(process_set))
+    operations.broadcast_parameters(params, process_set._root(root_rank), _group(process_set))
 
 
 def broadcast_optimizer_state(optimizer, root_rank, model=None, process_set=global_process_set):
-    operations.broadcast_optimizer_state(optimizer, _root(root_rank, process_set), _group(process_set))
+    operations.broadcast_optimizer_state(optimizer, process_set._root(root_rank), _group(process_set))
 
 
 def broadcast_object(obj=None, root_rank=0, name=None, process_set=global_process_set):
-    return operations.broadcast_object(obj, _root(root_rank, process_set), name or "object",
+    return operations.broadcast_object(obj, process_set._root(root_rank), name or "object",
                                        _group(process_set))
 
 

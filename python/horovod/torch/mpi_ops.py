@@ -149,22 +149,13 @@ def grouped_allgather(tensors, name=None, process_set=global_process_set):
 
 
 def broadcast_async(tensor, root_rank, name=None, process_set=global_process_set):
-    return _handle(operations.broadcast_async(tensor, _root(root_rank, process_set), name,
+    return _handle(operations.broadcast_async(tensor, process_set._root(root_rank), name,
                                               _group(process_set)))
 
 
 def broadcast_async_(tensor, root_rank, name=None, process_set=global_process_set):
-    return _handle(operations.broadcast_async_(tensor, _root(root_rank, process_set), name,
+    return _handle(operations.broadcast_async_(tensor, process_set._root(root_rank), name,
                                                _group(process_set)))
-
-
-def _root(root_rank, process_set):
-    """Horovod names the root by its rank in the job."""
-    if process_set is global_process_set:
-        return root_rank
-    if root_rank not in process_set.ranks:
-        raise ValueError(f"broadcast: root rank {root_rank} is not in {process_set}")
-    return process_set.ranks.index(root_rank)
 
 
 def broadcast(tensor, root_rank, name=None, process_set=global_process_set):

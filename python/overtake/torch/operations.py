@@ -82,12 +82,6 @@ def _made(tensor):
     return finish
 
 
-def _op(average, op):
-    if average is not None and op is not None:
-        raise ValueError("give op or average, not both")
-    return AVERAGE if op is None and average in (None, True) else SUM if op is None else op
-
-
 def allreduce_async(tensor, average=None, name=None, op=None, prescale_factor=1.0, postscale_factor=1.0,
                     group=WORLD):
     return grouped_allreduce_async([tensor], average, name and [name], op, prescale_factor,
@@ -104,7 +98,7 @@ def _grouped(tensors, in_place, average, names, op, prescale, postscale, group):
     names = names or [None] * len(tensors)
     if isinstance(names, str):
         names = [f"{names}.{i}" for i in range(len(tensors))]
-    made = [_same_shape(collective.ALLREDUCE, t, in_place, n, reduction=_op(average, op),
+    made = [_same_shape(collective.ALLREDUCE, t, in_place, n, reduction=collective.reduction_of(average, op),
                         prescale=prescale, postscale=postscale, group=group)
             for t, n in zip(tensors, names)]
     return start(*zip(*made)) if made else []
