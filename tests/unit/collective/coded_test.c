@@ -11,20 +11,6 @@
 #define COUNT 50021
 #define STEPS 30
 
-static int failures; /* in a child */
-
-__attribute__((format(printf, 1, 2))) static void wrong(const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    if (failures++ < 5) {
-        printf("# ");
-        vprintf(fmt, ap);
-        printf("\n");
-    }
-    va_end(ap);
-}
-
 static void do_all(overtake_request *r, size_t n)
 {
     overtake_handle h[2];
