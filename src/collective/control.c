@@ -12,6 +12,7 @@
 typedef struct peer {
     ot_link *speak, *listen;
     bool wanted, broken;
+    bool reading, ended; /* ended: found while reading, told after it */
     ot_str out, in;
     size_t sent; /* of out */
 } peer;
@@ -30,13 +31,15 @@ static void broke(ot_control_lane *c, peer *p, const ot_error *why)
     }
 }
 
+static void ended(ot_control_lane *c, peer *p, const ot_link *l);
+
 static void flush(ot_control_lane *c, peer *p)
 {
-    while (p->speak != NULL && !p->broken && p->sent < p->out.len) {
+    while (p->speak != NULL && !p->broken && !p->ended && p->sent < p->out.len) {
         struct iovec v = {.iov_base = p->out.data + p->sent, .iov_len = p->out.len - p->sent};
         ssize_t k = p->speak->ops->send(p->speak, &v, 1);
         if (k < 0) {
-            broke(c, p, &p->speak->why);
+            ended(c, p, p->speak);
         }
         if (k <= 0) {
             return;
@@ -75,6 +78,38 @@ static void hand_on(ot_control_lane *c, peer *p)
     }
 }
 
+/* Until nothing more has come; false at the link's end. */
+static bool read_all(ot_control_lane *c, peer *p, ot_link *l)
+{
+    while (!p->broken) {
+        ssize_t k = ot_str_reserve(&p->in, READ_PIECE)
+                        ? l->ops->recv(l, p->in.data + p->in.len, READ_PIECE)
+                        : -1;
+        if (k <= 0) {
+            return k == 0;
+        }
+        p->in.len += (size_t)k;
+        hand_on(c, p);
+    }
+    return true;
+}
+
+/* Who leaves closes both links: what it said before lies in the one that is listened to, and
+ * counts. */
+static void ended(ot_control_lane *c, peer *p, const ot_link *l)
+{
+    p->ended = true;
+    if (p->reading) {
+        return;
+    }
+    if (l == p->speak && p->listen != NULL) {
+        p->reading = true;
+        (void)read_all(c, p, p->listen);
+        p->reading = false;
+    }
+    broke(c, p, &l->why);
+}
+
 static void on_ready(void *arg, ot_link *l, bool can_read, bool can_write)
 {
     ot_control_lane *c = arg;
@@ -82,18 +117,16 @@ static void on_ready(void *arg, ot_link *l, bool can_read, bool can_write)
     if (can_write && l == p->speak) {
         flush(c, p);
     }
-    while (can_read && !p->broken) {
-        ssize_t k = ot_str_reserve(&p->in, READ_PIECE)
-                        ? l->ops->recv(l, p->in.data + p->in.len, READ_PIECE)
-                        : -1;
-        if (k < 0) {
-            broke(c, p, &l->why);
-        }
-        if (k <= 0) {
-            return;
-        }
-        p->in.len += (size_t)k;
-        hand_on(c, p);
+    if (!can_read || p->broken || p->reading) {
+        return;
+    }
+    p->reading = l == p->listen;
+    bool going_on = read_all(c, p, l);
+    p->reading = false;
+    if (!going_on) {
+        ended(c, p, l);
+    } else if (p->ended) {
+        broke(c, p, &p->speak->why);
     }
 }
 

@@ -42,6 +42,22 @@ def test_ranks_meet_and_sum():
     assert r.stderr == b""
 
 
+def test_the_last_word_of_who_leaves_at_once_is_heard(tmp_path):
+    (tmp_path / "program.py").write_text(f"""
+import sys
+sys.path.insert(0, {str(ROOT / "python")!r})
+import numpy as np, overtake.collective as oc
+for _ in range(100):
+    oc.init()
+    for i in range(oc.rank() + 1):
+        oc.allreduce(np.ones(1, np.float32), name="uneven")
+    assert oc.join() == 2
+    oc.finalize()
+""")
+    r = run("-np", 3, "-x", f"OVERTAKE_LIB={OVERTAKE.parent / 'libovertake.so'}", "--", sys.executable, tmp_path / "program.py")
+    assert r.returncode == 0, r.stderr
+
+
 def test_two_jobs_at_a_time():
     jobs = [subprocess.Popen([str(OVERTAKE), "run", "-np", str(n), *map(str, ranks())],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for n in (2, 3)]
