@@ -69,7 +69,8 @@ static void on_broken(void *arg, int32_t peer, const ot_error *why)
 static void control(const uint8_t *data, size_t size, size_t piece)
 {
     feed f = {.link = {.ops = &feed_ops}, .data = data, .left = size, .piece = piece};
-    ot_control_lane_ops ops = {.want = on_want, .message = on_message, .broken = on_broken, .arg = &f};
+    ot_control_lane_ops ops = {
+        .want = on_want, .message = on_message, .broken = on_broken, .arg = &f};
     ot_control_lane *c;
     if (ot_control_lane_create(1, &ops, &c, NULL) == OT_OK) {
         ot_control_lane_link(c, 0, &f.link, false);
