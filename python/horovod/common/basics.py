@@ -1,16 +1,21 @@
 """Who this process is, and what is built in: the functions that Horovod has for every framework."""
 
 from overtake import collective
+from overtake.collective import (cross_rank, cross_size, is_initialized, local_rank, local_size, rank,  # noqa: F401
+                                 size)
 
 from . import process_sets
 
 
 def init(comm=None, process_sets=None):
     """`comm` may be a list of all ranks in order; a communicator of mpi4py is refused."""
-    if comm is not None and list(comm) not in ([], list(range(len(list(comm))))):
-        raise ValueError("init(comm=...): only all ranks in order are taken; use process sets for parts")
+    if comm is not None and not isinstance(comm, (list, tuple)):
+        raise ValueError(f"init(comm=...): a {type(comm).__name__} is not taken; give all ranks in order, or nothing")
     if not collective.is_initialized():
         collective.init()
+    if comm and list(comm) != list(range(size())):
+        raise ValueError(f"init(comm={list(comm)}): only all {size()} ranks in order are taken; use process sets "
+                         "for parts")
     for p in process_sets or []:
         add_process_set(p)
 
@@ -19,34 +24,6 @@ def shutdown():
     if collective.is_initialized():
         collective.finalize()
     process_sets.forget()
-
-
-def is_initialized():
-    return collective.is_initialized()
-
-
-def rank():
-    return collective.where().rank
-
-
-def size():
-    return collective.where().size
-
-
-def local_rank():
-    return collective.where().local_rank
-
-
-def local_size():
-    return collective.where().local_size
-
-
-def cross_rank():
-    return collective.where().cross_rank
-
-
-def cross_size():
-    return collective.where().cross_size
 
 
 def is_homogeneous():

@@ -96,21 +96,8 @@ def grouped_allreduce_(tensors, average=None, name=None, op=None, prescale_facto
                                                 postscale_factor, process_set))
 
 
-class _Sparse:
-    """A sparse sum takes two gathers, made when it is waited for."""
-
-    def __init__(self, make):
-        self.make = make
-
-    def poll(self):
-        return False
-
-    def wait(self):
-        return self.make()
-
-
 def sparse_allreduce_async(tensor, name, op=Average, process_set=global_process_set):
-    return _handle(_Sparse(lambda: operations.sparse_allreduce(tensor, name, op, _group(process_set))))
+    return _handle(operations.sparse_allreduce_async(tensor, name, op, _group(process_set)))
 
 
 def allgather_async(tensor, name=None, process_set=global_process_set):

@@ -16,8 +16,8 @@ in the memory of the host; one on another device is refused by name.
 """
 
 from ..collective import (AVERAGE as Average, CollectiveError, MAX as Max, MIN as Min, PRODUCT as Product,
-                          SUM as Sum, barrier, finalize as shutdown, group_create, group_free, init,
-                          is_initialized, join, where)
+                          SUM as Sum, barrier, cross_rank, cross_size, finalize as shutdown, group_create,
+                          group_free, init, is_initialized, join, local_rank, local_size, rank, size, where)
 from .operations import (allgather, allgather_async, allgather_object, allreduce, allreduce_,
                          allreduce_async, allreduce_async_, alltoall, alltoall_async, broadcast,
                          broadcast_, broadcast_async, broadcast_async_, broadcast_object,
@@ -36,27 +36,3 @@ __all__ = [
     "grouped_allreduce_", "grouped_allreduce_async", "grouped_allreduce_async_", "init", "is_initialized",
     "join", "local_rank", "local_size", "poll", "rank", "reducescatter", "reducescatter_async", "shutdown",
     "size", "sparse_allreduce", "synchronize", "where"]
-
-
-def rank():
-    return where().rank
-
-
-def size():
-    return where().size
-
-
-def local_rank():
-    return where().local_rank
-
-
-def local_size():
-    return where().local_size
-
-
-def cross_rank():
-    return where().cross_rank
-
-
-def cross_size():
-    return where().cross_size

@@ -202,16 +202,33 @@ def reducescatter(tensor, name=None, op=AVERAGE, group=WORLD):
     return synchronize(reducescatter_async(tensor, name, op, group))
 
 
-def sparse_allreduce(tensor, name=None, op=AVERAGE, group=WORLD):
-    """A sparse COO tensor: indices and values of all ranks, summed where they meet."""
-    tensor = tensor.coalesce()
-    indices = allgather(tensor.indices().t().contiguous(), name and name + ".indices", group)
-    values = allgather(tensor.values(), name and name + ".values", group)
-    if op == AVERAGE:
-        values = values / collective.size(group)
-    elif op != SUM:
+class _SparseSum:
+    """Indices and values on their way from all ranks, summed where they meet."""
+
+    def __init__(self, indices, values, shape, divisor):
+        self.parts, self.shape, self.divisor = (indices, values), shape, divisor
+
+    def poll(self):
+        return all(p.poll() for p in self.parts)
+
+    def wait(self, timeout=0.0):
+        indices, values = (p.wait(timeout) for p in self.parts)
+        values = values if self.divisor == 1 else values / self.divisor  # a sum of integers stays one
+        return torch.sparse_coo_tensor(indices.t(), values, self.shape).coalesce()
+
+
+def sparse_allreduce_async(tensor, name=None, op=AVERAGE, group=WORLD):
+    """A sparse COO tensor, summed or averaged."""
+    if op not in (AVERAGE, SUM):
         raise CollectiveError(f"{name or 'tensor'}: a sparse tensor is summed or averaged", -12)
-    return torch.sparse_coo_tensor(indices.t(), values, tensor.shape).coalesce()
+    tensor = tensor.coalesce()
+    return _SparseSum(allgather_async(tensor.indices().t().contiguous(), name and name + ".indices", group),
+                      allgather_async(tensor.values(), name and name + ".values", group), tensor.shape,
+                      collective.size(group) if op == AVERAGE else 1)
+
+
+def sparse_allreduce(tensor, name=None, op=AVERAGE, group=WORLD):
+    return synchronize(sparse_allreduce_async(tensor, name, op, group))
 
 
 def poll(pending):
