@@ -17,7 +17,8 @@ ROW_stats    := base
 ROW_codec    := base
 ROW_model    := stats codec $(ROW_codec)
 ROW_collective := base
-LOW          := collective model store net stats codec base
+ROW_input    := collective codec base
+LOW          := input collective model store net stats codec base
 ROW_registry := $(LOW)
 ROW_launch   := $(LOW)
 ROW_runtime  := launch $(LOW)
@@ -49,7 +50,7 @@ CFLAGS  ?=
 ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ffp-contract=off -pthread $(WARN) \
               $(OPT_$(V)) $(INC) $(CFLAGS)
 LIBS    := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl -pthread
-LIBS_SO := $(shell pkg-config --libs libsodium jansson 2>/dev/null) -lm -pthread
+LIBS_SO := $(shell pkg-config --libs libsodium jansson zlib 2>/dev/null) -lm -ldl -pthread
 
 SRC      := $(wildcard src/*.c $(foreach m,$(MODULES),src/$(m)/*.c))
 OBJ      := $(SRC:%.c=$(BUILD)/%.o)
@@ -59,11 +60,15 @@ UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
 FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.c)
 FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%_fuzz.c=$(BUILD)/tests/fuzz/%_replay)
 FUZZ_LIVE := $(FUZZ_SRC:tests/fuzz/%_fuzz.c=$(BUILD)/tests/fuzz/%_fuzz)
-PLUGINS  := $(sort $(filter-out common tensorflow_ops,$(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c)))))
+PLUGINS  := $(sort $(filter-out common tensorflow_ops mpi,$(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c)))))
 PLUGIN_SO := $(foreach p,$(PLUGINS),$(BUILD)/plugins/overtake_$(p).so)
 
+# Engines of other libraries (include/overtake/engine.h), each where its library's headers are.
+MPICC     := $(shell command -v mpicc)
+ENGINE_SO := $(if $(MPICC),$(BUILD)/libovertake_mpi.so)
+
 .PHONY: all
-all: $(BUILD)/overtake $(BUILD)/libovertake.so $(BUILD)/libovertake_tf.so $(PLUGIN_SO)
+all: $(BUILD)/overtake $(BUILD)/libovertake.so $(BUILD)/libovertake_tf.so $(ENGINE_SO) $(PLUGIN_SO)
 
 .SECONDARY:
 .SECONDEXPANSION:
@@ -103,9 +108,9 @@ $(BUILD)/overtake: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/*.c)) $(ARCHIVES)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $(filter %.o,$^) \
 	    $(foreach m,$(MODULES),$(BUILD)/lib/$(m).a) $(LIBS)
 
-# Lives inside other people's processes: base, stats, codec and model, and only the
-# libraries that these need.
-$(BUILD)/libovertake.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/model/*.c src/collective/*.c)) $(foreach m,stats codec base,$(BUILD)/lib/$(m).a)
+# Lives inside other people's processes: base, stats, codec, model, collective and input, and only
+# the libraries that these need.
+$(BUILD)/libovertake.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/model/*.c src/collective/*.c src/input/*.c)) $(foreach m,stats codec base,$(BUILD)/lib/$(m).a)
 	$(CC) $(ALL_CFLAGS) -shared -Wl,-z,defs -Wl,-soname,libovertake.so.1 -Wl,--exclude-libs,ALL \
 	    -o $@ $^ $(LIBS_SO)
 
@@ -119,6 +124,12 @@ $(BUILD)/libovertake_tf.so: $(TF_OPS_OBJ) $(BUILD)/libovertake.so $(BUILD)/stub/
 	$(CC) $(ALL_CFLAGS) -shared -o $@ $(filter %.o,$^) -Wl,--no-as-needed $(BUILD)/libovertake.so \
 	    $(BUILD)/stub/libtensorflow_framework.so.2 -pthread
 
+$(BUILD)/plugins/mpi/%.o: plugins/mpi/%.c
+	@mkdir -p $(@D)
+	OMPI_CC="$(CC)" MPICH_CC="$(CC)" $(MPICC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/libovertake_mpi.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/mpi/*.c))
+	OMPI_CC="$(CC)" MPICH_CC="$(CC)" $(MPICC) $(ALL_CFLAGS) -shared -Wl,-z,defs -o $@ $^ -ldl -pthread
+
 define plugin_rule
 $(BUILD)/plugins/overtake_$(1).so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c))
 	@mkdir -p $$(@D)
@@ -127,6 +138,7 @@ endef
 $(foreach p,$(PLUGINS),$(eval $(call plugin_rule,$(p))))
 
 $(BUILD)/plugins/python/script.o: plugins/python/worker.py
+$(BUILD)/src/launch/spare_script.o: src/launch/spare.py
 
 CONFORMANCE := $(BUILD)/tests/conformance/conformance
 $(CONFORMANCE): $(wildcard tests/conformance/*.c) $(foreach m,runtime launch $(LOW),$(BUILD)/lib/$(m).a)
@@ -139,6 +151,9 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o \
         $$(foreach m,$$(firstword $$(subst /, ,$$*)) $$(ROW_$$(firstword $$(subst /, ,$$*))),$(BUILD)/lib/$$(m).a)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+
+# Ranks of other engines load them.
+$(BUILD)/tests/unit/collective/collective_test: | $(ENGINE_SO)
 
 # Tests of the pipeline start runs through the binary and the smallest runtime.
 $(filter $(BUILD)/tests/unit/pipeline/%,$(UNIT_BIN)): | $(BUILD)/overtake $(BUILD)/plugins/overtake_null.so
@@ -160,7 +175,7 @@ $(foreach f,$(FUZZ_SRC:tests/fuzz/%_fuzz.c=%),$(eval $(call fuzz_rule,$(f))))
 # --- set-up ------------------------------------------------------------------------------------
 # RUNTIME=onnx: the small path, without TensorFlow.
 RUNTIME ?= tensorflow
-.PHONY: deps deps-debian deps-python deps-page deps-browser deps-fuzz deps-promtool deps-torch deps-launchers deps-tools deps-bench deps-cross
+.PHONY: deps deps-debian deps-python deps-page deps-browser deps-fuzz deps-promtool deps-sshd deps-torch deps-mpi deps-launchers deps-tools deps-bench deps-tensorflow-old deps-torch-new deps-cross
 deps: deps-debian deps-python deps-page
 deps-debian:
 	@tools/deps.sh debian
@@ -175,8 +190,12 @@ deps-fuzz:
 	@tools/deps.sh fuzz
 deps-promtool:
 	@tools/deps.sh promtool
+deps-sshd:
+	@tools/deps.sh sshd
 deps-torch:
 	@tools/deps.sh torch
+deps-mpi:
+	@tools/deps.sh mpi
 # Other launchers, which `make test-long` starts ranks with; the tests leave out what is not there.
 deps-launchers:
 	@tools/deps.sh launchers
@@ -186,13 +205,19 @@ deps-tools:
 # Other servers, for `make bench` to compare with; it says so when they are not there.
 deps-bench:
 	@tools/deps.sh bench
+# Other versions of the frameworks, for `make frameworks-test`; torch-new is 5 GB.
+deps-tensorflow-old:
+	@tools/deps.sh tensorflow-old
+deps-torch-new:
+	@tools/deps.sh torch-new
 deps-cross:
 	@tools/deps.sh cross
 
 # --- tests -------------------------------------------------------------------------------------
 .PHONY: test test-unit test-long unit-bins fuzz-bins fuzz-live layers lint install bench
-test: deps deps-browser deps-fuzz deps-promtool deps-torch
+test: deps deps-browser deps-fuzz deps-promtool deps-sshd deps-torch deps-mpi
 	@$(MAKE) --no-print-directory layers
+	@command -v mpicc >/dev/null || echo "test: without the engine mpi: there is no mpicc"
 	@$(MAKE) --no-print-directory WERROR=1 -j2 all unit-bins fuzz-bins $(CONFORMANCE)
 	@+$(if $(FUZZ_CC),$(MAKE_FUZZ))
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) FUZZ=$(if $(FUZZ_CC),build/fuzz) tools/test.sh
@@ -231,7 +256,7 @@ BUSY_SECONDS ?= 600
 CRASH_TXNS   ?= 250
 CRASH_TEST   := $(BUILD)/tests/unit/store/crash_test
 .PHONY: cross-test
-test-long: deps deps-tools deps-launchers
+test-long: deps deps-tools deps-launchers deps-mpi
 	@+$(MAKE_FUZZ)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz.sh build/fuzz
 	@$(MAKE) --no-print-directory -j2 all $(CRASH_TEST)
@@ -244,8 +269,21 @@ test-long: deps deps-tools deps-launchers
 	@BUILD=$(BUILD) OT_UPGRADE_SEEDS=10 OT_UPGRADE_ROUNDS=20 OT_PREVIOUS_LIMIT_S=0 \
 	    $(PYTHON) -m pytest -q -rs tests/e2e/test_upgrade.py tests/e2e/test_neighbours.py
 	@BUILD=$(BUILD) $(PYTHON) -m pytest -q -rs tests/e2e/test_run_slurm.py tests/e2e/test_run_ranks.py
+	@BUILD=$(BUILD) LATE_SECONDS=130 $(PYTHON) -m pytest -q -rs tests/e2e/test_run_faults.py
 	@BUILD=$(BUILD) BUSY_SECONDS=$(BUSY_SECONDS) $(PYTHON) -m pytest -q -s tests/e2e/test_run_busy.py
+	@$(MAKE) --no-print-directory frameworks-test
 	@$(MAKE) --no-print-directory cross-test
+
+# The adapters on the oldest TensorFlow that they claim and, after `make deps-torch-new`, on a newer PyTorch than
+# Debian's.
+TORCH_NEW := $(CURDIR)/.deps/torch-new/bin/python
+.PHONY: frameworks-test
+frameworks-test: deps deps-torch deps-tensorflow-old
+	@$(MAKE) --no-print-directory -j2 all
+	@BUILD=$(BUILD) TENSORFLOW_PYTHON=$(CURDIR)/.deps/tensorflow-old/bin/python \
+	    $(PYTHON) -m pytest -q -rs tests/e2e/test_tensorflow_ranks.py
+	@if [ -x $(TORCH_NEW) ]; then BUILD=$(BUILD) TORCH_PYTHON=$(TORCH_NEW) $(PYTHON) -m pytest -q -rs \
+	    tests/e2e/test_torch.py tests/e2e/test_horovod.py tests/e2e/test_residuals.py; else echo "frameworks-test: without a newer PyTorch: make deps-torch-new"; fi
 
 # Pictures of every scene of the page, for a person to look at.
 .PHONY: page-looks
@@ -257,7 +295,7 @@ page-looks: all deps-browser
 # What starts programs needs a kernel that runs aarch64, and simulated years need hours there.
 CROSS      := aarch64-linux-gnu
 CROSS_ROOT := .deps/aarch64/usr
-CROSS_VARS := V=release BUILD=build/aarch64 CC=$(CROSS)-gcc AR=$(CROSS)-ar \
+CROSS_VARS := MPICC= V=release BUILD=build/aarch64 CC=$(CROSS)-gcc AR=$(CROSS)-ar \
               INC="-Isrc -Iinclude -Itests -isystem $(CROSS_ROOT)/include -isystem $(CROSS_ROOT)/include/$(CROSS)" \
               LIBS="$(foreach l,sodium jansson sqlite3 yaml z nghttp2,$(CROSS_ROOT)/lib/$(CROSS)/lib$(l).a) -lm -ldl -pthread"
 CROSS_LEAVE := $(foreach t,cli/supervise cli/up launch/proc launch/run launch/sandbox runtime/isolate \
@@ -271,7 +309,7 @@ BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 $(BUILD)/bench/%: bench/%.c $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -rdynamic -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
-bench: deps deps-tools deps-torch
+bench: deps deps-tools deps-torch deps-mpi
 	@$(MAKE) --no-print-directory -j2 all $(BENCH_BIN) $(BUILD)/tests/unit/stats/edetect_null_test $(BUILD)/tests/unit/stats/edetect_delay_test
 	@PYTHON=$(PYTHON) BUILD=$(BUILD) tools/bench.sh
 
@@ -280,6 +318,7 @@ install: all
 	for p in $(PLUGIN_SO); do install -D -m 755 $$p $(DESTDIR)$(PREFIX)/lib/overtake/plugins/$$(basename $$p); done
 	install -D -m 755 $(BUILD)/libovertake.so $(DESTDIR)$(PREFIX)/lib/libovertake.so.1
 	ln -sf libovertake.so.1 $(DESTDIR)$(PREFIX)/lib/libovertake.so
+	$(if $(MPICC),install -D -m 755 $(ENGINE_SO) $(DESTDIR)$(PREFIX)/lib/libovertake_mpi.so)
 	install -D -m 755 $(BUILD)/libovertake_tf.so $(DESTDIR)$(PREFIX)/lib/libovertake_tf.so
 	for h in include/overtake/*.h; do install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/overtake/$$(basename $$h); done
 
@@ -292,7 +331,7 @@ container:
 # --- the wheel ----------------------------------------------------------------------------------
 # Debian's libraries are linked in, so that it runs where they are not; hidden, so that a framework in
 # the same process keeps its own. libjansson.a holds code that no shared library can take in: it lies
-# beside libovertake.so. dist/*.whl is the result.
+# beside libovertake.so. dist/*.whl are the results: overtake, and overtake-horovod.
 STATIC   := sodium jansson sqlite3 yaml z nghttp2
 LIB_FILE  = $(shell $(CC) -print-file-name=$(1))
 DIST_DEB := libsodium-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev libnghttp2-dev
@@ -308,10 +347,10 @@ $(D)/overtake: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/*.c)) $(ARCHIVES)
 	$(CC) $(ALL_CFLAGS) -rdynamic -s -Wl,--exclude-libs,ALL -o $@ $(filter %.o,$^) \
 	    $(foreach m,$(MODULES),$(BUILD)/lib/$(m).a) $(foreach l,$(STATIC),$(call LIB_FILE,lib$(l).a)) -lm -ldl -pthread
 
-$(D)/libovertake.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/model/*.c src/collective/*.c)) $(foreach m,stats codec base,$(BUILD)/lib/$(m).a)
+$(D)/libovertake.so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/model/*.c src/collective/*.c src/input/*.c)) $(foreach m,stats codec base,$(BUILD)/lib/$(m).a)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -shared -s -Wl,-z,defs -Wl,-soname,libovertake.so.1 -Wl,--exclude-libs,ALL \
-	    -Wl,-rpath,'$$ORIGIN' -o $@ $^ $(call LIB_FILE,libsodium.a) $(call LIB_FILE,libjansson.so) -lm -pthread
+	    -Wl,-rpath,'$$ORIGIN' -o $@ $^ $(call LIB_FILE,libsodium.a) $(call LIB_FILE,libz.a) $(call LIB_FILE,libjansson.so) -lm -pthread
 
 $(D)/libjansson.so.4: $(D)/libovertake.so
 	cp $(call LIB_FILE,libjansson.so.4) $@

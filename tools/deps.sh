@@ -8,7 +8,8 @@ debian_packages="gcc make pkg-config libc6-dev libsodium-dev libjansson-dev libs
 zlib1g-dev libnghttp2-dev libssl-dev g++ binutils python3 python3-venv ca-certificates"
 browser_packages="chromium-headless-shell fonts-dejavu-core"
 client_packages="curl nghttp2-client"
-torch_packages="python3-torch"
+torch_packages="python3-torch libopenblas0-serial" # without it Debian's PyTorch multiplies by the reference BLAS
+mpi_packages="openmpi-bin libopenmpi-dev"
 launcher_packages="slurm-wlm munge openmpi-bin"
 fuzz_packages="clang-14 libclang-rt-14-dev"
 tool_packages="$fuzz_packages clang-format-14 wrk nghttp2-client"
@@ -108,6 +109,11 @@ promtool() {
     command -v promtool >/dev/null || sysroot "$(dpkg --print-architecture)" .deps/promtool prometheus
 }
 
+# A server of ssh, for tests that start their own. Unpacked for the same reason.
+sshd() {
+    [ -x /usr/sbin/sshd ] || sysroot "$(dpkg --print-architecture)" .deps/sshd openssh-server libwrap0
+}
+
 cross() {
     is_debian || { echo "deps: cross-building is set up for Debian only" >&2; return 1; }
     debian $cross_packages
@@ -144,9 +150,12 @@ case "${1:-all}" in
     fuzz) if is_debian; then debian $fuzz_packages; fi ;;
     # The same: PyTorch for Debian's own Python.
     torch) if is_debian; then debian $torch_packages; fi ;;
+    # The same: an MPI, for the engine of that name.
+    mpi) if is_debian; then debian $mpi_packages; fi ;;
     # A test says so where there is none.
     launchers) if is_debian; then debian $launcher_packages; fi ;;
     promtool) if is_debian; then promtool; fi ;;
+    sshd) if is_debian; then debian openssh-client && sshd; fi ;;
     python) python ;;
     page) page ;;
     # Other servers, to compare with: only for benchmarks.
@@ -154,7 +163,12 @@ case "${1:-all}" in
         python3=/usr/bin/python3
         [ -x $python3 ] || python3=python3
         $python3 tools/venv.py .deps/bench deps/requirements-bench.txt ;;
+    # The oldest and the newest framework that the adapters are tested with, each in an environment of its own.
+    tensorflow-old | torch-new)
+        python3=/usr/bin/python3
+        [ -x $python3 ] || python3=python3
+        $python3 tools/venv.py ".deps/$1" "deps/requirements-$1.txt" ;;
     cross) cross ;;
     all) "$0" debian && python && page ;;
-    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|page|browser|fuzz|torch|launchers|promtool|tools|bench|cross|all]" >&2; exit 2 ;;
+    *) echo "usage: [RUNTIME=onnx] tools/deps.sh [debian|python|page|browser|fuzz|torch|mpi|launchers|promtool|sshd|tools|bench|tensorflow-old|torch-new|cross|all]" >&2; exit 2 ;;
 esac

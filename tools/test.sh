@@ -111,6 +111,32 @@ fuzz() {
     fi
 }
 
+# What a busy machine can upset is tried once more, alone, when it is at most three tests: a fault that is
+# there fails again. What passed only then is named, so that it is looked at.
+end_to_end() {
+    cache=$(realpath -m "$build")/tests/pytest
+    rm -rf "$cache"
+    # Two files at a time: most tests wait.
+    run_end_to_end 2700 -n 2 --dist loadfile
+    rc=$?
+    [ $rc = 0 ] && return
+    failures=$(grep -c '": true' "$cache/v/cache/lastfailed" 2>/dev/null)
+    if [ $rc = 1 ] && [ "${failures:-0}" -ge 1 ] && [ "$failures" -le 3 ]; then
+        names=$(grep -o '"[^"]*": true' "$cache/v/cache/lastfailed" | cut -d'"' -f2)
+        if run_end_to_end 900 --lf --lfnf=none; then
+            echo "UNSTEADY: failed once and passed alone:" $names
+            return
+        fi
+    fi
+    status=1
+}
+
+# SECONDS OPTION...
+run_end_to_end() {
+    limit_s=$1; shift
+    BUILD=$build timeout "$limit_s" "${PYTHON:-.deps/venv/bin/python}" -m pytest -q -rsf -o cache_dir="$cache" "$@" tests/e2e
+}
+
 unit
 page
 replay
@@ -118,7 +144,7 @@ replay
 [ "$part" = all ] && conformance
 echo "unit, corpus, fuzz, conformance: $passed passed, $failed failed, $skipped skipped"
 if [ "$part" = all ] && ls tests/e2e/test_*.py >/dev/null 2>&1; then
-    BUILD=$build timeout 1800 "${PYTHON:-.deps/venv/bin/python}" -m pytest -q -rs tests/e2e || status=1
+    end_to_end
 fi
 if [ "$part" = all ]; then
     # The small path: it trains in seconds also where other things run beside the tests.

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the Python wheel: the program and its plug-ins, libovertake and its bindings. Standard library
-only, and the same bytes from the same files.
+"""Writes the Python wheels: the program and its plug-ins, libovertake and its bindings; and beside it, of Python
+alone, the package `horovod` with the command horovodrun, which nobody gets who has not asked for it. Standard
+library only, and the same bytes from the same files.
 
 Where pip puts them: bin/overtake, lib/overtake/plugins (beside the program, where it looks),
 include/overtake, and the package `overtake` with libovertake.so and what that needs. The tag says the
@@ -79,13 +80,40 @@ class Wheel:
         self.zip.close()
 
 
-def metadata(version, readme, licences):
-    lines = ["Metadata-Version: 2.4", "Name: overtake", f"Version: {version}",
-             "Summary: DevOps for deep learning in one program: train, evaluate, serve, watch, retrain",
-             "License-Expression: Apache-2.0 AND ISC AND MIT AND Zlib AND blessing"]
+def metadata(name, version, summary, expression, licences, readme, requires=()):
+    lines = ["Metadata-Version: 2.4", f"Name: {name}", f"Version: {version}", f"Summary: {summary}",
+             f"License-Expression: {expression}"]
     lines += [f"License-File: {name}" for name in licences]
+    lines += [f"Requires-Dist: {what}" for what in requires]
     lines += ["Requires-Python: >=3.8", "Description-Content-Type: text/markdown", "", readme]
     return "\n".join(lines)
+
+
+def end(wheel, tag, pure, described, licences):
+    info = wheel.info
+    wheel.add(f"{info}/METADATA", described)
+    wheel.add(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: overtake\nRoot-Is-Purelib: {str(pure).lower()}\n"
+              f"Tag: {tag}\n")
+    for licence, text in licences.items():
+        wheel.add(f"{info}/licenses/{licence}", text)
+    wheel.close()
+
+
+def package(wheel, root, name):
+    for source in sorted((root / "python" / name).rglob("*.py")):
+        wheel.add(str(source.relative_to(root / "python")), source.read_bytes())
+
+
+def horovod(root, out, version):
+    name, tag = f"overtake_horovod-{version}", "py3-none-any"
+    path = out / f"{name}-{tag}.whl"
+    w = Wheel(path, f"{name}.dist-info")
+    package(w, root, "horovod")
+    w.add(f"{w.info}/entry_points.txt", "[console_scripts]\nhorovodrun = horovod.runner.launch:main\n")
+    licences = {"LICENSE": (root / "LICENSE").read_text()}
+    end(w, tag, True, metadata("overtake-horovod", version, "Horovod's API over Overtake's collectives", "Apache-2.0",
+                               licences, (root / "docs/horovod.md").read_text(), [f"overtake=={version}"]), licences)
+    return path
 
 
 def licence_files(root, libraries, docs):
@@ -120,8 +148,7 @@ def main():
     a.out.mkdir(parents=True, exist_ok=True)
     path = a.out / f"{name}-{tag}.whl"
     w = Wheel(path, info)
-    for source in sorted((root / "python/overtake").rglob("*.py")):
-        w.add(str(source.relative_to(root / "python")), source.read_bytes())
+    package(w, root, "overtake")
     for library in a.library:
         w.add(f"overtake/{library.name}", library.read_bytes(), 0o755)
     w.add(f"{data}/scripts/overtake", a.program.read_bytes(), 0o755)
@@ -129,13 +156,11 @@ def main():
         w.add(f"{data}/data/lib/overtake/plugins/{plugin.name}", plugin.read_bytes(), 0o755)
     for header in sorted((root / "include/overtake").glob("*.h")):
         w.add(f"{data}/data/include/overtake/{header.name}", header.read_bytes())
-    w.add(f"{info}/METADATA", metadata(a.version, (root / "README.md").read_text(), licences))
-    w.add(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: overtake\nRoot-Is-Purelib: false\n"
-          f"Tag: {tag}\n")
-    for licence, text in licences.items():
-        w.add(f"{info}/licenses/{licence}", text)
-    w.close()
+    end(w, tag, False, metadata(
+        "overtake", a.version, "DevOps for deep learning in one program: train, evaluate, serve, watch, retrain",
+        "Apache-2.0 AND ISC AND MIT AND Zlib AND blessing", licences, (root / "README.md").read_text()), licences)
     print(path)
+    print(horovod(root, a.out, a.version))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ function Lineage({ model, version, accuracy }) {
       <dt>Size</dt><dd>${f.bytes(data.size_bytes)}, ${data.format}</dd>
       ${data.run && html`<dt>Made by</dt><dd><a href="#/runs/${data.run}">run ${data.run}</a></dd>`}
       ${l && html`<dt>Parent</dt><dd>${l.parent ? html`<code>${l.parent}</code>` : 'none'}</dd>
+        ${l.began_from && html`<dt>Began from</dt><dd>the weights of v${l.began_from.version}</dd>`}
         ${l.code && html`<dt>Code</dt><dd><code>${l.code}</code></dd>`}
         ${Object.entries(l.data ?? {}).map(([k, v]) => html`<dt>Data ${k}</dt><dd><code>${v}</code></dd>`)}
         ${flat(l.parameters).map(([k, v]) => html`<dt>${k}</dt><dd>${shown(v)}</dd>`)}`}

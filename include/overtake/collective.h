@@ -159,9 +159,61 @@ OVERTAKE_API int overtake_wait(overtake_handle handle, double timeout_s,
                                overtake_result *result_out, overtake_failure *failure_out);
 OVERTAKE_API int overtake_release(void *out);
 
+/* Elastic jobs (`overtake run --min-np N`, docs/training.md): ranks may go and come while the job
+ * goes on. Who is in it is an epoch; within one, nothing changes. When a rank is lost, every
+ * request of the epoch fails with its name, now and later; the survivors call overtake_reform and
+ * go on in the next epoch, with ranks dealt anew: survivors in the order of their previous ranks,
+ * behind them those that were admitted. */
+typedef struct overtake_membership {
+    size_t struct_size;    /* sizeof(overtake_membership) */
+    uint64_t epoch;        /* 1, 2, ...; grows with each membership of this job */
+    int32_t elastic;       /* 0: overtake_reform is refused */
+    int32_t rank, size;    /* in this epoch */
+    int32_t previous_rank; /* of this process, in the epoch before; -1: it is new */
+    int32_t previous_size; /* 0: this is its first epoch */
+    int32_t waiting;       /* processes that wait to be admitted */
+    int32_t leaving;       /* ranks of this epoch that are to leave: their host is being drained */
+    int32_t failed;      /* 1: the epoch is over: an operation failed for good, or a rank is lost */
+    int32_t batch_ranks; /* a rank's batch is this part of a step's: `size`, so that a step keeps
+                            its rows (--elastic-batch keep), or as many as the job began with */
+} overtake_membership;
+/* Never blocks on the network. */
+OVERTAKE_API int overtake_membership_get(overtake_membership *out);
+/* Ends this epoch on this rank and joins the next: blocks until its members are known (all
+ * survivors have called, or are known to be lost; those that waited are admitted), timeout_s <= 0:
+ * for ever. Called by every survivor after a failure, or by all ranks at the same step when
+ * `waiting` or `leaving` says so (ranks see those numbers at different times: agree by an
+ * operation). Requests in flight fail, groups other than OVERTAKE_WORLD are gone, and what was
+ * learnt begins anew. OVERTAKE_PRECONDITION (-9): the job isn't elastic, or this rank was set aside
+ * (it was taken for dead, or is to leave): exit. OVERTAKE_UNAVAILABLE (-14): fewer than the least
+ * number of ranks are left, or the launcher is gone. After a failure the process is in no job; it
+ * may call again. */
+OVERTAKE_API int overtake_reform(double timeout_s, char *message, size_t message_size);
+
 /* The program has ended a step over `samples` rows of its own (0: it does not say): for the
  * progress line of the launcher. Costs nothing. */
 OVERTAKE_API int overtake_step(int64_t samples);
+/* The program has just waited `us` microseconds for its input: for `overtake run --explain`. */
+OVERTAKE_API int overtake_input_wait(int64_t us);
+
+/* Records what this rank does, tensor by tensor, until stop or overtake_finalize, and writes it to
+ * `path` (of this rank alone) in the trace format of Chrome and Perfetto. The last 32,768 events
+ * are kept. OVERTAKE_PRECONDITION (-9): one is being recorded, by this or by `overtake run
+ * --timeline`; stop: none that this program has started is. */
+OVERTAKE_API int overtake_timeline_start(const char *path, char *message, size_t message_size);
+OVERTAKE_API int overtake_timeline_stop(char *message, size_t message_size);
+
+/* Where sums lose bits on the wire (`overtake run --wire auto`), each rank keeps what it has not
+ * sent yet of each tensor, and the columns that low rank goes on with: as bytes, for this rank's
+ * checkpoint, of the group of all ranks. Between two steps: OVERTAKE_PRECONDITION (-9) while such
+ * operations are in flight. save: *bytes_out is what it takes (0: nothing is kept); `out` NULL or
+ * `room` less: nothing is written. load: takes the place of what is kept (n 0: nothing does);
+ * OVERTAKE_DATA_LOSS (-15) for bytes that save has not written. An elastic job keeps it from epoch
+ * to epoch, but for the ranks that are lost. */
+OVERTAKE_API int overtake_residuals_save(void *out, uint64_t room, uint64_t *bytes_out,
+                                         char *message, size_t message_size);
+OVERTAKE_API int overtake_residuals_load(const void *bytes, uint64_t n, char *message,
+                                         size_t message_size);
 
 #ifdef __cplusplus
 }

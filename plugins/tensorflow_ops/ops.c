@@ -49,14 +49,26 @@ static void define_wait(TF_Status *status)
     TF_RegisterOpDefinition(b, status);
 }
 
+static void define_where(TF_Status *status)
+{
+    TF_OpDefinitionBuilder *b = TF_NewOpDefinitionBuilder("OvertakeWhere");
+    TF_OpDefinitionBuilderAddAttr(b, "group: int = 0");
+    TF_OpDefinitionBuilderAddOutput(b, "place: int32");
+    TF_OpDefinitionBuilderSetIsStateful(b, true);
+    TF_OpDefinitionBuilderSetShapeInferenceFunction(b, wait_shape);
+    TF_RegisterOpDefinition(b, status);
+}
+
 /* TensorFlow expects ops to be there when its dlopen() of a library has returned. What fails is
- * printed here and missed by overtake.tensorflow, which looks for both. */
+ * printed here and missed by overtake.tensorflow, which looks for them. */
 __attribute__((constructor)) static void register_all(void)
 {
     TF_Status *status = TF_NewStatus();
     define_start(status);
     if (TF_GetCode(status) == TF_OK)
         define_wait(status);
+    if (TF_GetCode(status) == TF_OK)
+        define_where(status);
     if (TF_GetCode(status) == TF_OK)
         TF_RegisterKernelBuilder(
             "OvertakeStart",
@@ -66,6 +78,11 @@ __attribute__((constructor)) static void register_all(void)
         TF_RegisterKernelBuilder(
             "OvertakeWaitAll",
             TF_NewKernelBuilder("OvertakeWaitAll", "CPU", NULL, wait_all_compute, NULL), status);
+    if (TF_GetCode(status) == TF_OK)
+        TF_RegisterKernelBuilder(
+            "OvertakeWhere",
+            TF_NewKernelBuilder("OvertakeWhere", "CPU", where_create, where_compute, where_destroy),
+            status);
     if (TF_GetCode(status) != TF_OK)
         fprintf(stderr, "libovertake_tf: TensorFlow takes no ops: %s\n", TF_Message(status));
     TF_DeleteStatus(status);

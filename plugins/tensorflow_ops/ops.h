@@ -1,9 +1,10 @@
-/* The two ops through which TensorFlow reaches the collectives.
+/* The ops through which TensorFlow reaches the collectives.
  *
  *   OvertakeStart    starts one operation and does not block; a number for it
  *   OvertakeWaitAll  blocks until all of a list are done; their results
+ *   OvertakeWhere    this process' place in a group when it runs, which a graph outlives
  *
- * Both are stateful, so that none is merged or left out; one wait for all, because a wait holds one
+ * All are stateful, so that none is merged or left out; one wait for all, because a wait holds one
  * of the threads that ops run on, and several of them could hold all threads on two ranks that wait
  * for each other. Kernels return when they are done: what TensorFlow gives for being told later
  * does not outlive the call. */
@@ -16,5 +17,8 @@ void *start_create(TF_OpKernelConstruction *construction);
 void start_compute(void *kernel, TF_OpKernelContext *ctx);
 void start_destroy(void *kernel);
 void wait_all_compute(void *kernel, TF_OpKernelContext *ctx);
+void *where_create(TF_OpKernelConstruction *construction);
+void where_compute(void *kernel, TF_OpKernelContext *ctx);
+void where_destroy(void *kernel);
 
 #endif

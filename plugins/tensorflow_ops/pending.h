@@ -12,7 +12,7 @@ typedef struct pending {
     TF_Tensor *in, *splits; /* references; splits: NULL where there are none */
     TF_Tensor *out;         /* NULL: the library makes it */
     TF_DataType type;
-    int32_t group;
+    int32_t kind, group;
     int64_t dims[OVERTAKE_DIMS_MAX];
 } pending;
 

@@ -143,6 +143,7 @@ static bool start_one(const start *s, TF_OpKernelContext *ctx, pending *p, TF_St
         return false;
     char message[OVERTAKE_MESSAGE_SIZE];
     r.in = TF_TensorData(p->in);
+    p->kind = s->kind;
     p->group = s->group;
     int rc = overtake_start(&r, 1, &p->handle, message, sizeof(message));
     if (rc != 0)

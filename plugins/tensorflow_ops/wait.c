@@ -47,11 +47,26 @@ static void set_splits(TF_OpKernelContext *ctx, int output, const pending *p,
     TF_DeleteTensor(t);
 }
 
+/* What has no data: an int32, of a barrier 0. */
+static void set_last_joined(TF_OpKernelContext *ctx, int i, const overtake_result *result,
+                            TF_Status *status)
+{
+    TF_Tensor *t = TF_AllocateOutput(ctx, i, TF_INT32, NULL, 0, sizeof(int32_t), status);
+    if (TF_GetCode(status) != TF_OK)
+        return;
+    *(int32_t *)TF_TensorData(t) = result->last_joined;
+    TF_DeleteTensor(t);
+}
+
 static void set_result(TF_OpKernelContext *ctx, int i, pending *p, const overtake_result *result,
                        TF_Status *status)
 {
     if (p->out) {
         TF_SetOutput(ctx, i, p->out, status);
+        return;
+    }
+    if (p->kind == OVERTAKE_BARRIER || p->kind == OVERTAKE_JOIN) {
+        set_last_joined(ctx, i, result, status);
         return;
     }
     size_t bytes = TF_DataTypeSize(p->type);

@@ -10,9 +10,15 @@ called from any thread.
 """
 
 import atexit
+import contextlib
 import ctypes
 import functools
+import json
+import os
+import pickle
 import sys
+import time
+import traceback
 import weakref
 
 from . import _library
@@ -70,6 +76,12 @@ class _Place(ctypes.Structure):
         for n in ("rank", "size", "local_rank", "local_size", "cross_rank", "cross_size")]
 
 
+class _Membership(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_size_t), ("epoch", ctypes.c_uint64)] + [
+        (n, ctypes.c_int32) for n in ("elastic", "rank", "size", "previous_rank", "previous_size", "waiting",
+                                      "leaving", "failed", "batch_ranks")]
+
+
 @functools.lru_cache(maxsize=None)
 def _lib():
     lib = _library.library()
@@ -86,7 +98,14 @@ def _lib():
     lib.overtake_test.argtypes = [ctypes.c_int64]
     lib.overtake_wait.argtypes = [ctypes.c_int64, ctypes.c_double, ctypes.POINTER(_Result),
                                   ctypes.POINTER(_Failure)]
+    lib.overtake_membership_get.argtypes = [ctypes.POINTER(_Membership)]
+    lib.overtake_reform.argtypes = [ctypes.c_double] + text
+    lib.overtake_residuals_save.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint64)] + text
+    lib.overtake_residuals_load.argtypes = [ctypes.c_char_p, ctypes.c_uint64] + text
     lib.overtake_step.argtypes = [ctypes.c_int64]
+    lib.overtake_input_wait.argtypes = [ctypes.c_int64]
+    lib.overtake_timeline_start.argtypes = [ctypes.c_char_p] + text
+    lib.overtake_timeline_stop.argtypes = text
     lib.overtake_release.argtypes = [ctypes.c_void_p]
     return lib
 
@@ -106,6 +125,20 @@ def init(rank=-1, size=-1, rendezvous=None, key=None, timeout=0.0):
     _leave_at_exit()
 
 
+def _write_error(kind, value, trace):
+    """Where the launcher asks for it, in the form of torch.distributed's record decorator, whose own file stays."""
+    path = os.environ.get("OVERTAKE_ERROR_FILE")
+    if not path:
+        return
+    text = {"message": {"message": "".join(traceback.format_exception_only(kind, value)).strip(), "extraInfo": {
+        "py_callstack": "".join(traceback.format_exception(kind, value, trace)), "timestamp": str(int(time.time()))}}}
+    try:
+        with open(path, "x") as f:
+            json.dump(text, f)
+    except OSError:  # the exception has been printed already
+        pass
+
+
 @functools.lru_cache(maxsize=None)
 def _leave_at_exit():
     """A program that ends without an error leaves on purpose, also if it does not say so."""
@@ -114,6 +147,7 @@ def _leave_at_exit():
     def hook(*what):
         failed.append(what)
         before(*what)
+        _write_error(*what)
 
     def leave():
         if not failed and is_initialized():
@@ -166,6 +200,36 @@ def cross_size():
     return where().cross_size
 
 
+def membership():
+    """Who is in an elastic job: epoch, elastic, rank, size, previous_rank, previous_size, waiting, leaving, failed,
+    batch_ranks     (overtake_membership in include/overtake/collective.h). Never blocks."""
+    m = _Membership(ctypes.sizeof(_Membership))
+    code = _lib().overtake_membership_get(ctypes.byref(m))
+    if code != 0:
+        raise CollectiveError("this process is in no job: call init() first", code)
+    return m
+
+
+def reform(timeout=0.0):
+    """Ends this epoch of an elastic job on this rank and joins the next: ranks are dealt anew, groups are gone."""
+    _call(_lib().overtake_reform, timeout)
+
+
+def residuals():
+    """What this rank has not sent yet of sums that lose bits on the wire (--wire auto), as bytes for its checkpoint;
+    b"": nothing. Between two steps."""
+    size = ctypes.c_uint64()
+    _call(_lib().overtake_residuals_save, None, 0, ctypes.byref(size))
+    out = ctypes.create_string_buffer(size.value)
+    _call(_lib().overtake_residuals_save, out, size.value, ctypes.byref(size))
+    return out.raw
+
+
+def load_residuals(saved):
+    """Goes on with what residuals() has given on this rank; b"": with nothing."""
+    _call(_lib().overtake_residuals_load, saved, len(saved))
+
+
 def group_create(ranks):
     """The number of a new group. Every rank of the job calls it, with the same ranks, ascending."""
     array = (ctypes.c_int32 * len(ranks))(*ranks)
@@ -203,6 +267,33 @@ def optimizer_step():
     """What an adapter's optimizer says."""
     if not _program_counts:
         _lib().overtake_step(0)
+
+
+def input_wait(seconds):
+    """The program has just waited so long for its input: for `overtake run --explain`."""
+    code = _lib().overtake_input_wait(round(seconds * 1e6))
+    if code != 0:
+        raise CollectiveError(f"input_wait({seconds}): call init() first, and give 0 or more seconds", code)
+
+
+def timeline_start(path):
+    """Records what this rank does, tensor by tensor, until timeline_stop() or finalize(), and writes it to
+    `path`, in the trace format of Chrome and Perfetto. Ranks need paths of their own."""
+    _call(_lib().overtake_timeline_start, _library.encode(path))
+
+
+def timeline_stop():
+    _call(_lib().overtake_timeline_stop)
+
+
+@contextlib.contextmanager
+def timeline(path):
+    """with timeline("/tmp/rank-0.json"): what is inside is recorded."""
+    timeline_start(path)
+    try:
+        yield
+    finally:
+        timeline_stop()
 
 
 class Request:
@@ -323,6 +414,27 @@ def reducescatter(array, reduction=AVERAGE, name=None, group=WORLD):
     array = _prepare(array)
     return _made_array(start([_request(REDUCESCATTER, array, reduction=reduction, name=name,
                                        group=group)])[0].wait(), array)
+
+
+def broadcast_object(obj=None, root_rank=0, name="object", group=WORLD):
+    """Any object that pickle takes; the ranks of a job trust each other."""
+    import numpy
+
+    root = rank(group) == root_rank
+    data = numpy.frombuffer(pickle.dumps(obj) if root else b"", numpy.uint8)
+    length = broadcast(numpy.array([len(data)]), root_rank, f"{name}.length", group)[0]
+    data = data if root else numpy.zeros(length, numpy.uint8)
+    return pickle.loads(broadcast(data, root_rank, f"{name}.data", group).tobytes())
+
+
+def allgather_object(obj, name="object", group=WORLD):
+    """The ranks' objects, a list."""
+    import numpy
+
+    data = numpy.frombuffer(pickle.dumps(obj), numpy.uint8)
+    lengths = allgather(numpy.array([len(data)]), f"{name}.lengths", group)
+    parts = numpy.split(allgather(data, f"{name}.parts", group), numpy.cumsum(lengths)[:-1])
+    return [pickle.loads(p.tobytes()) for p in parts]
 
 
 def barrier(group=WORLD, timeout=0.0):

@@ -108,8 +108,8 @@ ot_rc api_number(const char *text, const char *what, int64_t *out, ot_error *err
  * ------------------------------------ */
 
 api_answer_fn api_health, api_apps, api_apply, api_app, api_config, api_act, api_why, api_labels,
-    api_accuracy, api_replicas, api_models, api_model, api_version, api_runs, api_run, api_cancel,
-    api_events, api_metrics;
+    api_accuracy, api_replicas, api_models, api_model, api_version, api_runs, api_run,
+    api_checkpoints, api_cancel, api_events, api_metrics;
 api_own_fn api_verify, api_windows, api_outcomes, api_samples, api_backup, api_snapshot;
 
 /* promote.c, trust.c */

@@ -1,6 +1,9 @@
 /* Runs: their rows; their output is in stream.c. */
 #include "api/internal.h"
 
+#include "launch/job_state.h"
+#include "launch/run.h"
+#include "registry/checkpoint.h"
 #include "store/runs.h"
 
 #include <inttypes.h>
@@ -68,7 +71,7 @@ ot_rc api_runs(api *a, const api_call *c, ot_str *out, ot_error *err)
 }
 
 struct get_arg {
-    int64_t run;
+    int64_t run, first; /* first: of its training */
     json_t *json;
 };
 
@@ -81,17 +84,88 @@ static ot_rc get_txn(ot_txn *txn, void *arg, ot_error *err)
     ot_rc rc = ot_store_run_get(txn, g->run, &arena, &run, err);
     if (rc == OT_OK) {
         g->json = run_json(&run);
+        rc = ot_store_run_first(txn, g->run, &g->first, err);
     }
     ot_arena_done(&arena);
     return rc;
+}
+
+/* What a try of a training says that it went on from. */
+static json_t *resumed_json(const api *a, int64_t first, int64_t run)
+{
+    char dir[OT_PATH_MAX], path[OT_PATH_MAX], hex[OT_DIGEST_HEX];
+    ot_checkpoint_row c;
+    api_run_dir(a, first, dir);
+    if (ot_path_join(path, dir, OT_CHECKPOINTS_DIR, NULL) != OT_OK ||
+        !ot_checkpoint_went_on(path, run, &c)) {
+        return json_null();
+    }
+    return json_pack("{s:I,s:I,s:s}", "run", (json_int_t)c.run, "step", (json_int_t)c.step,
+                     "checkpoint", ot_digest_hex(&c.bundle, hex));
+}
+
+/* How the ranks of a job go, or went; null for one process. */
+static json_t *job_json(const api *a, int64_t run)
+{
+    char dir[OT_PATH_MAX], path[OT_PATH_MAX];
+    api_run_dir(a, run, dir);
+    json_t *job =
+        ot_path_join(path, dir, OT_LAUNCH_JOB, NULL) == OT_OK ? ot_job_state_read(path) : NULL;
+    return job != NULL ? job : json_null();
 }
 
 ot_rc api_run(api *a, const api_call *c, ot_str *out, ot_error *err)
 {
     struct get_arg g = {0};
     OT_TRY(api_number(c->name[0], "run", &g.run, err));
-    OT_TRY(ot_store_read(a->store, get_txn, &g, err));
+    ot_rc rc = ot_store_read(a->store, get_txn, &g, err);
+    if (rc != OT_OK) {
+        json_decref(g.json);
+        return rc;
+    }
+    json_object_set_new(g.json, "job", job_json(a, g.run));
+    json_object_set_new(g.json, "resumed_from", resumed_json(a, g.first, g.run));
     return api_give(g.json, out, err);
+}
+
+/* --- checkpoints ----------------------------------------------------------------------------- */
+
+static ot_rc add_checkpoint(void *arg, const ot_checkpoint_row *c, ot_error *err)
+{
+    struct get_arg *g = arg;
+    char hex[OT_DIGEST_HEX];
+    (void)err;
+    json_t *metrics = json_loads(c->metrics, 0, NULL);
+    json_array_append_new(
+        g->json,
+        json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:o}", "checkpoint", ot_digest_hex(&c->bundle, hex),
+                  "run", (json_int_t)c->run, "step", (json_int_t)c->step, "made_us",
+                  (json_int_t)c->made_us, "size_bytes", (json_int_t)c->size_bytes, "files",
+                  (json_int_t)c->files, "metrics", metrics != NULL ? metrics : json_object()));
+    return OT_OK;
+}
+
+static ot_rc checkpoints_txn(ot_txn *txn, void *arg, ot_error *err)
+{
+    struct get_arg *g = arg;
+    OT_TRY(ot_store_run_first(txn, g->run, &g->first, err));
+    return ot_checkpoint_each(txn, g->first, add_checkpoint, g, err);
+}
+
+ot_rc api_checkpoints(api *a, const api_call *c, ot_str *out, ot_error *err)
+{
+    struct get_arg g = {.json = json_array()};
+    ot_rc rc = api_number(c->name[0], "run", &g.run, err);
+    if (rc == OT_OK) {
+        rc = ot_store_read(a->store, checkpoints_txn, &g, err);
+    }
+    if (rc != OT_OK) {
+        json_decref(g.json);
+        return rc;
+    }
+    return api_give(json_pack("{s:I,s:I,s:o}", "run", (json_int_t)g.run, "training",
+                              (json_int_t)g.first, "checkpoints", g.json),
+                    out, err);
 }
 
 ot_rc api_cancel(api *a, const api_call *c, ot_str *out, ot_error *err)

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "launch/hosts.h"
 #include "launch/run.h"
 #include "store/events.h"
 #include "store/runs.h"
@@ -26,10 +27,10 @@ typedef struct stream {
     api *a;
     ot_http_req *req;
     bool is_log, follow;
-    bool full;   /* the reader has not taken what was sent; on_event tells */
-    bool more;   /* there is more to send at once */
-    uint64_t at; /* last seq; offset into the log */
-    int64_t run;
+    bool full;             /* the reader has not taken what was sent; on_event tells */
+    bool more;             /* there is more to send at once */
+    uint64_t at;           /* last seq; offset into the log */
+    int64_t run, rank;     /* rank -1: the whole run's */
     ot_event_query wanted; /* of events: type and object; its texts lie in the request's arena */
     struct stream *next;
 } stream;
@@ -164,7 +165,7 @@ static void send_log(stream *s)
     for (int i = 0; rc == OT_OK && i < LOG_PIECES_A_TURN; i++) {
         OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
         uint64_t next = s->at;
-        rc = ot_launch_log_read(dir, s->at, LOG_PIECE, &text, &next, &err);
+        rc = ot_launch_rank_log_read(dir, s->rank, s->at, LOG_PIECE, &text, &next, &err);
         if (rc != OT_OK || text.len == 0) {
             s->more = false;
             break;
@@ -356,10 +357,12 @@ ot_rc api_event_stream(api *a, const api_call *c, ot_error *err)
 
 ot_rc api_run_log(api *a, const api_call *c, ot_error *err)
 {
-    stream model = {.is_log = true};
+    stream model = {.is_log = true, .rank = -1};
     struct over_arg o = {0};
     OT_TRY(api_number(c->name[0], "run", &model.run, err));
     OT_TRY(ot_query_flag(c->req->query, "follow", c->req->arena, &model.follow, err));
+    OT_TRY(ot_query_i64(c->req->query, "rank", c->req->arena, 0, OT_JOB_SLOTS_MAX - 1, &model.rank,
+                        err));
     o.run = model.run;
     OT_TRY(ot_store_read(a->store, over_txn, &o, err)); /* is there such a run? */
     return stream_begin(a, c, &model, "text/plain; charset=utf-8", err);

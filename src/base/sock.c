@@ -21,6 +21,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define SILENT_TRIES 3
+
 ot_rc ot_addr_parse(const char *s, ot_addr *out, ot_error *err)
 {
     ot_addr a = {0};
@@ -352,6 +354,16 @@ int ot_sock_unsent(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) == 0 && family != AF_UNIX &&
                    ioctl(fd, TIOCOUTQ, &n) == 0
                ? n
+               : 0;
+}
+
+unsigned ot_sock_silent_ms(int fd)
+{
+    struct tcp_info i = {0};
+    socklen_t len = sizeof i;
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &i, &len) == 0 &&
+                   OT_MAX(i.tcpi_retransmits, i.tcpi_probes) >= SILENT_TRIES
+               ? i.tcpi_last_ack_recv
                : 0;
 }
 

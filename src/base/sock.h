@@ -63,6 +63,9 @@ bool ot_sock_peer_uid(int fd, uid_t *uid_out); /* Unix sockets */
 pid_t ot_sock_peer_pid(int fd);                /* the same; 0: not known, or not to be seen here */
 /* Bytes of a TCP connection that the other side has not acknowledged; 0 for other sockets. */
 int ot_sock_unsent(int fd);
+/* Milliseconds without a sign from the other side's kernel, to which data of a TCP connection, or
+ * the question whether there is room again, has been sent several times; 0: it is not so. */
+unsigned ot_sock_silent_ms(int fd);
 /* The address that a connection comes from, IPv4 as ::ffff:a.b.c.d; false: it has none (a Unix
  * socket, or it is closed). */
 #define OT_SOCK_IP 16

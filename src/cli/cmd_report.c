@@ -7,6 +7,7 @@
 #include "cli/datadir.h"
 #include "cli/report.h"
 #include "doctor/doctor.h"
+#include "launch/run.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -387,6 +388,7 @@ static void put_runs(reporting *r)
     for (size_t i = 0; i < l.n; i++) {
         put_tail(r, l.id[i], "exit.json");
         put_tail(r, l.id[i], "shim.log");
+        put_tail(r, l.id[i], OT_LAUNCH_JOB);
         put_tail(r, l.id[i], "log");
     }
     if (l.n == LOGS) {

@@ -2,66 +2,50 @@
 #include "base/disk.h"
 #include "base/mem.h"
 #include "cli/commands.h"
+#include "cli/hosts.h"
+#include "cli/run_mpi.h"
 #include "launch/job.h"
+#include "launch/job_discover.h"
 #include "launch/job_manifest.h"
+#include "launch/job_spare.h"
+#include "launch/job_state.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define HOSTFILE_MAX (1u << 20)
-/* One step a node for its agent; frames must not wait for the end of a line. */
-#define SRUN "srun --nodes=1 --ntasks=1 --overlap --unbuffered --export=ALL --nodelist"
-
-/* Inside an allocation of Slurm, and no hosts were given. */
-static bool in_slurm(const ot_args *args)
-{
-    return getenv("SLURM_JOB_ID") != NULL && getenv("SLURM_JOB_NODELIST") != NULL &&
-           !ot_args_given(args, "hosts") && !ot_args_given(args, "hostfile");
-}
-
 static ot_rc read_hosts(const ot_args *args, ot_job_hosts *h, ot_error *err)
 {
-    const char *list = ot_args_str(args, "hosts"), *file = ot_args_str(args, "hostfile");
-    if (list != NULL && file != NULL) {
-        return ot_fail(err, OT_INVALID, "--hosts and --hostfile say the same: give one of them");
+    const char *script = ot_args_str(args, "host-discovery-script");
+    if (script != NULL && !ot_args_given(args, "hosts") && !ot_args_given(args, "hostfile")) {
+        return ot_job_discover_now(script, h, err);
     }
-    if (list != NULL) {
-        return ot_job_hosts_list(h, list, err);
-    }
-    if (file != NULL) {
-        OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
-        OT_TRY(ot_disk_read_all(ot_disk_posix(), file, HOSTFILE_MAX, &text, err));
-        return ot_job_hosts_file(h, text.data, file, err);
-    }
-    if (in_slurm(args)) {
-        const char *tasks = getenv("SLURM_TASKS_PER_NODE");
-        return ot_job_hosts_slurm(h, getenv("SLURM_JOB_NODELIST"), tasks != NULL ? tasks : "1",
-                                  err);
-    }
-    char here[64];
-    int64_t np = ot_args_int(args, "np");
-    snprintf(here, sizeof here, "localhost:%" PRId64, np > 0 ? np : 1);
-    return ot_job_hosts_list(h, here, err);
+    int64_t here = OT_MAX(ot_args_int(args, "np"), ot_args_int(args, "max-np"));
+    return ot_cli_hosts_read(args, here, h, err);
 }
 
-static void print_json(const ot_job_result *r)
+static void print_json(const ot_job_result *r, bool explain)
 {
-    json_t *j = json_pack("{s:i,s:i}", "code", r->code, "restarts", (int)r->restarts);
-    if (r->why[0] != 0) {
-        (void)json_object_set_new(j, "why", json_string(r->why));
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    ot_job_result_json(r, &text);
+    if (explain && text.len > 0 && text.data[text.len - 1] == '}') {
+        text.len--;
+        ot_str_adds(&text, ", \"explain\": ");
+        ot_job_explain_json(&r->explain, &text);
+        ot_str_addc(&text, '}');
     }
-    if (r->rank >= 0) {
-        json_t *more = json_pack("{s:i,s:s,s:I,s:s*,s:s*}", "rank", (int)r->rank, "host", r->host,
-                                 "pid", (json_int_t)r->pid, "last_line",
-                                 r->line[0] ? r->line : NULL, "log", r->log[0] ? r->log : NULL);
-        (void)json_object_update(j, more);
-        json_decref(more);
+    ot_str_addc(&text, '\n');
+    (void)ot_cli_print(&text);
+}
+
+static void print_explain(const ot_job_options *o, const ot_job_result *r)
+{
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    if (o->explain) {
+        ot_job_explain_text(&r->explain, &o->settings, r->slow_host, &text);
+        fputs(text.data, stderr);
     }
-    (void)ot_cli_print_json(j);
-    json_decref(j);
 }
 
 static void print_summary(const ot_job_result *r)
@@ -88,21 +72,16 @@ static ot_rc read_settings(const ot_args *args, ot_settings *s, ot_error *err)
     const char *links = ot_args_str(args, "links");
     *s = ot_settings_default();
     s->timeout_us = ot_args_us(args, "timeout");
+    s->lowrank = ot_args_int(args, "wire-rank");
     OT_TRY(ot_loss_parse(ot_args_str(args, "wire"), &s->loss, err));
-    if (links == NULL) {
-        return OT_OK;
-    }
-    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
-    OT_TRY(ot_disk_read_all(ot_disk_posix(), links, HOSTFILE_MAX, &text, err));
-    ot_rc rc = ot_cost_parse(text.data, &s->cost, err);
-    return rc == OT_OK ? OT_OK : ot_error_prefix(err, rc, "%s", links);
+    return links != NULL ? ot_settings_links(links, s, err) : OT_OK;
 }
 
 /* The line again for a batch script: what was given, but for what asks for the script. */
 static ot_rc put_line(const ot_args *args, const ot_job_options *o, ot_arena *a, const char **words,
                       size_t *n_out, ot_error *err)
 {
-    static const char *const strings[] = {"output-dir", "bind", "wire", "links"};
+    static const char *const strings[] = {"output-dir", "bind", "wire", "links", "timeline"};
     static const char *const times[] = {"timeout", "start-timeout", "stopped-after", "grace",
                                         "settle"};
     char text[32];
@@ -126,6 +105,13 @@ static ot_rc put_line(const ot_args *args, const ot_job_options *o, ot_arena *a,
             good &= (words[n++] = ot_arena_printf(a, "--%s=%s", times[i], text)) != NULL;
         }
     }
+    if (ot_args_given(args, "wire-rank")) {
+        good &= (words[n++] = ot_arena_printf(a, "--wire-rank=%" PRId64,
+                                              ot_args_int(args, "wire-rank"))) != NULL;
+    }
+    if (o->explain) {
+        words[n++] = "--explain";
+    }
     if (o->max_restarts > 0) {
         good &=
             (words[n++] = ot_arena_printf(a, "--max-restarts=%" PRId32, o->max_restarts)) != NULL;
@@ -147,7 +133,7 @@ static int print_manifest(const ot_args *args, ot_job_options *o)
     ot_arena a;
     ot_arena_init(&a, 16384, 16u << 20);
     o->np = (int32_t)OT_MAX(ot_args_int(args, "np"), (int64_t)1);
-    const char **words = ot_arena_calloc(&a, o->n_argv + o->n_env + 16, sizeof *words);
+    const char **words = ot_arena_calloc(&a, o->n_argv + o->n_env + 19, sizeof *words);
     size_t n = 0;
     ot_rc rc = words != NULL ? OT_OK : ot_fail(&err, OT_EXHAUSTED, "no memory for a script");
     if (rc == OT_OK && ot_args_bool(args, "sbatch")) {
@@ -162,46 +148,96 @@ static int print_manifest(const ot_args *args, ot_job_options *o)
     return code;
 }
 
+/* How many ranks there are, and may be. */
+static ot_rc deal(const ot_args *args, ot_job_hosts *h, ot_job_options *o, ot_error *err)
+{
+    int32_t np = (int32_t)ot_args_int(args, "np"), slots = 0;
+    o->min_np = (int32_t)ot_args_int(args, "min-np");
+    o->max_np = (int32_t)ot_args_int(args, "max-np");
+    o->discover = ot_args_str(args, "host-discovery-script");
+    o->keep_batch = strcmp(ot_args_str(args, "elastic-batch"), "keep") == 0;
+    if (o->min_np == 0 &&
+        (o->max_np > 0 || o->discover != NULL || ot_args_given(args, "elastic-batch"))) {
+        return ot_fail(err, OT_INVALID,
+                       "--max-np, --host-discovery-script and --elastic-batch are for elastic "
+                       "jobs: give --min-np too");
+    }
+    for (size_t i = 0; i < h->n && slots < OT_JOB_SLOTS_MAX; i++) {
+        slots += h->v[i].slots;
+    }
+    if (o->min_np > 0 && np == 0) { /* all slots that there are, as many as are wanted */
+        np = o->max_np > 0 ? OT_MIN(slots, o->max_np) : slots;
+    }
+    OT_TRY(ot_job_hosts_deal(h, np, o->min_np > 0, &o->np, err));
+    o->max_np = o->max_np > 0 ? o->max_np : o->np;
+    return o->min_np <= o->np && o->np <= o->max_np
+               ? OT_OK
+               : ot_fail(err, OT_INVALID,
+                         "%" PRId32 " ranks to begin with; --min-np is %" PRId32
+                         " and --max-np %" PRId32,
+                         o->np, o->min_np, o->max_np);
+}
+
 static int run_job(const ot_args *args, ot_job_hosts *h)
 {
     ot_error err = {0};
     ot_job_result result;
-    ot_job_options o = {
-        .hosts = h,
-        .ssh = in_slurm(args) && !ot_args_given(args, "ssh") ? SRUN : ot_args_str(args, "ssh"),
-        .program = ot_args_str(args, "remote-program"),
-        .address = ot_args_str(args, "address"),
-        .output_dir = ot_args_str(args, "output-dir"),
-        .prefix = ot_args_bool(args, "prefix"),
-        .color = isatty(STDOUT_FILENO) != 0,
-        .progress = ot_args_bool(args, "progress") && isatty(STDERR_FILENO) != 0,
-        .input = ot_args_bool(args, "stdin"),
-        .bind_cores = strcmp(ot_args_str(args, "bind"), "core") == 0,
-        .grace_us = ot_args_us(args, "grace"),
-        .settle_us = ot_args_us(args, "settle"),
-        .start_timeout_us = ot_args_us(args, "start-timeout"),
-        .stopped_after_us = ot_args_us(args, "stopped-after"),
-        .max_restarts = (int32_t)ot_args_int(args, "max-restarts"),
-        .version = OT_VERSION};
+    ot_job_options o = {.hosts = h,
+                        .ssh = ot_args_given(args, "host-discovery-script")
+                                   ? ot_args_str(args, "ssh")
+                                   : ot_cli_hosts_ssh(args),
+                        .program = ot_args_str(args, "remote-program"),
+                        .address = ot_args_str(args, "address"),
+                        .output_dir = ot_args_str(args, "output-dir"),
+                        .log_limit = ot_args_size(args, "log-limit"),
+                        .state_file = ot_args_str(args, "state-file"),
+                        .prefix = ot_args_bool(args, "prefix"),
+                        .color = isatty(STDOUT_FILENO) != 0,
+                        .progress = ot_args_bool(args, "progress") && isatty(STDERR_FILENO) != 0,
+                        .input = ot_args_bool(args, "stdin"),
+                        .bind_cores = strcmp(ot_args_str(args, "bind"), "core") == 0,
+                        .grace_us = ot_args_us(args, "grace"),
+                        .settle_us = ot_args_us(args, "settle"),
+                        .start_timeout_us = ot_args_us(args, "start-timeout"),
+                        .stopped_after_us = ot_args_us(args, "stopped-after"),
+                        .timeline = ot_args_str(args, "timeline"),
+                        .explain = ot_args_bool(args, "explain"),
+                        .max_restarts = (int32_t)ot_args_int(args, "max-restarts"),
+                        .version = OT_VERSION};
+    const char *prepared = ot_args_str(args, "prepared");
+    if (prepared != NULL && sscanf(prepared, "%d:%d", &o.prepared_fd, &o.prepared_pid) != 2) {
+        return ot_cli_usage(args, "--prepared: '%.40s' is not FD:PID", prepared);
+    }
     o.n_argv = ot_args_rest(args, &o.argv);
     o.n_env = ot_args_list(args, "env", &o.env);
     if (o.n_argv == 0) {
         return ot_cli_usage(args, "what shall be run? overtake run -np 4 -- python train.py");
     }
     if (ot_args_bool(args, "sbatch") || ot_args_str(args, "kubernetes") != NULL) {
+        if (ot_args_given(args, "min-np") || ot_args_given(args, "max-np") ||
+            ot_args_given(args, "host-discovery-script")) {
+            return ot_cli_usage(args, "an elastic job needs its launcher: --sbatch and "
+                                      "--kubernetes go without --min-np, --max-np and "
+                                      "--host-discovery-script");
+        }
+        if (strcmp(ot_args_str(args, "engine"), "overtake") != 0) {
+            return ot_cli_usage(args, "--sbatch and --kubernetes go without --engine: let the "
+                                      "script start the ranks by mpirun");
+        }
         return print_manifest(args, &o);
     }
     ot_rc rc = read_hosts(args, h, &err);
-    rc = rc == OT_OK ? ot_job_hosts_deal(h, (int32_t)ot_args_int(args, "np"), &o.np, &err) : rc;
+    rc = rc == OT_OK ? deal(args, h, &o, &err) : rc;
     rc = rc == OT_OK ? read_settings(args, &o.settings, &err) : rc;
-    rc = rc == OT_OK ? ot_job_run(&o, &result, &err) : rc;
+    rc = rc == OT_OK ? ot_cli_run_ranks(args, &o, &result, &err) : rc;
     if (rc != OT_OK) {
         return ot_cli_fail(args, &err);
     }
     if (ot_args_json(args)) {
-        print_json(&result);
+        print_json(&result, o.explain);
     } else {
         print_summary(&result);
+        print_explain(&o, &result);
     }
     return result.code;
 }
@@ -211,6 +247,15 @@ static int run_run(const ot_args *args)
     if (ot_args_bool(args, "agent")) {
         return ot_job_agent_main(OT_VERSION);
     }
+    if (ot_cli_run_is_mpis(args)) {
+        return ot_cli_run_mpis(args);
+    }
+    if (ot_args_given(args, "spare")) {
+        ot_job_spare s = {.fd = (int)ot_args_int(args, "spare"),
+                          .np = (int32_t)ot_args_int(args, "np")};
+        s.n_words = ot_args_rest(args, &s.words);
+        return ot_job_spare_main(&s);
+    }
     ot_job_hosts h = {0};
     int code = run_job(args, &h);
     ot_job_hosts_done(&h);
@@ -218,7 +263,9 @@ static int run_run(const ot_args *args)
 }
 
 static const char *const bind_choices[] = {"core", "none", NULL};
-static const char *const wire_choices[] = {"exact", "half", "auto", NULL};
+static const char *const engine_choices[] = {"overtake", "mpi", NULL};
+static const char *const wire_choices[] = {"exact", "half", "fp16", "auto", NULL};
+static const char *const batch_choices[] = {"shrink", "keep", NULL};
 
 static const ot_opt run_opts[] = {
     {.name = "np",
@@ -235,21 +282,52 @@ static const ot_opt run_opts[] = {
      .value = "HOST:RANKS,...",
      .help = "where they run, in this order; else all here, or in the Slurm allocation",
      .env = ""},
-    {.name = "hostfile",
-     .type = OT_OPT_STRING,
-     .value = "FILE",
-     .help = "the same from a file: lines 'host:4' or 'host slots=4'",
+    OT_CLI_HOSTS_OPTS,
+    {.name = "min-np",
+     .type = OT_OPT_INT,
+     .value = "RANKS",
+     .def = "0",
+     .min = "0",
+     .max = "4096",
+     .help =
+         "elastic: ranks that are lost are left behind while so many are left, and replaced; 0: "
+         "a rank that is lost ends the job",
      .env = ""},
-    {.name = "env",
-     .letter = 'x',
-     .type = OT_OPT_STRINGS,
-     .value = "NAME[=VALUE]",
-     .help = "a variable for the ranks, on all hosts",
+    {.name = "max-np",
+     .type = OT_OPT_INT,
+     .value = "RANKS",
+     .def = "0",
+     .min = "0",
+     .max = "4096",
+     .help = "elastic: it grows to so many, where hosts have slots; 0: as many as it began with",
+     .env = ""},
+    {.name = "host-discovery-script",
+     .type = OT_OPT_STRING,
+     .value = "COMMAND",
+     .help = "elastic: prints 'host:slots' lines, asked every 5 s: hosts are added, and drained",
+     .env = ""},
+    {.name = "elastic-batch",
+     .type = OT_OPT_STRING,
+     .value = "WHICH",
+     .def = "shrink",
+     .choices = batch_choices,
+     .help = "elastic: with fewer ranks a step takes fewer rows (shrink), or each rank takes more "
+             "(keep); programs ask overtake.elastic.batch_size",
      .env = ""},
     {.name = "output-dir",
      .type = OT_OPT_STRING,
      .value = "DIR",
      .help = "keep what each rank prints there, in rank-N.log",
+     .env = ""},
+    {.name = "log-limit",
+     .type = OT_OPT_SIZE,
+     .def = "0",
+     .help = "of these files together: each keeps its begin and its end; 0: no limit",
+     .env = ""},
+    {.name = "state-file",
+     .type = OT_OPT_STRING,
+     .value = "FILE",
+     .help = "how the job goes as JSON, once a second, and at the end how it ended",
      .env = ""},
     {.name = "prefix",
      .type = OT_OPT_BOOL,
@@ -272,18 +350,44 @@ static const ot_opt run_opts[] = {
      .choices = bind_choices,
      .help = "core: each rank keeps to its share of a host's cores",
      .env = ""},
+    {.name = "engine",
+     .type = OT_OPT_STRING,
+     .value = "NAME",
+     .def = "overtake",
+     .choices = engine_choices,
+     .help = "what moves the data: overtake, or mpi, of ranks on this host (docs/training.md)",
+     .env = ""},
     {.name = "wire",
      .type = OT_OPT_STRING,
      .value = "BITS",
      .def = "exact",
      .choices = wire_choices,
-     .help = "what sums of float32 may lose on the way where that is faster: exact: nothing; half: "
-             "to bfloat16; auto: to int8 too, what is lost is made up for in the next step",
+     .help =
+         "what sums of float32 may lose on the way where that is faster: exact: nothing; half: "
+         "to bfloat16; fp16: to binary16; auto: to int8 or low rank, what is lost is made up for "
+         "later",
+     .env = ""},
+    {.name = "wire-rank",
+     .type = OT_OPT_INT,
+     .value = "N",
+     .def = "4",
+     .min = "0",
+     .max = "64",
+     .help = "with --wire auto: columns that stand for a matrix of gradients; 0: no low rank",
      .env = ""},
     {.name = "links",
      .type = OT_OPT_STRING,
      .value = "FILE",
      .help = "what overtake tune has measured of the links",
+     .env = ""},
+    {.name = "timeline",
+     .type = OT_OPT_STRING,
+     .value = "FILE",
+     .help = "when each rank did what, tensor by tensor, for Perfetto or chrome://tracing",
+     .env = ""},
+    {.name = "explain",
+     .type = OT_OPT_BOOL,
+     .help = "say at the end what bounds a step: compute, the wire, a straggler or input",
      .env = ""},
     {.name = "timeout",
      .type = OT_OPT_DURATION,
@@ -323,21 +427,10 @@ static const ot_opt run_opts[] = {
      .max = "1h",
      .help = "after a failure: for the other ranks to say what they know, before SIGTERM",
      .env = ""},
-    {.name = "ssh",
-     .type = OT_OPT_STRING,
-     .value = "COMMAND",
-     .def = "ssh -o BatchMode=yes -o ServerAliveInterval=5",
-     .help = "what runs a command on another host; the host's name follows",
-     .env = ""},
     {.name = "remote-program",
      .type = OT_OPT_STRING,
      .value = "PATH",
      .help = "overtake on the other hosts; the path that it has here when not given",
-     .env = ""},
-    {.name = "address",
-     .type = OT_OPT_STRING,
-     .value = "IP",
-     .help = "where the other hosts reach this one; all that it has are tried when not given",
      .env = ""},
     {.name = "sbatch",
      .type = OT_OPT_BOOL,
@@ -356,6 +449,29 @@ static const ot_opt run_opts[] = {
     {.name = "agent",
      .type = OT_OPT_BOOL,
      .help = "what the launcher starts on each host; speaks with it on standard input and output",
+     .env = ""},
+    {.name = "mpi-stand-in",
+     .type = OT_OPT_STRING,
+     .value = "DIR",
+     .help = "what mpirun starts in the place of a rank: writes down what it is told",
+     .env = ""},
+    {.name = "mpi-rank",
+     .type = OT_OPT_STRING,
+     .value = "DIR",
+     .help = "takes over what a stand-in was told, and becomes the program",
+     .env = ""},
+    {.name = "spare",
+     .type = OT_OPT_INT,
+     .value = "FD",
+     .min = "3",
+     .max = "1048576",
+     .help = "what waits for a training with train.warm: ranks that have imported; it is spoken to "
+             "over FD",
+     .env = ""},
+    {.name = "prepared",
+     .type = OT_OPT_STRING,
+     .value = "FD:PID",
+     .help = "the agent of this host is there already",
      .env = ""},
 };
 

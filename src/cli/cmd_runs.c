@@ -1,4 +1,4 @@
-/* `overtake runs`, `logs`, `cancel`: programs that were started. */
+/* `overtake runs`, `logs`, `checkpoints`, `cancel`: programs that were started. */
 #include "base/mem.h"
 #include "cli/client.h"
 #include "cli/commands.h"
@@ -54,6 +54,9 @@ static int run_logs(const ot_args *args)
     }
     bool follow = ot_args_bool(args, "follow");
     ot_cli_query(&target, "follow", follow ? "1" : NULL);
+    if (ot_args_given(args, "rank")) {
+        ot_cli_query_i64(&target, "rank", ot_args_int(args, "rank"));
+    }
     ot_rc rc = ot_cli_client_open(args, &c, &err);
     if (rc == OT_OK && follow) {
         rc = ot_cli_client_patient(c, &err); /* a program may be silent for hours */
@@ -63,6 +66,15 @@ static int run_logs(const ot_args *args)
     }
     ot_cli_client_close(c);
     return rc == OT_OK ? 0 : rc == OT_CANCELLED ? 1 : ot_cli_fail(args, &err);
+}
+
+static int run_checkpoints(const ot_args *args)
+{
+    OT_AUTO(ot_str_done) ot_str target = OT_STR_INIT;
+    if (!run_target(args, "/checkpoints", &target)) {
+        return not_a_run(args);
+    }
+    return ot_cli_client_run(args, "GET", &target, NULL, ot_cli_view_checkpoints);
 }
 
 static void print_cancelled(const json_t *answer, ot_str *out)
@@ -97,7 +109,14 @@ static const ot_opt logs_opts[] = {
      .type = OT_OPT_BOOL,
      .help = "until the run has ended",
      .env = ""},
+    {.name = "rank",
+     .type = OT_OPT_INT,
+     .min = "0",
+     .max = "4095",
+     .help = "what this rank of a training printed",
+     .env = ""},
 };
+static const ot_opt checkpoints_opts[] = {OT_CLI_CLIENT_OPTS};
 static const ot_opt cancel_opts[] = {OT_CLI_CLIENT_OPTS};
 static const ot_pos run_pos[] = {{.name = "RUN", .help = "a run's number"}};
 
@@ -109,6 +128,16 @@ const ot_command ot_cli_logs_command = {
     OT_OPTS(logs_opts),
     OT_POS(run_pos),
     .run = run_logs,
+};
+const ot_command ot_cli_checkpoints_command = {
+    .name = "checkpoints",
+    .summary = "list what a training kept on the way, the newest first",
+    .detail = "What the program kept with overtake.checkpoint (docs/training.md) and the registry "
+              "has: of\n"
+              "the training that the run belongs to, with all tries of it.\n",
+    OT_OPTS(checkpoints_opts),
+    OT_POS(run_pos),
+    .run = run_checkpoints,
 };
 const ot_command ot_cli_cancel_command = {
     .name = "cancel",

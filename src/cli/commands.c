@@ -20,6 +20,7 @@ const ot_command *const ot_cli_commands[] = {
     &ot_cli_events_verify_command,
     &ot_cli_runs_command,
     &ot_cli_logs_command,
+    &ot_cli_checkpoints_command,
     &ot_cli_models_command,
     &ot_cli_accuracy_command,
     &ot_cli_samples_command,
@@ -65,6 +66,7 @@ const ot_command *const ot_cli_commands[] = {
     /* Measure */
     &ot_cli_top_command,
     &ot_cli_bench_command,
+    &ot_cli_bench_cluster_command,
     &ot_cli_size_command,
     &ot_cli_replay_command,
     /* Train */

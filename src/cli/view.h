@@ -26,6 +26,7 @@ void ot_cli_view_why(const json_t *answer, ot_str *out);
  * trouble, '?' somebody is waited for or something was refused, '+' something came good. */
 void ot_cli_view_event(const json_t *event, bool colour, ot_str *out);
 void ot_cli_view_verified(const json_t *answer, ot_str *out);
+void ot_cli_view_checkpoints(const json_t *answer, ot_str *out);
 void ot_cli_view_runs(const json_t *answer, ot_str *out);
 void ot_cli_view_models(const json_t *answer, ot_str *out);
 void ot_cli_view_model(const json_t *answer, ot_str *out);

@@ -86,6 +86,17 @@ void ot_cli_view_runs(const json_t *answer, ot_str *out)
     ot_cli_table_done(&t);
 }
 
+void ot_cli_view_checkpoints(const json_t *answer, ot_str *out)
+{
+    static const ot_cli_column columns[] = {
+        {">STEP", "step", OT_CLI_PLAIN},      {">RUN", "run", OT_CLI_PLAIN},
+        {"MADE", "made_us", OT_CLI_TIME},     {">SIZE", "size_bytes", OT_CLI_SIZE},
+        {">FILES", "files", OT_CLI_PLAIN},    {"CHECKPOINT", "checkpoint", OT_CLI_PLAIN},
+        {"METRICS", "metrics", OT_CLI_PLAIN},
+    };
+    ot_cli_table_json(json_object_get(answer, "checkpoints"), columns, OT_COUNT(columns), out);
+}
+
 void ot_cli_view_models(const json_t *answer, ot_str *out)
 {
     static const ot_cli_column columns[] = {

@@ -65,7 +65,55 @@ static bool quoted(header *h, const char **p_out, size_t *n_out)
     return true;
 }
 
-static ot_rc read_descr(header *h, ot_tensor *t, ot_error *err)
+/* Elements that NumPy has: texts of any length, numbers of some. */
+static bool size_exists(char kind, size_t n)
+{
+    bool power = (n & (n - 1)) == 0;
+    switch (kind) {
+    case 'b':
+        return n == 1;
+    case 'i':
+    case 'u':
+        return power && n <= 8;
+    case 'f':
+        return n == 2 || n == 4 || n == 8 || n == 12 || n == 16;
+    case 'c':
+        return n == 8 || n == 16 || n == 24 || n == 32;
+    case 'M':
+    case 'm':
+        return n == 8;
+    default:
+        return n <= OT_NPY_ELEMENT_MAX;
+    }
+}
+
+/* "<f4", "|S5", "<M8[ns]": byte order, kind, bytes an element. */
+static bool parse_descr(const char *p, size_t n, ot_npy_head *out)
+{
+    if (n < 3 || n >= sizeof out->descr || strchr("<>|=", p[0]) == NULL ||
+        strchr("biufcSUMmV", p[1]) == NULL) {
+        return false;
+    }
+    size_t i = 2, count = 0;
+    while (i < n && p[i] >= '0' && p[i] <= '9' && count < OT_NPY_ELEMENT_MAX) {
+        count = count * 10 + (size_t)(p[i++] - '0');
+    }
+    bool unit = i < n && (p[1] == 'M' || p[1] == 'm') && p[i] == '[' && p[n - 1] == ']';
+    count *= p[1] == 'U' ? 4 : 1;
+    if (p[0] == 0 || p[1] == 0 || count == 0 || !size_exists(p[1], count) || (i < n && !unit)) {
+        return false;
+    }
+    memcpy(out->descr, p, n);
+    out->descr[n] = '\0';
+    out->kind = p[1];
+    out->element_bytes = count;
+    size_t swapped = p[1] == 'U' ? 4 : p[1] == 'c' ? count / 2 : count;
+    bool text = p[1] == 'S' || p[1] == 'V';
+    out->swap_bytes = p[0] == '>' && !text && swapped > 1 ? swapped : 0;
+    return true;
+}
+
+static ot_rc read_descr(header *h, ot_npy_head *t, ot_error *err)
 {
     const char *p;
     size_t n;
@@ -78,27 +126,16 @@ static ot_rc read_descr(header *h, ot_tensor *t, ot_error *err)
     if (!quoted(h, &p, &n)) {
         return broken(h, "a type", err);
     }
-    bool sized = n == 3 && (p[0] == '<' || p[0] == '|' || p[0] == '>');
-    for (size_t i = 0; sized && i < N_DESCRS; i++) {
-        if (descrs[i].kind != p[1] || descrs[i].size != p[2]) {
-            continue;
-        }
-        if (p[0] == '>' && p[2] != '1') {
-            return ot_fail(err, OT_INVALID,
-                           "the .npy array is big-endian (%.*s); save it with "
-                           "a.astype(a.dtype.newbyteorder('<'))",
-                           (int)n, p);
-        }
-        t->dtype = descrs[i].dtype;
-        return OT_OK;
-    }
-    return ot_fail(err, OT_INVALID,
-                   "the .npy array has type '%.*s'%s; b1, i1-i8, u1-u8, f2, f4 and f8 can be read",
-                   (int)(n < 20 ? n : 20), p,
-                   n >= 2 && p[1] == 'O' ? " (Python objects, which are never loaded)" : "");
+    return parse_descr(p, n, t)
+               ? OT_OK
+               : ot_fail(err, OT_INVALID,
+                         "the .npy array has type '%.*s'%s; b1, i1-i8, u1-u8, f2, f4 and f8 can "
+                         "be read",
+                         (int)(n < 20 ? n : 20), p,
+                         n >= 2 && p[1] == 'O' ? " (Python objects, which are never loaded)" : "");
 }
 
-static ot_rc read_shape(header *h, ot_tensor *t, ot_error *err)
+static ot_rc read_shape(header *h, ot_npy_head *t, ot_error *err)
 {
     if (!take(h, "(")) {
         return broken(h, "a shape", err);
@@ -134,7 +171,7 @@ static ot_rc read_shape(header *h, ot_tensor *t, ot_error *err)
     return OT_OK;
 }
 
-static ot_rc read_header(header *h, ot_tensor *t, ot_error *err)
+static ot_rc read_header(header *h, ot_npy_head *t, ot_error *err)
 {
     enum { DESCR = 1, ORDER = 2, SHAPE = 4 };
     unsigned seen = 0;
@@ -151,12 +188,8 @@ static ot_rc read_header(header *h, ot_tensor *t, ot_error *err)
             OT_TRY(read_descr(h, t, err));
             seen |= DESCR;
         } else if (n == 13 && memcmp(key, "fortran_order", 13) == 0) {
-            if (take(h, "True")) {
-                return ot_fail(err, OT_INVALID,
-                               "the .npy array is in Fortran order; save it with "
-                               "numpy.ascontiguousarray(a)");
-            }
-            if (!take(h, "False")) {
+            t->fortran = take(h, "True");
+            if (!t->fortran && !take(h, "False")) {
                 return broken(h, "True or False", err);
             }
             seen |= ORDER;
@@ -174,7 +207,7 @@ static ot_rc read_header(header *h, ot_tensor *t, ot_error *err)
                : broken(h, "descr, fortran_order and shape, once each", err);
 }
 
-ot_rc ot_npy_parse(const void *p, size_t n, ot_tensor *out, ot_error *err)
+ot_rc ot_npy_head_read(const void *p, size_t n, ot_npy_head *out, ot_error *err)
 {
     const unsigned char *b = p;
     if (n < 10 || memcmp(b, magic, sizeof magic) != 0) {
@@ -194,17 +227,52 @@ ot_rc ot_npy_parse(const void *p, size_t n, ot_tensor *out, ot_error *err)
                        size, n - (n < start ? n : start));
     }
     header h = {(const char *)b + start, (const char *)b + start + size};
-    ot_tensor t = {0};
+    ot_npy_head t = {.data_at = start + size};
     OT_TRY(read_header(&h, &t, err));
-    size_t bytes, have = n - start - size;
+    int64_t count;
+    size_t have = n - t.data_at;
     char shape[OT_SHAPE_TEXT];
-    if (!ot_shape_bytes(t.dtype, t.dims, t.rank, &bytes) || bytes != have) {
+    if (!ot_shape_count(t.dims, t.rank, &count) ||
+        __builtin_mul_overflow((size_t)count, t.element_bytes, &t.data_bytes) ||
+        t.data_bytes != have) {
         return ot_fail(err, OT_INVALID,
-                       "the .npy array is %s %s; %zu bytes of data do not fit that",
-                       ot_dtype_name(t.dtype), ot_shape_format(t.dims, t.rank, shape), have);
+                       "the .npy array is %s %s; %zu bytes of data do not fit that", t.descr,
+                       ot_shape_format(t.dims, t.rank, shape), have);
     }
-    t.data = b + start + size;
-    t.size_bytes = bytes;
+    *out = t;
+    return OT_OK;
+}
+
+ot_rc ot_npy_parse(const void *p, size_t n, ot_tensor *out, ot_error *err)
+{
+    ot_npy_head h;
+    OT_TRY(ot_npy_head_read(p, n, &h, err));
+    size_t i = 0;
+    while (i < N_DESCRS &&
+           (descrs[i].kind != h.kind || h.element_bytes != (size_t)(descrs[i].size - '0'))) {
+        i++;
+    }
+    if (i == N_DESCRS) {
+        return ot_fail(err, OT_INVALID,
+                       "the .npy array has type '%s'; b1, i1-i8, u1-u8, f2, f4 and f8 can be read",
+                       h.descr);
+    }
+    if (h.swap_bytes != 0) {
+        return ot_fail(err, OT_INVALID,
+                       "the .npy array is big-endian (%s); save it with "
+                       "a.astype(a.dtype.newbyteorder('<'))",
+                       h.descr);
+    }
+    if (h.fortran) {
+        return ot_fail(err, OT_INVALID,
+                       "the .npy array is in Fortran order; save it with "
+                       "numpy.ascontiguousarray(a)");
+    }
+    ot_tensor t = {.dtype = descrs[i].dtype,
+                   .rank = h.rank,
+                   .data = (const char *)p + h.data_at,
+                   .size_bytes = h.data_bytes};
+    memcpy(t.dims, h.dims, sizeof t.dims);
     *out = t;
     return OT_OK;
 }

@@ -9,6 +9,22 @@
 #include "base/str.h"
 #include "codec/tensor.h"
 
+#define OT_NPY_ELEMENT_MAX 65536 /* bytes of one element: texts have many */
+
+/* What a header says, of every type but structures and Python objects. */
+typedef struct ot_npy_head {
+    char descr[32]; /* NumPy's: "<f4", "|S5", "<M8[ns]" */
+    char kind;      /* b i u f c S U M m V */
+    bool fortran;   /* the first index varies fastest */
+    size_t element_bytes;
+    size_t swap_bytes; /* big-endian: runs of so many bytes are to be turned round; else 0 */
+    int rank;
+    int64_t dims[OT_RANK_MAX];
+    size_t data_at, data_bytes; /* from the file's begin */
+} ot_npy_head;
+
+/* Of the file p[0..n), whose data must be exactly as long as the header says. */
+ot_rc ot_npy_head_read(const void *p, size_t n, ot_npy_head *out, ot_error *err) OT_CHECKED;
 /* The array in p[0..n). The name is left NULL. Data are 64-byte aligned relative to p when NumPy
  * wrote the file. OT_INVALID says what is wrong: not a .npy file, Fortran order, objects, a
  * big-endian or unknown type, rank over OT_RANK_MAX, fewer bytes than the shape needs, or more. */

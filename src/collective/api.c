@@ -20,7 +20,9 @@ static struct {
     bool changing; /* init or finalize is under way */
     int users;
     ot_api api;
-} process = {.lock = PTHREAD_MUTEX_INITIALIZER, .quiet = PTHREAD_COND_INITIALIZER};
+} process = {.lock = PTHREAD_MUTEX_INITIALIZER,
+             .quiet = PTHREAD_COND_INITIALIZER,
+             .api.residuals.lock = PTHREAD_MUTEX_INITIALIZER};
 
 int ot_api_answer(const ot_error *err, ot_rc rc, char *message, size_t size)
 {
@@ -50,7 +52,9 @@ ot_rc ot_api_enter(ot_api **out, ot_error *err)
     process.users += there;
     pthread_mutex_unlock(&process.lock);
     if (!there) {
-        return ot_fail(err, OT_PRECONDITION, "overtake_init has not been called");
+        return ot_fail(err, OT_PRECONDITION,
+                       "overtake_init has not been called, or this process is between two epochs "
+                       "(overtake_reform)");
     }
     *out = &process.api;
     return OT_OK;
@@ -73,7 +77,8 @@ static ot_rc identity(const overtake_init_options *o, ot_identity *id, ot_error 
     if (!given) {
         return ot_identity_read(id, err);
     }
-    *id = (ot_identity){.rank = o->rank, .size = o->size, .local_rank = -1, .local_size = -1};
+    *id = (ot_identity){
+        .rank = o->rank, .size = o->size, .local_rank = -1, .local_size = -1, .worker = -1};
     size_t key_len = o->key != NULL ? strlen(o->key) : 0;
     if (o->size < 1 || o->size > OT_MEET_RANKS_MAX || o->rank < 0 || o->rank >= o->size) {
         return ot_fail(err, OT_INVALID, "overtake_init: rank %d of %d: give both, from 0", o->rank,
@@ -98,36 +103,49 @@ static ot_rc identity(const overtake_init_options *o, ot_identity *id, ot_error 
     return OT_OK;
 }
 
-static bool begin_change(bool init)
+static ot_rc may_change(ot_api_change what, ot_error *err)
 {
+    ot_engine *e = process.api.engine;
+    if (process.changing) {
+        return ot_fail(err, OT_PRECONDITION,
+                       "overtake_init, _finalize or _reform is under way in another thread");
+    }
+    if (what == OT_API_INIT) {
+        return e == NULL ? OT_OK
+                         : ot_fail(err, OT_PRECONDITION,
+                                   "overtake_init was called before; call overtake_finalize first");
+    }
+    if (e == NULL && !(what == OT_API_REFORM && process.api.between)) {
+        return ot_fail(err, OT_PRECONDITION, "overtake_init has not been called");
+    }
+    return what == OT_API_FINALIZE || e == NULL || ot_engine_epoch_of(e).elastic
+               ? OT_OK
+               : ot_fail(err, OT_PRECONDITION,
+                         "overtake_reform: this job isn't elastic: start it with `overtake run "
+                         "--min-np N`");
+}
+
+ot_rc ot_api_begin(ot_api_change what, ot_api **out, ot_error *err)
+{
+    OT_TRY(check_owner(err));
     pthread_mutex_lock(&process.lock);
-    bool good = !process.changing && (process.api.engine == NULL) == init;
-    process.changing |= good;
-    while (good && process.users > 0) {
+    ot_rc rc = may_change(what, err);
+    process.changing |= rc == OT_OK;
+    if (rc == OT_OK && what == OT_API_REFORM && process.api.engine != NULL) {
+        ot_engine_abandon(process.api.engine);
+    }
+    while (rc == OT_OK && process.users > 0) {
         pthread_cond_wait(&process.quiet, &process.lock);
     }
     pthread_mutex_unlock(&process.lock);
-    return good;
+    *out = &process.api;
+    return rc;
 }
 
-static void end_change(ot_engine *e)
+ot_rc ot_api_end(ot_engine *e, ot_error *err)
 {
-    pthread_mutex_lock(&process.lock);
-    process.api.engine = e;
-    process.changing = false;
-    pthread_mutex_unlock(&process.lock);
-}
-
-ot_rc ot_api_init(const ot_engine_options *o, ot_error *err)
-{
-    OT_TRY(check_owner(err));
-    if (!begin_change(true)) {
-        return ot_fail(err, OT_PRECONDITION,
-                       "overtake_init was called before; call overtake_finalize first");
-    }
-    ot_engine *e = NULL;
-    ot_rc rc = ot_engine_create(o, &e, err);
-    if (rc == OT_OK) {
+    ot_rc rc = OT_OK;
+    if (e != NULL) {
         process.api.rank = ot_engine_rank(e);
         rc = ot_api_groups_init(&process.api, e, err);
         if (rc != OT_OK) {
@@ -136,8 +154,35 @@ ot_rc ot_api_init(const ot_engine_options *o, ot_error *err)
         }
     }
     atomic_store(&process.owner, e != NULL ? getpid() : 0);
-    end_change(e);
+    pthread_mutex_lock(&process.lock);
+    process.api.engine = e;
+    process.changing = false;
+    pthread_mutex_unlock(&process.lock);
     return rc;
+}
+
+static void forget_residuals(ot_api *a)
+{
+    ot_residuals_done(&a->residuals);
+    ot_residuals_init(&a->residuals);
+}
+
+ot_rc ot_api_init(const ot_engine_options *o, ot_error *err)
+{
+    ot_api *a;
+    OT_TRY(ot_api_begin(OT_API_INIT, &a, err));
+    if (a->between) {
+        ot_tickets_destroy(a->next.tickets);
+        a->between = false;
+    }
+    a->previous_rank = -1;
+    a->previous_size = 0;
+    ot_engine *e = NULL;
+    ot_engine_options with = *o;
+    with.residuals = &a->residuals;
+    forget_residuals(a);
+    ot_rc rc = ot_engine_create(&with, &e, err), ended = ot_api_end(e, err);
+    return rc != OT_OK ? rc : ended;
 }
 
 int overtake_init(const overtake_init_options *options, char *message, size_t message_size)
@@ -161,15 +206,13 @@ int overtake_init(const overtake_init_options *options, char *message, size_t me
 int overtake_finalize(char *message, size_t message_size)
 {
     ot_error err = {.rc = OT_OK};
-    ot_rc rc = check_owner(&err);
-    if (rc == OT_OK && !begin_change(false)) {
-        rc = ot_fail(&err, OT_PRECONDITION, "overtake_finalize: overtake_init has not been called");
-    }
+    ot_api *a;
+    ot_rc rc = ot_api_begin(OT_API_FINALIZE, &a, &err);
     if (rc == OT_OK) {
-        ot_engine_destroy(process.api.engine);
-        ot_api_groups_done(&process.api);
-        atomic_store(&process.owner, 0);
-        end_change(NULL);
+        ot_engine_destroy(a->engine);
+        ot_api_groups_done(a);
+        forget_residuals(a);
+        rc = ot_api_end(NULL, &err);
     }
     return ot_api_answer(&err, rc, message, message_size);
 }
@@ -315,6 +358,7 @@ static int await(ot_api *a, overtake_handle handle, double timeout_s, overtake_r
                  overtake_failure *failure_out)
 {
     ot_tickets *t = ot_engine_tickets(a->engine);
+    ot_trace *trace = ot_engine_trace(a->engine);
     uint64_t until =
         timeout_s > 0 ? ot_clock_mono_ns() + (uint64_t)(OT_MIN(timeout_s, 1e9) * 1e9) : 0;
     pthread_mutex_lock(&t->lock);
@@ -331,7 +375,15 @@ static int await(ot_api *a, overtake_handle handle, double timeout_s, overtake_r
     if (k->named) {
         ot_engine_waiting(a->engine, k);
     }
-    if (!ot_ticket_await_locked(t, k, until)) {
+    bool there = k->done;
+    if (!there) {
+        ot_trace_block(trace);
+    }
+    bool came = ot_ticket_await_locked(t, k, until);
+    if (!there) {
+        ot_trace_unblock(trace, k->sig.name, came ? k->late : (ot_late){.rank = -1});
+    }
+    if (!came) {
         k->waited = false;
         pthread_mutex_unlock(&t->lock);
         say_timeout(a, k, timeout_s, failure_out);

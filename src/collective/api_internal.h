@@ -18,6 +18,11 @@ typedef struct ot_api_group {
 typedef struct ot_api {
     ot_engine *engine;
     int32_t rank;
+    /* Elastic: of this process, in the epoch before. */
+    int32_t previous_rank, previous_size;
+    bool between; /* it has ended its epoch and is in none: `next` is what to join with */
+    ot_engine_options next;
+    ot_residuals residuals; /* of the world, from epoch to epoch */
     /* Synchronization: of the lock. */
     pthread_mutex_t groups_lock;
     ot_api_group **groups;
@@ -42,10 +47,18 @@ typedef struct ot_prepared {
     uint64_t out_bytes;
 } ot_prepared;
 
+/* What init, finalize and reform are of. */
+typedef enum ot_api_change { OT_API_INIT, OT_API_FINALIZE, OT_API_REFORM } ot_api_change;
+
 int ot_api_answer(const ot_error *err, ot_rc rc, char *message, size_t size);
 /* Between the two neither init nor finalize changes anything. */
 ot_rc ot_api_enter(ot_api **out, ot_error *err) OT_CHECKED;
 void ot_api_leave(void);
+/* Nothing else goes on between the two. A reform has requests in flight fail, so that nobody waits
+ * for them. */
+ot_rc ot_api_begin(ot_api_change what, ot_api **out, ot_error *err) OT_CHECKED;
+/* `e`: the engine from now on, with its groups; NULL: none. */
+ot_rc ot_api_end(ot_engine *e, ot_error *err) OT_CHECKED;
 /* overtake_init with what only tests ask for. */
 ot_rc ot_api_init(const ot_engine_options *o, ot_error *err) OT_CHECKED;
 

@@ -11,7 +11,7 @@
  * 32 | zeros reply   0 nonce 32 | mac 32            or, of another version: magic 8 | version 4 |
  * zeros proof   0 mac 32 Numbers are little-endian. */
 #define MAGIC "OvertkCo"
-#define VERSION 1u
+#define VERSION 3u
 #define NONCE_AT 40
 #define NONCE 32
 #define MAC 32

@@ -1,139 +1,20 @@
-#include "collective/bucket.h"
+#include "collective/bucket_internal.h"
 
-#include "base/hash.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 #include <string.h>
 
-/* Messages of the second part of an operation are told apart from those of the first. */
+/* What comes after the numbers of rows is told apart from them. */
 #define SECOND_PART 0x10000u
-
-typedef struct item {
-    ot_ticket *ticket; /* NULL: joined */
-    uint64_t count;
-    double before, after; /* factors */
-    size_t offset;        /* in the packed buffer */
-} item;
-
-struct ot_work {
-    ot_run run; /* first: the executor hands it back */
-    ot_team_place place;
-    ot_exec *exec;
-    ot_work_ops ops;
-    ot_lane lane;
-    ot_signature sig; /* of the first tensor */
-    int64_t *rows;    /* ALLGATHER: of each rank; else NULL */
-    bool knows_parts; /* ALLGATHER, ALLTOALL: what the others bring is known */
-    int32_t last_joined;
-    uint64_t *mine, *theirs; /* ALLTOALL, ALLGATHER: rows to and from each rank */
-    void *packed, *scratch, *copy;
-    size_t packed_size, scratch_size, copy_size;
-    bool too_small; /* the caller's out: what came went to `packed` */
-    uint64_t out_need;
-    uint8_t bytes[2]; /* BARRIER */
-    ot_coded coded;
-    void *room; /* of coded */
-    size_t room_size;
-    size_t n;
-    item items[];
-};
-
-/* --- buffers ------------------------------------------------------------------------------ */
-
-static void *pool_take(ot_pool *p, size_t size, size_t *got)
-{
-    size_t best = OT_COUNT(p->kept);
-    for (size_t i = 0; i < OT_COUNT(p->kept); i++) {
-        if (p->kept[i].p != NULL && p->kept[i].size >= size && p->kept[i].size / 4 <= size &&
-            (best == OT_COUNT(p->kept) || p->kept[i].size < p->kept[best].size)) {
-            best = i;
-        }
-    }
-    if (best < OT_COUNT(p->kept)) {
-        void *q = p->kept[best].p;
-        *got = p->kept[best].size;
-        p->kept[best].p = NULL;
-        return q;
-    }
-    *got = OT_MAX((size + 4095) / 4096 * 4096, (size_t)4096);
-    return ot_aligned_alloc(4096, *got);
-}
-
-static void pool_give(ot_pool *p, void *q, size_t size)
-{
-    size_t least = 0;
-    for (size_t i = 0; q != NULL && i < OT_COUNT(p->kept); i++) {
-        if (p->kept[i].p == NULL) {
-            p->kept[i].p = q;
-            p->kept[i].size = size;
-            return;
-        }
-        least = p->kept[i].size < p->kept[least].size ? i : least;
-    }
-    if (q != NULL && p->kept[least].size < size) {
-        ot_free(p->kept[least].p);
-        p->kept[least].p = q;
-        p->kept[least].size = size;
-        return;
-    }
-    ot_free(q);
-}
-
-void ot_pool_done(ot_pool *p)
-{
-    for (size_t i = 0; i < OT_COUNT(p->kept); i++) {
-        ot_free(p->kept[i].p);
-    }
-    memset(p, 0, sizeof *p);
-}
-
-/* --- signatures --------------------------------------------------------------------------- */
-
-uint64_t ot_signature_count(const ot_signature *s)
-{
-    uint64_t n = 1;
-    for (int32_t i = 0; i < s->ndim; i++) {
-        n *= (uint64_t)s->dims[i];
-    }
-    return n;
-}
-
-uint64_t ot_signature_row(const ot_signature *s)
-{
-    uint64_t n = 1;
-    for (int32_t i = 1; i < s->ndim; i++) {
-        n *= (uint64_t)s->dims[i];
-    }
-    return n;
-}
-
-uint64_t ot_signature_hash(const ot_signature *s)
-{
-    ot_signature k;
-    memset(&k, 0, sizeof k);
-    memcpy(k.name, s->name, strlen(s->name));
-    k.kind = s->kind;
-    k.dtype = s->dtype;
-    k.reduction = s->reduction;
-    k.root = s->root;
-    k.ndim = s->ndim;
-    memcpy(k.dims, s->dims, (size_t)s->ndim * sizeof k.dims[0]);
-    if (s->kind == OVERTAKE_ALLGATHER || s->kind == OVERTAKE_ALLTOALL) {
-        k.dims[0] = 0;
-    }
-    k.splits = s->splits;
-    k.prescale = s->prescale;
-    k.postscale = s->postscale;
-    return ot_hash_stable(&k, sizeof k, 0);
-}
 
 static double factor(double x)
 {
     return x == 0 ? 1 : x;
 }
 
-static void set_factors(item *it, const ot_signature *s, int32_t size)
+static void set_factors(ot_item *it, const ot_signature *s, int32_t size)
 {
     it->before = factor(s->prescale);
     it->after = factor(s->postscale);
@@ -146,12 +27,7 @@ static void set_factors(item *it, const ot_signature *s, int32_t size)
 
 /* --- before the run ----------------------------------------------------------------------- */
 
-static size_t elem_bytes(const ot_work *w)
-{
-    return ot_dtype_bytes((overtake_dtype)w->run.dtype);
-}
-
-static ot_rc short_of(ot_error *err, const ot_work *w, uint64_t bytes)
+ot_rc ot_work_short(const ot_work *w, uint64_t bytes, ot_error *err)
 {
     return ot_fail(err, OT_EXHAUSTED, "no memory for %llu bytes of '%s'", (unsigned long long)bytes,
                    w->sig.name);
@@ -159,18 +35,45 @@ static ot_rc short_of(ot_error *err, const ot_work *w, uint64_t bytes)
 
 static ot_rc pack_buffer(ot_work *w, size_t bytes, ot_error *err)
 {
-    w->packed = pool_take(w->place.pool, bytes, &w->packed_size);
-    return w->packed != NULL ? OT_OK : short_of(err, w, bytes);
+    w->packed = ot_pool_take(w->place.pool, bytes, &w->packed_size);
+    return w->packed != NULL ? OT_OK : ot_work_short(w, bytes, err);
 }
 
 /* `count` elements from `in` to `out`, times the factor. */
-static void scaled(const ot_work *w, void *out, const void *in, uint64_t count, double by)
+void ot_work_scaled(const ot_work *w, void *out, const void *in, uint64_t count, double by)
 {
     if (by != 1) {
         ot_kernel_scale((overtake_dtype)w->run.dtype, out, in, count, by);
     } else if (out != in && count > 0) {
-        memcpy(out, in, count * elem_bytes(w));
+        memcpy(out, in, count * ot_work_elem(w));
     }
+}
+
+void ot_work_load(const ot_work *w, ot_item *it, void *out)
+{
+    ot_residuals *kept = w->place.residuals;
+    ot_residual *left = it->key != 0 ? ot_residual_find(kept, it->key, it->count) : NULL;
+    if (it->ticket == NULL) {
+        ot_kernel_neutral((overtake_reduction)w->run.reduction, (overtake_dtype)w->run.dtype, out,
+                          it->count);
+    } else {
+        ot_work_scaled(w, out, it->ticket->in, it->count, it->before);
+    }
+    if (left != NULL) {
+        ot_kernel_reduce(OVERTAKE_SUM, OVERTAKE_F32, out, out, left->numbers, it->count);
+        memset(left->numbers, 0, it->count * sizeof *left->numbers);
+        ot_residual_release(kept, left);
+    }
+}
+
+void *ot_work_out(const ot_work *w, const ot_item *it)
+{
+    ot_ticket *k = it->ticket;
+    uint64_t bytes = it->count * ot_work_elem(w);
+    if (k != NULL && k->out == NULL) {
+        k->out = ot_out_make(bytes, 0, NULL);
+    }
+    return k == NULL || (k->out_bytes != 0 && k->out_bytes < bytes) ? NULL : k->out;
 }
 
 /* Where the result goes: the caller's memory, else ours. Memory that is too small is the caller's
@@ -190,7 +93,7 @@ static ot_rc output(ot_work *w, uint64_t bytes, void **out, ot_error *err)
         int64_t *splits = NULL;
         k->out = ot_out_make(bytes, parts ? w->place.size : 0, parts ? &splits : NULL);
         if (k->out == NULL) {
-            return short_of(err, w, bytes);
+            return ot_work_short(w, bytes, err);
         }
         for (int32_t r = 0; splits != NULL && r < w->place.size; r++) {
             splits[r] = (int64_t)w->theirs[r];
@@ -201,90 +104,104 @@ static ot_rc output(ot_work *w, uint64_t bytes, void **out, ot_error *err)
     return OT_OK;
 }
 
-static ot_rc build(ot_work *w, ot_coll_shape *shape, ot_error *err)
+ot_rc ot_work_build(ot_work *w, ot_run *r, ot_coll_shape *shape, ot_error *err)
 {
-    shape->kind = (overtake_kind)w->run.kind;
+    shape->kind = (overtake_kind)r->kind;
     shape->rank = w->place.rank;
     shape->size = w->place.size;
     shape->hosts = w->place.hosts;
-    OT_TRY(ot_schedule_build(ot_cost_choose(w->place.cost, shape), shape, &w->run.schedule, err));
-    if (w->run.schedule.scratch_bytes > 0) {
-        pool_give(w->place.pool, w->scratch, w->scratch_size);
-        w->scratch = pool_take(w->place.pool, w->run.schedule.scratch_bytes, &w->scratch_size);
+    OT_TRY(ot_exec_plan(r, w->place.cost, shape, err));
+    if (r->schedule.scratch_bytes > 0) {
+        ot_pool_give(w->place.pool, w->scratch, w->scratch_size);
+        w->scratch = ot_pool_take(w->place.pool, r->schedule.scratch_bytes, &w->scratch_size);
         if (w->scratch == NULL) {
-            return short_of(err, w, w->run.schedule.scratch_bytes);
+            return ot_work_short(w, r->schedule.scratch_bytes, err);
         }
+        r->buffers[OT_BUFFER_SCRATCH] = w->scratch;
     }
-    w->run.buffers[OT_BUFFER_SCRATCH] = w->scratch;
     return OT_OK;
 }
 
 /* Says what was chosen and why, once a choice. */
-static void say_choice(const ot_work *w, const ot_codec_choice *c, ot_loss loss,
-                       const ot_coll_shape *shape)
+static void say_choice(const ot_work *w, ot_loss loss, const ot_coll_shape *shape)
 {
     const ot_team_place *p = &w->place;
-    unsigned bit = 1u << (c->coded ? (unsigned)c->codec : (unsigned)OT_CODECS);
+    unsigned bit = 1u << (w->choice.way == OT_WAY_CODED ? OT_WAY_LOWRANK + 1 + w->choice.codec
+                                                        : (unsigned)w->choice.way);
     char why[256];
     if (p->rank == 0 && (p->residuals->said & bit) == 0) {
         p->residuals->said |= bit;
-        ot_codec_choice_text(c, p->cost, loss, shape, why, sizeof why);
+        ot_codec_choice_text(&w->choice, p->cost, loss, shape, why, sizeof why);
         ot_info("collective", "on the wire: '%s' %s", w->sig.name, why);
     }
 }
 
-/* A sum of all that IN holds, coded if that pays. */
-static ot_rc reduce(ot_work *w, ot_coll_shape *shape, ot_error *err)
+/* Which way a sum goes; the same on all ranks. Where none may be lost, what that would save is
+ * accounted. */
+static void choose(ot_work *w, const ot_signature *sigs)
 {
     const ot_team_place *p = &w->place;
     bool sums = w->run.kind == OVERTAKE_ALLREDUCE && w->run.dtype == OVERTAKE_F32 &&
                 (w->run.reduction == OVERTAKE_SUM || w->run.reduction == OVERTAKE_AVERAGE);
-    if (!sums || p->loss == OT_LOSS_NONE) {
-        return build(w, shape, err);
+    bool exact = p->loss == OT_LOSS_NONE,
+         measured = p->cost->local.measured || p->cost->remote.measured;
+    if (!sums || (exact && !measured)) {
+        return;
     }
-    shape->kind = OVERTAKE_ALLREDUCE;
-    shape->rank = p->rank;
-    shape->size = p->size;
-    shape->hosts = p->hosts;
-    /* What has no name comes once: nothing can be kept for the next time. */
-    ot_loss loss = w->lane == OT_LANE_ORDERED ? OT_LOSS_HALF : p->loss;
-    ot_codec_choice choice = ot_cost_codec(p->cost, loss, shape);
-    say_choice(w, &choice, loss, shape);
-    if (!choice.coded) {
-        return build(w, shape, err);
+    ot_loss loss = exact ? OT_LOSS_ANY : p->loss;
+    if (w->lane == OT_LANE_ORDERED && loss == OT_LOSS_ANY) {
+        loss = OT_LOSS_HALF; /* without a name it comes once: nothing is kept for the next time */
     }
-    ot_twoshot shots;
-    OT_TRY(ot_twoshot_init(&shots, choice.codec, p->rank, p->size, shape->count, err));
-    w->room = pool_take(p->pool, ot_coded_room(&shots), &w->room_size);
-    if (w->room == NULL) {
-        ot_twoshot_done(&shots);
-        return short_of(err, w, shape->count);
+    ot_coll_shape shape = {.kind = OVERTAKE_ALLREDUCE,
+                           .rank = p->rank,
+                           .size = p->size,
+                           .elem_bytes = (uint32_t)ot_work_elem(w),
+                           .hosts = p->hosts};
+    for (size_t i = 0; i < w->n; i++) {
+        shape.count += w->items[i].count;
+        w->items[i].key = loss == OT_LOSS_ANY && !exact ? ot_signature_hash(&sigs[i]) : 0;
     }
-    ot_coded_begin(&w->coded, &shots, w->room, p->residuals, w->run.hash,
-                   w->run.buffers[OT_BUFFER_IN], w->run.buffers[OT_BUFFER_OUT]);
-    w->run.holds = true;
-    w->run.dtype = OVERTAKE_U8;
-    return ot_coded_prepare(&w->coded, p->hosts, p->cost, &w->run, err);
+    if (w->lane == OT_LANE_PLANNED) {
+        ot_work_low_plan(w, sigs);
+    }
+    ot_codec_choice c = ot_cost_codec(p->cost, loss, &w->low, &shape);
+    if (exact) {
+        ot_trace_predicted(p->trace, c.exact_us, ot_codec_choice_us(&c));
+        return;
+    }
+    w->choice = c;
+    say_choice(w, loss, &shape);
+    /* F16 ends at 65,504: the sum of all must fit, too. */
+    for (size_t i = 0; i < w->n && w->choice.way == OT_WAY_CODED && w->choice.codec == OT_CODEC_F16;
+         i++) {
+        w->items[i].before /= p->size;
+        w->items[i].after *= p->size;
+    }
+}
+
+static bool keeps(const ot_work *w, const ot_item *it)
+{
+    ot_residuals *kept = w->place.residuals;
+    ot_residual *left = it->key != 0 ? ot_residual_find(kept, it->key, it->count) : NULL;
+    ot_residual_release(kept, left);
+    return left != NULL;
 }
 
 static ot_rc one(ot_work *w, ot_error *err)
 {
-    item *it = &w->items[0];
+    ot_item *it = &w->items[0];
     ot_coll_shape shape = {
-        .root = w->sig.root, .elem_bytes = (uint32_t)elem_bytes(w), .count = it->count};
+        .root = w->sig.root, .elem_bytes = (uint32_t)ot_work_elem(w), .count = it->count};
     void *out;
-    OT_TRY(output(w, it->count * elem_bytes(w), &out, err));
+    OT_TRY(output(w, it->count * ot_work_elem(w), &out, err));
     const void *in = it->ticket != NULL ? it->ticket->in : out;
-    if (it->ticket == NULL) {
-        ot_kernel_neutral((overtake_reduction)w->run.reduction, (overtake_dtype)w->run.dtype, out,
-                          it->count);
-    } else if (it->before != 1) {
-        scaled(w, out, in, it->count, it->before);
+    if (it->ticket == NULL || it->before != 1 || keeps(w, it)) {
+        ot_work_load(w, it, out);
         in = out;
     }
     w->run.buffers[OT_BUFFER_IN] = (void *)(uintptr_t)in;
     w->run.buffers[OT_BUFFER_OUT] = out;
-    return reduce(w, &shape, err);
+    return ot_work_build(w, &w->run, &shape, err);
 }
 
 static ot_rc many(ot_work *w, ot_error *err)
@@ -293,23 +210,21 @@ static ot_rc many(ot_work *w, ot_error *err)
     bool sender = w->run.kind != OVERTAKE_BROADCAST || w->sig.root == w->place.rank;
     for (size_t i = 0; i < w->n; i++) {
         w->items[i].offset = bytes;
-        bytes += w->items[i].count * elem_bytes(w);
+        bytes += w->items[i].count * ot_work_elem(w);
     }
     OT_TRY(pack_buffer(w, bytes, err));
     for (size_t i = 0; i < w->n; i++) {
-        item *it = &w->items[i];
+        ot_item *it = &w->items[i];
         uint8_t *to = (uint8_t *)w->packed + it->offset;
-        if (it->ticket == NULL) {
-            ot_kernel_neutral((overtake_reduction)w->run.reduction, (overtake_dtype)w->run.dtype,
-                              to, it->count);
-        } else if (sender) {
-            scaled(w, to, it->ticket->in, it->count, it->before);
+        if (sender || it->ticket == NULL) {
+            ot_work_load(w, it, to);
         }
     }
     w->run.buffers[OT_BUFFER_IN] = w->run.buffers[OT_BUFFER_OUT] = w->packed;
-    ot_coll_shape shape = {
-        .root = w->sig.root, .elem_bytes = (uint32_t)elem_bytes(w), .count = bytes / elem_bytes(w)};
-    return reduce(w, &shape, err);
+    ot_coll_shape shape = {.root = w->sig.root,
+                           .elem_bytes = (uint32_t)ot_work_elem(w),
+                           .count = bytes / ot_work_elem(w)};
+    return ot_work_build(w, &w->run, &shape, err);
 }
 
 /* Rows that each rank gets: the first dims[0] % size one more, or as asked. */
@@ -335,8 +250,8 @@ static uint64_t in_elements(uint64_t *counts, const uint64_t *rows, int32_t size
 
 static ot_rc scatter(ot_work *w, ot_error *err)
 {
-    item *it = &w->items[0];
-    size_t elem = elem_bytes(w);
+    ot_item *it = &w->items[0];
+    size_t elem = ot_work_elem(w);
     void *out;
     deal(it->ticket, &w->sig, w->place.size, w->mine);
     uint64_t row = ot_signature_row(&w->sig), rows = w->mine[w->place.rank];
@@ -346,17 +261,17 @@ static ot_rc scatter(ot_work *w, ot_error *err)
     const void *in = it->ticket->in;
     if (it->before != 1) {
         /* The caller's input stays as it is. */
-        w->copy = pool_take(w->place.pool, it->count * elem, &w->copy_size);
+        w->copy = ot_pool_take(w->place.pool, it->count * elem, &w->copy_size);
         if (w->copy == NULL) {
-            return short_of(err, w, it->count * elem);
+            return ot_work_short(w, it->count * elem, err);
         }
-        scaled(w, w->copy, in, it->count, it->before);
+        ot_work_scaled(w, w->copy, in, it->count, it->before);
         in = w->copy;
     }
     w->run.buffers[OT_BUFFER_IN] = (void *)(uintptr_t)in;
     w->run.buffers[OT_BUFFER_OUT] = out;
     ot_coll_shape shape = {.elem_bytes = (uint32_t)elem, .counts = w->theirs};
-    return build(w, &shape, err);
+    return ot_work_build(w, &w->run, &shape, err);
 }
 
 /* The numbers of rows that all bring, told before what they bring. */
@@ -367,7 +282,7 @@ static ot_rc tell_rows(ot_work *w, ot_error *err)
     bool gather = w->run.kind == OVERTAKE_ALLGATHER;
     OT_AUTO(ot_free_ptr) uint64_t *ones = ot_alloc((size_t)w->place.size * sizeof *ones);
     if (ones == NULL || (size_t)w->place.size > max) {
-        return short_of(err, w, (uint64_t)w->place.size * sizeof *ones);
+        return ot_work_short(w, (uint64_t)w->place.size * sizeof *ones, err);
     }
     for (int32_t r = 0; r < w->place.size; r++) {
         ones[r] = 1;
@@ -380,18 +295,18 @@ static ot_rc tell_rows(ot_work *w, ot_error *err)
     w->run.buffers[OT_BUFFER_OUT] = w->theirs;
     ot_coll_shape shape = {
         .elem_bytes = sizeof *ones, .counts = ones, .sends = ones, .recvs = ones};
-    return build(w, &shape, err);
+    return ot_work_build(w, &w->run, &shape, err);
 }
 
 static ot_rc parts(ot_work *w, ot_error *err)
 {
     ot_ticket *k = w->items[0].ticket;
-    size_t n = (size_t)w->place.size, elem = elem_bytes(w);
+    size_t n = (size_t)w->place.size, elem = ot_work_elem(w);
     uint64_t row = ot_signature_row(&w->sig), total = 0;
     OT_AUTO(ot_free_ptr) uint64_t *recvs = ot_alloc(n * sizeof *recvs);
     OT_AUTO(ot_free_ptr) uint64_t *sends = ot_alloc(n * sizeof *sends);
     if (recvs == NULL || sends == NULL) {
-        return short_of(err, w, n * sizeof *recvs);
+        return ot_work_short(w, n * sizeof *recvs, err);
     }
     for (size_t r = 0; r < n; r++) {
         if (row > 0 && w->theirs[r] > (UINT64_MAX / 16) / (row * elem) / n) {
@@ -410,7 +325,7 @@ static ot_rc parts(ot_work *w, ot_error *err)
     w->run.buffers[OT_BUFFER_OUT] = out;
     ot_coll_shape shape = {
         .elem_bytes = (uint32_t)elem, .counts = recvs, .sends = sends, .recvs = recvs};
-    return build(w, &shape, err);
+    return ot_work_build(w, &w->run, &shape, err);
 }
 
 static ot_rc barrier(ot_work *w, ot_error *err)
@@ -418,15 +333,12 @@ static ot_rc barrier(ot_work *w, ot_error *err)
     w->run.buffers[OT_BUFFER_IN] = &w->bytes[0];
     w->run.buffers[OT_BUFFER_OUT] = &w->bytes[1];
     ot_coll_shape shape = {.elem_bytes = 1, .count = 1};
-    return build(w, &shape, err);
+    return ot_work_build(w, &w->run, &shape, err);
 }
 
 static ot_rc prepare(ot_run *r, ot_error *err)
 {
     ot_work *w = (ot_work *)r;
-    if (w->coded.part != 0) {
-        return ot_coded_prepare(&w->coded, w->place.hosts, w->place.cost, r, err);
-    }
     switch (r->kind) {
     case OVERTAKE_ALLREDUCE:
     case OVERTAKE_BROADCAST:
@@ -447,39 +359,59 @@ static ot_rc prepare(ot_run *r, ot_error *err)
 
 static void work_free(ot_work *w)
 {
-    pool_give(w->place.pool, w->packed, w->packed_size);
-    pool_give(w->place.pool, w->scratch, w->scratch_size);
-    pool_give(w->place.pool, w->copy, w->copy_size);
-    pool_give(w->place.pool, w->room, w->room_size);
-    ot_coded_done(&w->coded);
+    ot_pool_give(w->place.pool, w->packed, w->packed_size);
+    ot_pool_give(w->place.pool, w->scratch, w->scratch_size);
+    ot_pool_give(w->place.pool, w->copy, w->copy_size);
+    ot_work_parts_free(w);
     ot_free(w->mine);
     ot_free(w->theirs);
     ot_free(w);
 }
 
 /* What the ticket's out becomes. */
-static void hand_back(ot_work *w, item *it)
+static void hand_back(ot_work *w, ot_item *it)
 {
     ot_ticket *k = it->ticket;
-    uint64_t count = it->count;
-    if (w->n > 1) {
-        if (k->out == NULL) {
-            k->out = ot_out_make(count * elem_bytes(w), 0, NULL);
-        }
-        if (k->out != NULL) {
-            scaled(w, k->out, (uint8_t *)w->packed + it->offset, count, it->after);
-        }
+    void *out = w->n > 1 || w->choice.way != OT_WAY_EXACT ? ot_work_out(w, it) : k->out;
+    if (w->choice.way == OT_WAY_LOWRANK) {
+        ot_work_low_end(w, it);
+    } else if (w->choice.way == OT_WAY_CODED) {
+        return; /* it is there */
+    } else if (w->n > 1 && out != NULL) {
+        ot_work_scaled(w, out, (uint8_t *)w->packed + it->offset, it->count, it->after);
     } else if (w->run.kind == OVERTAKE_ALLREDUCE && it->after != 1) {
-        scaled(w, k->out, k->out, count, it->after);
+        ot_work_scaled(w, out, out, it->count, it->after);
     } else if (w->run.kind == OVERTAKE_REDUCESCATTER && it->after != 1) {
-        scaled(w, k->out, k->out, w->theirs[w->place.rank], it->after);
+        ot_work_scaled(w, out, out, w->theirs[w->place.rank], it->after);
     }
 }
 
-static void finish_ticket(ot_work *w, item *it, const ot_error *why)
+static void record(const ot_work *w, const ot_item *it)
+{
+    const ot_ticket *k = it->ticket;
+    ot_trace_op op = {.name = k->sig.name,
+                      .kind = k->sig.kind,
+                      .dtype = k->sig.dtype,
+                      .lane = (uint8_t)w->lane,
+                      .companions = (uint32_t)w->n,
+                      .seq = w->run.seq,
+                      .epoch = w->run.epoch,
+                      .bytes = it->count * ot_dtype_bytes((overtake_dtype)k->sig.dtype),
+                      .asked = k->since_ns,
+                      .done = ot_clock_mono_ns(),
+                      .times = w->run.times,
+                      .late = w->run.late};
+    ot_trace_op_add(w->place.trace, &op);
+}
+
+static void finish_ticket(ot_work *w, ot_item *it, const ot_error *why)
 {
     ot_error own;
     ot_ticket *k = it->ticket;
+    if (w->n > 1 || w->choice.way != OT_WAY_EXACT) {
+        w->out_need = it->count * ot_work_elem(w);
+        w->too_small = k->out != NULL && k->out_bytes != 0 && k->out_bytes < w->out_need;
+    }
     if (why == NULL && w->too_small) {
         (void)ot_fail(&own, OT_EXHAUSTED,
                       "'%s': out has room for %llu bytes; the result has %llu: give more room, or "
@@ -491,13 +423,39 @@ static void finish_ticket(ot_work *w, item *it, const ot_error *why)
         hand_back(w, it);
         if (k->out == NULL && it->count > 0 && k->sig.kind != OVERTAKE_BARRIER &&
             k->sig.kind != OVERTAKE_JOIN) {
-            (void)short_of(&own, w, it->count);
+            (void)ot_work_short(w, it->count, &own);
             why = &own;
         }
     }
     k->result.out = k->out;
     k->result.last_joined = w->last_joined;
+    k->late = w->run.late;
+    if (w->run.timed) {
+        record(w, it);
+    }
+    ot_work_let_go(w, it); /* before somebody who has waited saves what is kept */
     w->ops.ticket_done(w->ops.arg, k, why);
+}
+
+void ot_work_tell(ot_work *w, const ot_error *why)
+{
+    if (!w->told) {
+        w->told = true;
+        ot_work_parts_times(w);
+        for (size_t i = 0; i < w->n; i++) {
+            ot_item *it = &w->items[i];
+            if (it->ticket != NULL) {
+                finish_ticket(w, it, why);
+            } else if (why == NULL && w->choice.way == OT_WAY_LOWRANK) {
+                ot_work_low_end(w, it);
+            }
+        }
+        ot_trace_ran(w->place.trace, &w->run.times, w->run.late, w->run.epoch, w->run.hash);
+        w->ops.ended(w->ops.arg, w->lane, w->run.seq, why);
+    }
+    if (w->open == 0) {
+        work_free(w);
+    }
 }
 
 static void ended(ot_run *r, const ot_error *why)
@@ -505,10 +463,6 @@ static void ended(ot_run *r, const ot_error *why)
     ot_work *w = (ot_work *)r;
     bool by_parts = r->kind == OVERTAKE_ALLGATHER || r->kind == OVERTAKE_ALLTOALL;
     bool again = why == NULL && by_parts && !w->knows_parts;
-    if (why == NULL && w->coded.part != 0) {
-        again = ot_coded_next(&w->coded);
-        r->dtype = again ? OVERTAKE_U8 : w->sig.dtype;
-    }
     if (again) {
         w->knows_parts = by_parts;
         r->holds = false;
@@ -516,28 +470,23 @@ static void ended(ot_run *r, const ot_error *why)
         ot_exec_submit_next(w->exec, r);
         return;
     }
-    for (size_t i = 0; i < w->n; i++) {
-        if (w->items[i].ticket != NULL) {
-            finish_ticket(w, &w->items[i], why);
-        }
-    }
-    ot_work_ops ops = w->ops;
-    ot_lane lane = w->lane;
-    uint64_t seq = r->seq;
-    work_free(w);
-    ops.ended(ops.arg, lane, seq, why);
+    w->open = 0;
+    ot_work_tell(w, why);
 }
+
+/* --- the beginning ------------------------------------------------------------------------- */
 
 static void fill(ot_work *w, const ot_bucket *b, ot_ticket *const *tickets)
 {
     for (size_t i = 0; i < w->n; i++) {
         const ot_signature *s = &b->signatures[i];
-        item *it = &w->items[i];
+        ot_item *it = &w->items[i];
         it->ticket = tickets[i];
         it->count = ot_signature_count(s);
         set_factors(it, s, w->place.size);
         w->run.bytes += it->count * ot_dtype_bytes((overtake_dtype)s->dtype);
         if (it->ticket != NULL) {
+            w->asked = OT_MAX(w->asked, it->ticket->since_ns);
             it->ticket->result.ndim = s->ndim;
             memcpy(it->ticket->result.dims, it->ticket->sig.dims, sizeof s->dims);
         }
@@ -550,7 +499,7 @@ static void fill(ot_work *w, const ot_bucket *b, ot_ticket *const *tickets)
     w->run.holds = by_parts && !w->knows_parts;
 }
 
-ot_rc ot_work_submit(const ot_team_place *place, ot_exec *exec, const ot_bucket *b,
+ot_rc ot_work_submit(const ot_team_place *place, ot_exec *exec, ot_exec *second, const ot_bucket *b,
                      ot_ticket *const *tickets, const ot_work_ops *ops, ot_error *err)
 {
     uint8_t kind = b->signatures[0].kind;
@@ -592,6 +541,17 @@ ot_rc ot_work_submit(const ot_team_place *place, ot_exec *exec, const ot_bucket 
     }
     ot_wire_name(w->run.name, w->sig.name);
     fill(w, b, tickets);
+    w->run.timed = ot_trace_on(place->trace);
+    w->run.late = ot_trace_asked(place->trace, w->asked);
+    choose(w, b->signatures);
+    if (w->choice.way != OT_WAY_EXACT) {
+        ot_rc rc = ot_work_parts_submit(w, second, err);
+        if (rc != OT_OK) {
+            work_free(w);
+        }
+        return rc;
+    }
+    w->open = 1;
     ot_exec_submit(exec, &w->run);
     return OT_OK;
 }

@@ -65,28 +65,78 @@ void ot_codec_add(ot_codec c, float *acc, const void *in, uint64_t n)
     }
 }
 
-/* Numbers of the chunk of a rank: whole blocks, dealt evenly, the last one may be short. */
-static uint64_t chunk(const ot_twoshot *t, int32_t rank)
+/* --- two shots ---------------------------------------------------------------------------- */
+
+/* Block after block through spans. */
+typedef struct walk {
+    const ot_span *span, *end;
+    uint64_t at; /* of the block in its span */
+} walk;
+
+static uint64_t blocks_of(uint64_t n)
 {
-    uint64_t blocks = t->count / OT_CODEC_BLOCK + (t->count % OT_CODEC_BLOCK != 0);
-    uint64_t r = (uint64_t)rank, n = (uint64_t)t->size;
-    uint64_t each = blocks / n, more = blocks % n;
-    uint64_t first = r * each + OT_MIN(r, more), end = first + each + (r < more);
-    return OT_MIN(end * OT_CODEC_BLOCK, t->count) - OT_MIN(first * OT_CODEC_BLOCK, t->count);
+    return n / OT_CODEC_BLOCK + (n % OT_CODEC_BLOCK != 0);
 }
 
-ot_rc ot_twoshot_init(ot_twoshot *t, ot_codec c, int32_t rank, int32_t size, uint64_t count,
-                      ot_error *err)
+static walk walk_from(const ot_twoshot *t, uint64_t block)
 {
-    ot_twoshot made = {.codec = c, .rank = rank, .size = size, .count = count};
+    walk w = {.span = t->spans, .end = t->spans + t->n};
+    while (w.span < w.end && block >= blocks_of(w.span->count)) {
+        block -= blocks_of(w.span->count);
+        w.span++;
+    }
+    w.at = block * OT_CODEC_BLOCK;
+    return w;
+}
+
+static size_t walk_numbers(const walk *w)
+{
+    return OT_MIN(w->span->count - w->at, OT_CODEC_BLOCK);
+}
+
+static void walk_on(walk *w)
+{
+    w->at += OT_CODEC_BLOCK;
+    while (w->span < w->end && w->at >= w->span->count) {
+        w->span++;
+        w->at = 0;
+    }
+}
+
+/* The first block of a rank's chunk: blocks are dealt evenly. */
+static uint64_t first_block(const ot_twoshot *t, int32_t rank)
+{
+    uint64_t r = (uint64_t)rank, n = (uint64_t)t->size;
+    return r * (t->blocks / n) + OT_MIN(r, t->blocks % n);
+}
+
+static uint64_t chunk_bytes(const ot_twoshot *t, int32_t rank)
+{
+    uint64_t bytes = 0, block = first_block(t, rank), end = first_block(t, rank + 1);
+    for (walk w = walk_from(t, block); block < end; block++, walk_on(&w)) {
+        bytes += ot_codec_bytes(t->codec, walk_numbers(&w));
+    }
+    return bytes;
+}
+
+ot_rc ot_twoshot_init(ot_twoshot *t, ot_codec c, int32_t rank, int32_t size, const ot_span *spans,
+                      size_t n, ot_error *err)
+{
+    ot_twoshot made = {.codec = c, .rank = rank, .size = size, .spans = spans, .n = n};
     made.sends = ot_calloc(2 * (size_t)size, sizeof *made.sends);
     if (made.sends == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "no memory for the chunks of %d ranks", (int)size);
     }
     made.recvs = made.sends + size;
+    for (size_t i = 0; i < n; i++) {
+        made.blocks += blocks_of(spans[i].count);
+    }
     for (int32_t r = 0; r < size; r++) {
-        made.sends[r] = ot_codec_bytes(c, chunk(&made, r));
-        made.recvs[r] = ot_codec_bytes(c, chunk(&made, rank));
+        made.sends[r] = chunk_bytes(&made, r);
+        made.bytes += made.sends[r];
+    }
+    for (int32_t r = 0; r < size; r++) {
+        made.recvs[r] = made.sends[rank];
     }
     *t = made;
     return OT_OK;
@@ -98,38 +148,62 @@ void ot_twoshot_done(ot_twoshot *t)
     *t = (ot_twoshot){0};
 }
 
-uint64_t ot_twoshot_bytes(const ot_twoshot *t)
-{
-    /* Only the last chunk has a short block: as if it were one. */
-    return ot_codec_bytes(t->codec, t->count);
-}
-
 uint64_t ot_twoshot_heard(const ot_twoshot *t)
 {
     return (uint64_t)t->size * t->recvs[t->rank];
 }
 
-uint64_t ot_twoshot_owned(const ot_twoshot *t)
+void ot_twoshot_pack(const ot_twoshot *t, void *out)
 {
-    return chunk(t, t->rank);
-}
-
-void ot_twoshot_pack(const ot_twoshot *t, void *out, const float *in, float *residual)
-{
-    ot_codec_encode(t->codec, out, in, residual, t->count);
-}
-
-void ot_twoshot_sum(const ot_twoshot *t, void *out, const void *in, float *acc, float *residual)
-{
-    uint64_t n = ot_twoshot_owned(t), bytes = t->recvs[t->rank];
-    memset(acc, 0, n * sizeof *acc);
-    for (int32_t r = 0; r < t->size; r++) {
-        ot_codec_add(t->codec, acc, (const char *)in + (uint64_t)r * bytes, n);
+    static const float zeros[OT_CODEC_BLOCK];
+    float scaled[OT_CODEC_BLOCK];
+    char *to = out;
+    walk w = walk_from(t, 0);
+    for (uint64_t block = 0; block < t->blocks; block++, walk_on(&w)) {
+        const ot_span *s = w.span;
+        size_t m = walk_numbers(&w);
+        const float *in = s->in != NULL ? s->in + w.at : zeros;
+        if (s->before != 1) {
+            ot_kernels_chosen()->scale_f32(scaled, in, m, s->before);
+            in = scaled;
+        }
+        ot_codec_encode(t->codec, to, in, s->residual != NULL ? s->residual + w.at : NULL, m);
+        to += ot_codec_bytes(t->codec, m);
     }
-    ot_codec_encode(t->codec, out, acc, residual, n);
 }
 
-void ot_twoshot_unpack(const ot_twoshot *t, float *out, const void *in)
+void ot_twoshot_sum(const ot_twoshot *t, void *out, const void *in)
 {
-    ot_codec_decode(t->codec, out, in, t->count);
+    const ot_kernels *k = ot_kernels_chosen();
+    uint64_t block = first_block(t, t->rank), end = first_block(t, t->rank + 1), at = 0;
+    for (walk w = walk_from(t, block); block < end; block++, walk_on(&w)) {
+        float sum[OT_CODEC_BLOCK] = {0}, left[OT_CODEC_BLOCK] = {0};
+        size_t m = walk_numbers(&w);
+        for (int32_t r = 0; r < t->size; r++) {
+            ot_codec_add(t->codec, sum, (const char *)in + (uint64_t)r * t->recvs[r] + at, m);
+        }
+        bool keeps = w.span->residual != NULL;
+        ot_codec_encode(t->codec, (char *)out + at, sum, keeps ? left : NULL, m);
+        if (keeps) {
+            k->axpy(w.span->residual + w.at, 1, left, m);
+        }
+        at += ot_codec_bytes(t->codec, m);
+    }
+}
+
+void ot_twoshot_unpack(const ot_twoshot *t, const void *in)
+{
+    const char *from = in;
+    walk w = walk_from(t, 0);
+    for (uint64_t block = 0; block < t->blocks; block++, walk_on(&w)) {
+        const ot_span *s = w.span;
+        size_t m = walk_numbers(&w);
+        if (s->out != NULL) {
+            ot_codec_decode(t->codec, s->out + w.at, from, m);
+        }
+        if (s->out != NULL && s->after != 1) {
+            ot_kernels_chosen()->scale_f32(s->out + w.at, s->out + w.at, m, s->after);
+        }
+        from += ot_codec_bytes(t->codec, m);
+    }
 }

@@ -5,7 +5,7 @@
  * too, takes the decoded copy: all hold the same bits. What encoding leaves behind is kept in a
  * residual and added the next time (error feedback; Seide et al. 2014, Karimireddy et al. 2019).
  *
- * An average is asked for by scaling the input by 1/n before: F16 would overflow else.
+ * What goes by F16 is divided by the number of ranks before: the sum would overflow else.
  *
  *     pack -> ALLTOALL of bytes (sends, recvs) -> sum -> ALLGATHER of bytes (sends) -> unpack
  *
@@ -30,6 +30,8 @@ typedef enum ot_codec {
  * byte a number: scale * byte is the number. A block with a number that is not finite decodes to
  * NaNs and leaves its residual as it was. */
 #define OT_CODEC_BLOCK 512
+/* So many numbers are on their way at once: whole blocks. */
+#define OT_CODEC_PART ((uint64_t)512 << 10)
 
 const char *ot_codec_name(ot_codec c); /* "int8" */
 bool ot_codec_keeps(ot_codec c);       /* has a residual */
@@ -40,27 +42,37 @@ void ot_codec_decode(ot_codec c, float *out, const void *in, uint64_t n);
 /* acc[i] += what in[i] decodes to. */
 void ot_codec_add(ot_codec c, float *acc, const void *in, uint64_t n);
 
-/* Who owns what in an allreduce of `count` numbers. */
+/* A tensor, or a part of one, in an allreduce. Blocks begin anew with each. */
+typedef struct ot_span {
+    const float *in; /* NULL: zeros */
+    float *out;      /* NULL: not wanted; may be in */
+    /* Of what this rank sends and, where it is the owner, of the sum: what is left of that is this
+     * rank's to send the next time. NULL: nothing is kept. */
+    float *residual;
+    uint64_t count;
+    float before, after; /* factors */
+} ot_span;
+
+/* Who owns what in an allreduce of spans. */
 typedef struct ot_twoshot {
     ot_codec codec;
     int32_t rank, size;
-    uint64_t count;
-    uint64_t *sends; /* size of them: bytes to each rank, and of each rank's sum */
-    uint64_t *recvs; /* size of them: bytes of the own chunk, from each */
+    const ot_span *spans;
+    size_t n;
+    uint64_t blocks, bytes; /* of all; bytes: the sum of sends */
+    uint64_t *sends;        /* size of them: bytes to each rank, and of each rank's sum */
+    uint64_t *recvs;        /* size of them: bytes of the own chunk, from each */
 } ot_twoshot;
 
-ot_rc ot_twoshot_init(ot_twoshot *t, ot_codec c, int32_t rank, int32_t size, uint64_t count,
-                      ot_error *err) OT_CHECKED;
+/* The spans outlive it. */
+ot_rc ot_twoshot_init(ot_twoshot *t, ot_codec c, int32_t rank, int32_t size, const ot_span *spans,
+                      size_t n, ot_error *err) OT_CHECKED;
 void ot_twoshot_done(ot_twoshot *t);
-uint64_t ot_twoshot_bytes(const ot_twoshot *t); /* sum of sends */
 uint64_t ot_twoshot_heard(const ot_twoshot *t); /* sum of recvs */
-uint64_t ot_twoshot_owned(const ot_twoshot *t); /* numbers of the own chunk */
-/* out: ot_twoshot_bytes; residual: `count` numbers or NULL. */
-void ot_twoshot_pack(const ot_twoshot *t, void *out, const float *in, float *residual);
-/* in: what all sent, ot_twoshot_heard; acc: room for the own chunk; out: its encoded sum,
- * sends[rank] bytes; residual: as many numbers as are owned, or NULL. */
-void ot_twoshot_sum(const ot_twoshot *t, void *out, const void *in, float *acc, float *residual);
-/* in: all sums, ot_twoshot_bytes; out: `count` numbers. */
-void ot_twoshot_unpack(const ot_twoshot *t, float *out, const void *in);
+void ot_twoshot_pack(const ot_twoshot *t, void *out);
+/* in: what all sent, ot_twoshot_heard; out: the encoded sum of the own chunk, sends[rank] bytes. */
+void ot_twoshot_sum(const ot_twoshot *t, void *out, const void *in);
+/* in: all sums, `bytes` of them. */
+void ot_twoshot_unpack(const ot_twoshot *t, const void *in);
 
 #endif

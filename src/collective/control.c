@@ -206,6 +206,16 @@ void ot_control_lane_send(ot_control_lane *c, int32_t i, const void *m, size_t n
     flush(c, p);
 }
 
+void ot_control_lane_look(ot_control_lane *c, uint64_t now_ns)
+{
+    for (int32_t i = 0; i < c->size; i++) {
+        ot_link *l = c->peers[i].broken ? NULL : c->peers[i].speak;
+        if (l != NULL && l->ops->look != NULL) {
+            l->ops->look(l, now_ns);
+        }
+    }
+}
+
 bool ot_control_lane_idle(const ot_control_lane *c)
 {
     for (int32_t i = 0; i < c->size; i++) {

@@ -26,6 +26,7 @@ void ot_control_lane_destroy(ot_control_lane *c);
 void ot_control_lane_link(ot_control_lane *c, int32_t peer, ot_link *l, bool asked);
 /* Kept until the link is up and has room. */
 void ot_control_lane_send(ot_control_lane *c, int32_t peer, const void *p, size_t n);
-bool ot_control_lane_idle(const ot_control_lane *c); /* everything has been sent */
+void ot_control_lane_look(ot_control_lane *c, uint64_t now_ns); /* at its links: ot_link_ops */
+bool ot_control_lane_idle(const ot_control_lane *c);            /* everything has been sent */
 
 #endif

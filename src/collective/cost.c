@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Many streams into one host get less out of the wire than one, and a hop that does not stream
  * leaves it idle while it sums. */
@@ -193,35 +194,72 @@ ot_algorithm ot_cost_choose(const ot_cost_model *m, const ot_coll_shape *shape)
     return best;
 }
 
+/* Work on the processor and bytes on the wire, one after the other in each part, while other parts
+ * do the other. */
+static double overlapped(double wire, double work, double parts)
+{
+    return OT_MAX(wire, work) + OT_MIN(wire, work) / OT_MAX(parts, 1);
+}
+
 /* As DIRECT in two steps, with fewer bytes; every number is encoded, decoded, and decoded again, a
  * rank's share of the sums too. */
 static double two_shots(const ot_cost_model *m, ot_codec c, const view *v)
 {
     uint64_t n = (uint64_t)(v->bytes / sizeof(float));
     double share = (v->n - 1) / v->n * (double)ot_codec_bytes(c, n);
-    return 2 * v->latency_us + 4 * (v->n - 1) * v->message_us + CROWDED * share * 2 * v->shared +
-           (3 + 1 / v->n) * v->bytes / m->codec_bytes_per_us;
+    return 2 * v->latency_us + 4 * (v->n - 1) * v->message_us +
+           overlapped(CROWDED * share * 2 * v->shared,
+                      (3 + 1 / v->n) * v->bytes / m->codec_bytes_per_us,
+                      (double)n / (double)OT_CODEC_PART);
 }
 
-ot_codec_choice ot_cost_codec(const ot_cost_model *m, ot_loss loss, const ot_coll_shape *shape)
+/* Two exact sums. The three passes over the matrices take as long as a codec's two for four
+ * columns, of which half grows with the columns (bench/lowrank_bench.c); they overlap with the sums
+ * of the buckets around. */
+static double low_rank(const ot_cost_model *m, const ot_low_sizes *low, const ot_coll_shape *shape)
+{
+    double work = (1 + (double)low->columns / 4) * (double)low->within * sizeof(float) /
+                  m->codec_bytes_per_us;
+    double wire = 0;
+    for (int part = 0; part < 2; part++) {
+        ot_coll_shape s = *shape;
+        s.count = part == 0 ? low->first : low->second;
+        wire += ot_cost_us(m, ot_cost_choose(m, &s), &s);
+    }
+    return low->within > 0 ? OT_MAX(wire, work) : INFINITY;
+}
+
+ot_codec_choice ot_cost_codec(const ot_cost_model *m, ot_loss loss, const ot_low_sizes *low,
+                              const ot_coll_shape *shape)
 {
     view v = look(m, shape);
-    ot_codec_choice c = {.exact = ot_cost_choose(m, shape), .coded_us = INFINITY};
+    ot_codec_choice c = {
+        .exact = ot_cost_choose(m, shape), .coded_us = INFINITY, .low_us = INFINITY};
     c.exact_us = predict(m, c.exact, shape->kind, &v);
     if (shape->kind != OVERTAKE_ALLREDUCE || shape->size < 2) {
         return c;
     }
-    /* Halves as BF16: F16 overflows where nobody scales the loss. */
-    static const ot_codec codecs[] = {OT_CODEC_BF16, OT_CODEC_INT8};
-    for (size_t i = 0; i < (size_t)loss; i++) {
-        double us = two_shots(m, codecs[i], &v);
-        if (us < c.coded_us) {
-            c.codec = codecs[i];
-            c.coded_us = us;
-        }
+    static const ot_codec first[] = {[OT_LOSS_HALF] = OT_CODEC_BF16,
+                                     [OT_LOSS_F16] = OT_CODEC_F16,
+                                     [OT_LOSS_ANY] = OT_CODEC_INT8};
+    if (loss != OT_LOSS_NONE) {
+        c.codec = first[loss];
+        c.coded_us = two_shots(m, c.codec, &v);
     }
-    c.coded = v.measured && c.coded_us * 1.1 < c.exact_us;
+    if (loss == OT_LOSS_ANY) {
+        c.low_us = low_rank(m, low, shape);
+    }
+    if (v.measured && OT_MIN(c.low_us, c.coded_us) * 1.1 < c.exact_us) {
+        c.way = c.low_us < c.coded_us ? OT_WAY_LOWRANK : OT_WAY_CODED;
+    }
     return c;
+}
+
+double ot_codec_choice_us(const ot_codec_choice *c)
+{
+    return c->way == OT_WAY_LOWRANK ? c->low_us
+           : c->way == OT_WAY_CODED ? c->coded_us
+                                    : c->exact_us;
 }
 
 void ot_codec_choice_text(const ot_codec_choice *c, const ot_cost_model *m, ot_loss loss,
@@ -229,17 +267,34 @@ void ot_codec_choice_text(const ot_codec_choice *c, const ot_cost_model *m, ot_l
 {
     view v = look(m, shape);
     double gbit = (v.hosts > 1 ? m->remote : m->local).bytes_per_us / 125;
-    if (c->coded) {
-        snprintf(text, size, "%s: %.1f ms, exact %.1f ms (%.1f MiB, %d ranks, %.2f Gbit/s)",
-                 ot_codec_name(c->codec), c->coded_us / 1000, c->exact_us / 1000, v.bytes / 1048576,
-                 (int)shape->size, gbit);
-    } else if (loss == OT_LOSS_NONE) {
+    if (loss == OT_LOSS_NONE) {
         snprintf(text, size, "exact: asked for");
-    } else if (!v.measured) {
-        snprintf(text, size, "exact: the links have not been measured (overtake tune)");
-    } else {
-        snprintf(text, size, "exact (%s): %.1f ms, %s %.1f ms (%.1f MiB, %d ranks, %.2f Gbit/s)",
-                 ot_algorithm_name(c->exact), c->exact_us / 1000, ot_codec_name(c->codec),
-                 c->coded_us / 1000, v.bytes / 1048576, (int)shape->size, gbit);
+        return;
     }
+    if (!v.measured) {
+        snprintf(text, size, "exact: the links have not been measured (overtake tune)");
+        return;
+    }
+    const struct {
+        const char *name;
+        double us;
+        bool taken;
+    } ways[] = {{"low rank", c->low_us, c->way == OT_WAY_LOWRANK},
+                {ot_codec_name(c->codec), c->coded_us, c->way == OT_WAY_CODED},
+                {ot_algorithm_name(c->exact), c->exact_us, c->way == OT_WAY_EXACT}};
+    const char *taken = "";
+    char others[128] = "", own[32] = "";
+    for (size_t i = 0; i < OT_COUNT(ways); i++) {
+        size_t n = strlen(others);
+        if (ways[i].taken) {
+            taken = ways[i].name;
+            snprintf(own, sizeof own, "%.1f ms", ways[i].us / 1000);
+        } else if (isfinite(ways[i].us)) {
+            snprintf(others + n, sizeof others - n, ", %s %.1f ms",
+                     i + 1 == OT_COUNT(ways) ? "exact" : ways[i].name, ways[i].us / 1000);
+        }
+    }
+    snprintf(text, size, "%s%s%s: %s%s (%.1f MiB, %d ranks, %.2f Gbit/s)",
+             c->way == OT_WAY_EXACT ? "exact (" : "", taken, c->way == OT_WAY_EXACT ? ")" : "", own,
+             others, v.bytes / 1048576, (int)shape->size, gbit);
 }

@@ -33,18 +33,34 @@ double ot_cost_us(const ot_cost_model *m, ot_algorithm a, const ot_coll_shape *s
 ot_algorithm ot_cost_choose(const ot_cost_model *m, const ot_coll_shape *shape);
 
 /* Which bits an allreduce of F32 may lose: one setting of the user. */
-typedef enum ot_loss { OT_LOSS_NONE, OT_LOSS_HALF, OT_LOSS_ANY } ot_loss;
+typedef enum ot_loss {
+    OT_LOSS_NONE,
+    OT_LOSS_HALF, /* BF16: as many magnitudes as F32 */
+    OT_LOSS_F16,
+    OT_LOSS_ANY
+} ot_loss;
 
-/* A codec is taken where it is predicted to be a tenth faster than the best exact way, over links
- * that have been measured. */
+/* What low rank (lowrank.h) makes of an operation: two sums of so many numbers, which stand, by
+ * `columns` of each, for matrices of `within` ones. 0 of them: it can't. */
+typedef struct ot_low_sizes {
+    uint64_t first, second, within, columns;
+} ot_low_sizes;
+
+typedef enum ot_way { OT_WAY_EXACT, OT_WAY_CODED, OT_WAY_LOWRANK } ot_way;
+
+/* Low rank or a codec is taken where it is predicted to be a tenth faster than the best exact way,
+ * over links that have been measured. */
 typedef struct ot_codec_choice {
-    bool coded; /* else exact, by `exact` */
+    ot_way way;
+    ot_algorithm exact; /* of the ways that are allowed; infinite: none is */
     ot_codec codec;
-    ot_algorithm exact;
-    double exact_us, coded_us; /* coded_us: of the best codec that is allowed; infinite: none is */
+    double exact_us, coded_us, low_us;
 } ot_codec_choice;
 
-ot_codec_choice ot_cost_codec(const ot_cost_model *m, ot_loss loss, const ot_coll_shape *shape);
+ot_codec_choice ot_cost_codec(const ot_cost_model *m, ot_loss loss, const ot_low_sizes *low,
+                              const ot_coll_shape *shape);
+/* The predicted time of the way that was chosen. */
+double ot_codec_choice_us(const ot_codec_choice *c);
 /* What was chosen and why, for people, in one line. */
 void ot_codec_choice_text(const ot_codec_choice *c, const ot_cost_model *m, ot_loss loss,
                           const ot_coll_shape *shape, char *text, size_t size);

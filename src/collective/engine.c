@@ -25,7 +25,7 @@ static void on_broken(void *arg, int32_t peer, const char *tensor, const ot_erro
     ot_error v;
     ot_verdict_of_mismatch(peer, ot_engine_host_of(e, peer), e->rank, ot_engine_host_of(e, e->rank),
                            why, &v);
-    ot_engine_tell(e, peer, &v);
+    ot_engine_tell(e, peer, false, &v);
     ot_engine_judge(e, peer, &v);
 }
 
@@ -55,7 +55,7 @@ void ot_engine_on_failed(void *arg, const ot_error *why)
 {
     ot_engine *e = arg;
     if (!e->failing && !e->failed) {
-        ot_engine_tell(e, e->rank, why);
+        ot_engine_tell(e, e->rank, false, why);
         ot_engine_judge(e, e->rank, why);
     }
 }
@@ -101,6 +101,12 @@ void ot_engine_step(ot_engine *e, uint64_t samples)
 {
     e->program_steps++;
     e->program_samples += samples;
+    ot_trace_step(e->trace);
+}
+
+ot_trace *ot_engine_trace(ot_engine *e)
+{
+    return e->trace;
 }
 
 const ot_member *ot_engine_members(const ot_engine *e, int32_t *n_out)
@@ -148,6 +154,10 @@ ot_rc ot_engine_group_add(ot_engine *e, int32_t id, const int32_t *ranks, int32_
                           .world_host_names = e->host_names,
                           .cost = &e->settings.cost,
                           .loss = e->settings.loss,
+                          .lowrank = (size_t)e->settings.lowrank,
+                          .residuals = id == OVERTAKE_WORLD ? e->o.residuals : NULL,
+                          .trace = e->trace,
+                          .carrier = id == OVERTAKE_WORLD ? e->carrier : NULL,
                           .no_learn = e->o.no_learn};
     ot_group_ops ops = {.want = on_want,
                         .broken = on_broken,
@@ -168,6 +178,17 @@ void ot_engine_group_drop(ot_engine *e, int32_t id)
 {
     ot_order c = {.kind = OT_GROUP_DROP, .group = id};
     (void)ot_engine_push(e, c, true, NULL);
+}
+
+ot_engine_epoch ot_engine_epoch_of(const ot_engine *e)
+{
+    return (ot_engine_epoch){.number = ot_meet_epoch(e->meet),
+                             .waiting = e->waiting,
+                             .leaving = e->leaving,
+                             .batch_ranks =
+                                 e->settings.batch_np > 0 ? (int32_t)e->settings.batch_np : e->size,
+                             .elastic = e->o.id.worker >= 0,
+                             .over = e->over};
 }
 
 uint64_t ot_engine_steps(ot_engine *e)

@@ -7,6 +7,7 @@
 #include "collective/engine_internal.h"
 #include "collective/verdict.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,13 +22,17 @@ void ot_engine_judge(ot_engine *e, int32_t culprit, const ot_error *why)
         e->failing = true;
         e->culprit = culprit;
         e->verdict = *why;
+        if (e->settings.min_np > 0 && ot_meet_epoch(e->meet) > 1 && culprit >= 0) {
+            /* Another process may have that rank by the time this is read. */
+            (void)ot_error_prefix(&e->verdict, why->rc, "epoch %" PRIu64, ot_meet_epoch(e->meet));
+        }
     }
 }
 
 /* The others hear of it, too: those that have no link to the culprit. */
-void ot_engine_tell(ot_engine *e, int32_t culprit, const ot_error *why)
+void ot_engine_tell(ot_engine *e, int32_t culprit, bool link, const ot_error *why)
 {
-    ot_event ev = {.kind = OT_EVENT_FAILED, .rank = e->rank, .code = culprit + 1};
+    ot_event ev = {.kind = OT_EVENT_FAILED, .rank = e->rank, .code = culprit + 1, .link = link};
     snprintf(ev.host, sizeof ev.host, "%s", ot_engine_host_of(e, e->rank));
     snprintf(ev.text, sizeof ev.text, "%s", why->msg);
     if (!e->meet_gone) {
@@ -35,9 +40,24 @@ void ot_engine_tell(ot_engine *e, int32_t culprit, const ot_error *why)
     }
 }
 
+/* After an event: the end of a rank, or what one says of itself. */
+static void judge_event(ot_engine *e, const ot_event *ev)
+{
+    ot_error why;
+    char next[OT_VERDICT_NEXT] = "those that go on are in the next epoch";
+    OT_AUTO(ot_free_ptr) bool *gone = ot_calloc((size_t)e->size, sizeof *gone);
+    for (int32_t r = 0; gone != NULL && r < e->size; r++) {
+        gone[r] = e->ranks[r].gone;
+    }
+    if (gone != NULL && (e->settings.min_np == 0 || ev->kind != OT_EVENT_FAILED)) {
+        ot_verdict_next(gone, e->size, e->settings.min_np, next);
+    }
+    ot_verdict_of_event(ev, next, &why);
+    ot_engine_judge(e, ot_event_culprit(ev), &why);
+}
+
 static void on_event(ot_engine *e, const ot_event *ev)
 {
-    ot_error why = {.rc = OT_OK};
     if (ev->rank < 0 || ev->rank >= e->size || ev->rank == e->rank) {
         return;
     }
@@ -54,12 +74,13 @@ static void on_event(ot_engine *e, const ot_event *ev)
             ot_warn("collective", "rank %d (host %s) goes on", ev->rank, ev->host);
         }
         r->stopped = false;
-    } else if (ev->kind == OT_EVENT_LEFT) {
+    } else if (ev->kind == OT_EVENT_LEFT || ev->kind == OT_EVENT_MOVED) {
         r->left = true;
+        r->moved = ev->kind == OT_EVENT_MOVED;
         r->left_ns = ot_clock_mono_ns();
     } else if (ot_event_ends(ev) && !r->left) {
-        ot_verdict_of_event(ev, &why);
-        ot_engine_judge(e, ot_event_culprit(ev), &why);
+        r->gone |= ev->kind != OT_EVENT_FAILED;
+        judge_event(e, ev);
     }
 }
 
@@ -73,6 +94,10 @@ static void meet_is_gone(ot_engine *e, const ot_error *why)
         return;
     }
     ot_error v;
+    if (why->rc == OT_PRECONDITION) { /* it has set this rank aside */
+        ot_engine_judge(e, e->rank, why);
+        return;
+    }
     (void)ot_fail(&v, OT_UNAVAILABLE, "%s%s%s: %s. Start the job again",
                   at_rank_0 ? "rank 0 (host " : "the launcher is gone",
                   at_rank_0 ? ot_engine_host_of(e, 0) : "", at_rank_0 ? ") is gone" : "", why->msg);
@@ -91,16 +116,21 @@ void ot_engine_on_meet(void *arg, uint32_t events)
             on_event(e, &ev);
             continue;
         }
+        ot_engine_take_clock(e);
         if (rc != OT_NOT_FOUND) {
             meet_is_gone(e, &err);
         }
+        int32_t waiting, leaving;
+        ot_meet_counts(e->meet, &waiting, &leaving);
+        e->waiting = waiting;
+        e->leaving = leaving;
         return;
     }
 }
 
 void ot_engine_suspect(ot_engine *e, int32_t peer, const ot_error *why)
 {
-    if (!e->suspects) {
+    if (!e->suspects || e->ranks[e->suspect].left) {
         e->suspects = true;
         e->suspect = peer;
         e->suspect_why = *why;
@@ -110,25 +140,27 @@ void ot_engine_suspect(ot_engine *e, int32_t peer, const ot_error *why)
 
 void ot_engine_carry_out(ot_engine *e)
 {
+    e->over = true; /* before anybody hears of it */
     for (size_t i = 0; i < e->n_groups; i++) {
         ot_group_abort(e->groups[i], &e->verdict);
     }
     ot_tickets_end_all(e->tickets, &e->verdict, e->culprit);
     e->failing = false;
     e->failed = true;
-    if (e->stop_ns == 0) {
+    if (e->stop_ns == 0 && !e->abandoned) {
         ot_warn("collective", "rank %d: %s", e->rank, e->verdict.msg);
     }
 }
 
-/* The ticket that has been open longest; NULL: none. */
+/* Of the tickets that the thread has heard of, the one that has been open longest; NULL: none. */
 static ot_ticket *oldest_open(ot_engine *e)
 {
     ot_ticket *oldest = NULL;
     pthread_mutex_lock(&e->tickets->lock);
     for (size_t i = 0; e->tickets->open > 0 && i < OT_TICKETS_MAX; i++) {
         ot_ticket *k = e->tickets->slots[i];
-        if (k != NULL && !k->done && (oldest == NULL || k->since_ns < oldest->since_ns)) {
+        if (k != NULL && k->taken && !k->done &&
+            (oldest == NULL || k->since_ns < oldest->since_ns)) {
             oldest = k;
         }
     }
@@ -221,10 +253,13 @@ void ot_engine_look_at_open(ot_engine *e, uint64_t now)
     uint64_t age = now - k->since_ns;
     ot_error v;
     int32_t left = first_to_leave(e, ot_engine_group_of(e, k->group));
+    if (rank >= 0 && !e->ranks[rank].left) {
+        left = -1; /* if that one waits for who has left, it says so itself */
+    }
     if (left >= 0 && age > OT_LEFT_NS && now - e->ranks[left].left_ns > OT_LEFT_NS &&
         now - e->moved_ns > OT_LEFT_NS) {
-        ot_verdict_of_left(left, ot_engine_host_of(e, left), &v);
-        ot_engine_tell(e, left, &v);
+        ot_verdict_of_left(left, ot_engine_host_of(e, left), e->ranks[left].moved, &v);
+        ot_engine_tell(e, left, false, &v);
         ot_engine_judge(e, left, &v);
         return;
     }
@@ -235,9 +270,23 @@ void ot_engine_look_at_open(ot_engine *e, uint64_t now)
                       "that rank does, or give operations more time",
                       k->sig.name, ot_format_duration(e->settings.timeout_us, limit),
                       text[0] != '\0' ? text : "it is not known for whom it waits");
-        ot_engine_tell(e, rank, &v);
+        ot_engine_tell(e, rank, false, &v);
         ot_engine_judge(e, rank, &v);
     }
+}
+
+/* Of the ranks that have left, the one to blame for that the oldest operation waits; -1: it waits
+ * for nobody who has left, and a link may well end with who is through. */
+static int32_t waits_for_who_left(ot_engine *e)
+{
+    char text[512];
+    int32_t rank = -1;
+    ot_ticket *k = oldest_open(e);
+    if (k != NULL) {
+        describe_stall(e, k, text, sizeof text, &rank);
+    }
+    return rank >= 0 && e->ranks[rank].left ? first_to_leave(e, ot_engine_group_of(e, k->group))
+                                            : -1;
 }
 
 /* Time is up for the meeting point to say what has become of whom. */
@@ -247,12 +296,18 @@ void ot_engine_judge_suspect(ot_engine *e, uint64_t now)
         return;
     }
     ot_error v;
-    int32_t culprit = e->ranks[e->suspect].left ? first_to_leave(e, NULL) : e->suspect;
+    int32_t culprit = e->suspect;
     if (e->ranks[culprit].left) {
-        ot_verdict_of_left(culprit, ot_engine_host_of(e, culprit), &v);
+        culprit = waits_for_who_left(e);
+        if (culprit < 0) {
+            e->suspect_ns = now; /* looked at again */
+            return;
+        }
+        ot_verdict_of_left(culprit, ot_engine_host_of(e, culprit), e->ranks[culprit].moved, &v);
     } else {
-        ot_verdict_of_link(culprit, ot_engine_host_of(e, culprit), &e->suspect_why, &v);
+        ot_verdict_of_link(culprit, ot_engine_host_of(e, culprit), e->settings.min_np > 0,
+                           &e->suspect_why, &v);
     }
-    ot_engine_tell(e, culprit, &v);
+    ot_engine_tell(e, culprit, !e->ranks[culprit].left && culprit != e->rank, &v);
     ot_engine_judge(e, culprit, &v);
 }

@@ -22,6 +22,7 @@ typedef enum ot_command_kind {
     OT_WAITING,
     OT_GROUP_ADD,
     OT_GROUP_DROP,
+    OT_ABANDON,
     OT_STOP
 } ot_command_kind;
 
@@ -34,7 +35,8 @@ typedef struct ot_order {
 } ot_order;
 
 typedef struct ot_rank_state {
-    bool stopped, left;
+    bool stopped, left, moved; /* moved: left for the next epoch */
+    bool gone;                 /* its end was told */
     uint64_t left_ns, waited_us;
 } ot_rank_state;
 
@@ -49,8 +51,10 @@ struct ot_engine {
     int32_t *hosts;
     ot_poller *poller;
     ot_mesh *mesh;
-    ot_watch meet_watch, wake_watch;
+    ot_watch meet_watch, wake_watch, carrier_watch;
     ot_tickets *tickets;
+    ot_trace *trace;
+    ot_carrier *carrier; /* NULL: the built-in engine */
     pthread_t thread;
     bool started;
 
@@ -60,10 +64,13 @@ struct ot_engine {
     size_t n_commands, cap_commands;
     char stall_text[512]; /* what the thread found out last */
     int32_t stall_rank;
+    char *timeline_path; /* NULL: the launcher's, or none */
 
     /* Synchronization: atomic. */
     _Atomic uint64_t steps;
     _Atomic uint64_t program_steps, program_samples; /* overtake_step */
+    _Atomic int32_t waiting, leaving;                /* ot_meet_counts */
+    _Atomic bool over;
 
     /* The progress thread's. */
     ot_order *taken;
@@ -73,6 +80,7 @@ struct ot_engine {
     ot_rank_state *ranks;
     uint64_t stop_ns; /* 0: not asked to */
     bool meet_gone;
+    bool abandoned;       /* this rank goes on to the next epoch */
     bool failing, failed; /* a verdict is to be carried out, or has been */
     ot_error verdict;
     int32_t culprit;
@@ -96,18 +104,27 @@ ot_rc ot_engine_push(ot_engine *e, ot_order c, bool wakes, ot_error *err);
 ot_rc ot_engine_push_locked(ot_engine *e, ot_order c, ot_error *err) OT_CHECKED;
 void ot_engine_wake(ot_engine *e);
 void ot_engine_on_wake(void *arg, uint32_t events);
+void ot_engine_on_carrier(void *arg, uint32_t events);
 void ot_engine_take_commands(ot_engine *e);
 void ot_engine_drop_group(ot_engine *e, int32_t id);
+void ot_engine_pulse(ot_engine *e);
 void *ot_engine_progress(void *arg);
 
 /* engine_blame.c */
 const char *ot_engine_host_of(const ot_engine *e, int32_t rank);
 void ot_engine_judge(ot_engine *e, int32_t culprit, const ot_error *why);
-void ot_engine_tell(ot_engine *e, int32_t culprit, const ot_error *why); /* the other ranks */
+/* The other ranks; `link`: it is the link to the culprit. */
+void ot_engine_tell(ot_engine *e, int32_t culprit, bool link, const ot_error *why);
 void ot_engine_suspect(ot_engine *e, int32_t peer, const ot_error *why);
 void ot_engine_on_meet(void *arg, uint32_t events);
 void ot_engine_look_at_open(ot_engine *e, uint64_t now);
 void ot_engine_judge_suspect(ot_engine *e, uint64_t now);
 void ot_engine_carry_out(ot_engine *e); /* the verdict */
+
+/* engine_trace.c */
+void ot_engine_add_account(ot_engine *e, ot_pulse *p);
+void ot_engine_take_clock(ot_engine *e); /* what the meeting point has answered */
+/* What is being recorded, to whom it is for; once. Blocks while it is written or sent. */
+void ot_engine_send_timeline(ot_engine *e);
 
 #endif

@@ -52,14 +52,27 @@ void ot_engine_on_wake(void *arg, uint32_t events)
     }
 }
 
+/* An engine that fails is most often told so by a rank that is lost: who that is may be known soon.
+ */
+void ot_engine_on_carrier(void *arg, uint32_t events)
+{
+    ot_engine *e = arg;
+    ot_error why = {.rc = OT_OK};
+    (void)events;
+    if (ot_carrier_turn(e->carrier, ot_exec_carried, &why) != OT_OK) {
+        ot_engine_suspect(e, e->rank, &why);
+    }
+}
+
 static void submit(ot_engine *e, uint64_t handle, bool more)
 {
     ot_ticket *k = ot_engine_on_find(e, handle);
     if (k == NULL) {
         return;
     }
+    k->taken = true;
     ot_group *g = ot_engine_group_of(e, k->group);
-    if (e->failing || e->failed) {
+    if (e->failing || e->failed || e->abandoned) {
         ot_ticket_end(e->tickets, k, &e->verdict, e->culprit);
     } else if (g == NULL) {
         ot_error err;
@@ -97,6 +110,25 @@ static void add_group(ot_engine *e, ot_group *g)
     ot_mesh_made(e->mesh, ot_group_id(g));
 }
 
+/* What is open can't be taken back from the other ranks: all links end with it. If nothing is, what
+ * they still wait for is sent. */
+static void abandon(ot_engine *e)
+{
+    ot_error why;
+    if (e->failing || e->failed) {
+        return;
+    }
+    (void)ot_fail(&why, OT_ABORTED, "this rank (%d) goes on to the next epoch (overtake_reform)",
+                  e->rank);
+    pthread_mutex_lock(&e->tickets->lock);
+    bool open = e->tickets->open > 0;
+    pthread_mutex_unlock(&e->tickets->lock);
+    e->abandoned = true;
+    e->verdict = why;
+    e->culprit = -1;
+    e->failing = open;
+}
+
 static void obey(ot_engine *e, const ot_order *c)
 {
     ot_group *g;
@@ -115,6 +147,9 @@ static void obey(ot_engine *e, const ot_order *c)
         break;
     case OT_GROUP_DROP:
         ot_engine_drop_group(e, c->group);
+        break;
+    case OT_ABANDON:
+        abandon(e);
         break;
     case OT_STOP:
         e->stop_ns = ot_clock_mono_ns();
@@ -150,13 +185,15 @@ static uint64_t moved_bytes(const ot_engine *e, ot_exec_stats *sum)
     return sum->bytes_in + sum->bytes_out;
 }
 
-static void pulse(ot_engine *e, const ot_exec_stats *s)
+void ot_engine_pulse(ot_engine *e)
 {
+    ot_exec_stats s;
+    (void)moved_bytes(e, &s);
     ot_pulse p = {.steps = e->program_steps,
                   .samples = e->program_samples,
-                  .operations = s->runs,
-                  .bytes_in = s->bytes_in,
-                  .bytes_out = s->bytes_out};
+                  .operations = s.runs,
+                  .bytes_in = s.bytes_in,
+                  .bytes_out = s.bytes_out};
     p.slowest = -1;
     for (int32_t r = 0; r < e->size; r++) {
         p.waits_us += e->ranks[r].waited_us;
@@ -165,6 +202,7 @@ static void pulse(ot_engine *e, const ot_exec_stats *s)
             p.slowest = r;
         }
     }
+    ot_engine_add_account(e, &p);
     if (!e->meet_gone) {
         ot_meet_pulse(e->meet, &p);
     }
@@ -181,11 +219,14 @@ static void look(ot_engine *e, uint64_t now)
     ot_engine_judge_suspect(e, now);
     if (now - e->looked_ns > OT_LOOK_NS && !e->failed) {
         e->looked_ns = now;
+        for (size_t i = 0; i < e->n_groups; i++) {
+            ot_group_look(e->groups[i], now);
+        }
         ot_engine_look_at_open(e, now);
     }
     if (now - e->pulse_ns > OT_PULSE_NS) {
         e->pulse_ns = now;
-        pulse(e, &s);
+        ot_engine_pulse(e);
     }
 }
 
@@ -208,11 +249,22 @@ static int64_t sleep_us(ot_engine *e, uint64_t mesh_ns)
 /* The time is put down to the rank that the oldest operation waits for. */
 static void sleep_on(ot_engine *e, int64_t us)
 {
-    int32_t rank = us > 0 ? ot_group_waits_for(e->groups[0]) : -1;
-    uint64_t start = rank >= 0 ? ot_clock_mono_ns() : 0;
+    const char *name = "";
+    int32_t rank = us > 0 ? ot_group_waits_for(e->groups[0], &name) : -1;
+    uint64_t start = us > 0 ? ot_clock_mono_ns() : 0;
     ot_poller_wait(e->poller, us);
+    if (us <= 0) {
+        return;
+    }
+    uint64_t slept = ot_clock_mono_ns() - start, asked = (uint64_t)us * 1000;
+    if (slept > asked) {
+        e->moved_ns += slept - asked; /* who wakes late accuses nobody for it */
+    }
     if (rank >= 0) {
-        e->ranks[rank].waited_us += (ot_clock_mono_ns() - start) / 1000;
+        e->ranks[rank].waited_us += slept / 1000;
+        if (ot_trace_on(e->trace)) {
+            ot_trace_waited(e->trace, rank, name, start, start + slept);
+        }
     }
 }
 
@@ -242,6 +294,7 @@ void *ot_engine_progress(void *arg)
         look(e, ot_clock_mono_ns());
         if (e->failing) {
             ot_engine_carry_out(e);
+            ot_engine_send_timeline(e);
         }
     }
     return NULL;

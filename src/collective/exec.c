@@ -1,11 +1,13 @@
 #include "collective/exec_internal.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <string.h>
 
 #define ACTIVE_MAX 64
 #define ACTIVE_BYTES ((uint64_t)64 << 20)
+#define PREPARED_BYTES ((uint64_t)256 << 10) /* before it goes onto the wire */
 
 static bool fifo_push(ot_fifo *f, ot_entry x)
 {
@@ -31,6 +33,7 @@ static void end_run(ot_run *r, const ot_error *why)
     ot_free(r->states);
     r->states = NULL;
     r->next = NULL;
+    r->times.wired = ot_clock_mono_ns();
     r->ended(r, why);
 }
 
@@ -43,7 +46,7 @@ static bool enqueue(ot_exec *e, ot_run *r)
     if (r->states == NULL || counts == NULL) {
         return false;
     }
-    r->left = n;
+    r->left = n + r->carried;
     r->local = 0;
     for (uint32_t i = 0; i < n; i++) {
         const ot_step *s = &r->schedule.steps[i];
@@ -66,10 +69,23 @@ static bool enqueue(ot_exec *e, ot_run *r)
     return true;
 }
 
-static void activate(ot_exec *e)
+/* A run may come again, for a second part: times are of the first. */
+static ot_rc prepare(ot_run *r, ot_error *err)
+{
+    bool first = r->times.active == 0;
+    r->times.active = first ? ot_clock_mono_ns() : r->times.active;
+    ot_rc rc = r->prepare(r, err);
+    r->times.packed = first ? ot_clock_mono_ns() : r->times.packed;
+    return rc;
+}
+
+/* The bytes of the runs that now are active. */
+static uint64_t activate(ot_exec *e)
 {
     ot_run *r;
-    while (!e->held && !e->dead && (r = e->pending) != NULL &&
+    uint64_t prepared = 0;
+    while (!e->held && !e->dead && (r = e->pending) != NULL && !r->waits &&
+           prepared < PREPARED_BYTES &&
            (e->n_active == 0 ||
             (e->n_active < ACTIVE_MAX && e->active_bytes + r->bytes <= ACTIVE_BYTES))) {
         ot_error err = {.rc = OT_OK};
@@ -78,18 +94,20 @@ static void activate(ot_exec *e)
             e->pending_end = &e->pending;
         }
         r->next = NULL;
-        if (r->prepare(r, &err) == OT_OK && !enqueue(e, r)) {
+        if (prepare(r, &err) == OT_OK && !enqueue(e, r)) {
             (void)ot_fail(&err, OT_EXHAUSTED, "out of memory for the steps of '%s'", r->name);
         }
         *e->active_end = r;
         e->active_end = &r->next;
         e->n_active++;
         e->active_bytes += r->bytes;
+        prepared += r->bytes + 1;
         e->held = r->holds;
         if (err.rc != OT_OK) {
             ot_exec_abort(e, &err); /* the others wait for this run: nothing can follow it */
         }
     }
+    return prepared;
 }
 
 static void finish(ot_exec *e)
@@ -115,8 +133,7 @@ bool ot_exec_turn(ot_exec *e, uint64_t budget)
 {
     uint64_t moved = 0, total = 0;
     do {
-        activate(e);
-        moved = 0;
+        moved = activate(e);
         for (int32_t i = 0; i < e->size && !e->dead; i++) {
             ot_peer *p = &e->peers[i];
             if (p->link != NULL && !p->broken) {
@@ -126,6 +143,7 @@ bool ot_exec_turn(ot_exec *e, uint64_t budget)
         }
         for (ot_run *r = e->active; r != NULL; r = r->next) {
             moved += ot_exec_local(r);
+            ot_exec_hurry(r);
         }
         size_t before = e->n_active;
         finish(e);
@@ -135,8 +153,18 @@ bool ot_exec_turn(ot_exec *e, uint64_t budget)
     return moved > 0;
 }
 
-ot_rc ot_exec_create(int32_t rank, int32_t size, uint8_t lane, const ot_exec_ops *ops,
-                     ot_exec **out, ot_error *err)
+void ot_exec_look(ot_exec *e, uint64_t now_ns)
+{
+    for (int32_t i = 0; i < e->size; i++) {
+        ot_link *l = e->peers[i].broken ? NULL : e->peers[i].link;
+        if (l != NULL && l->ops->look != NULL) {
+            l->ops->look(l, now_ns);
+        }
+    }
+}
+
+ot_rc ot_exec_create(int32_t rank, int32_t size, uint8_t lane, ot_carrier *carrier,
+                     const ot_exec_ops *ops, ot_exec **out, ot_error *err)
 {
     ot_exec *e = ot_calloc(1, sizeof *e);
     if (e != NULL) {
@@ -150,6 +178,7 @@ ot_rc ot_exec_create(int32_t rank, int32_t size, uint8_t lane, const ot_exec_ops
     e->rank = rank;
     e->size = size;
     e->lane = lane;
+    e->carrier = carrier;
     e->ops = *ops;
     e->active_end = &e->active;
     e->pending_end = &e->pending;
@@ -193,6 +222,8 @@ void ot_exec_submit(ot_exec *e, ot_run *r)
         end_run(r, &e->why);
         return;
     }
+    r->exec = e;
+    r->times.begun = ot_clock_mono_ns();
     r->next = NULL;
     *e->pending_end = r;
     e->pending_end = &r->next;
@@ -218,6 +249,9 @@ void ot_exec_abort(ot_exec *e, const ot_error *why)
     }
     e->dead = true;
     e->why = *why;
+    if (e->carrier != NULL) {
+        ot_carrier_abandon(e->carrier); /* what is in flight there names runs that end here */
+    }
     for (int32_t i = 0; i < e->size; i++) {
         e->peers[i].send.n = e->peers[i].recv.n = 0;
     }

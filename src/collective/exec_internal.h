@@ -36,6 +36,7 @@ typedef struct ot_peer {
 struct ot_exec {
     int32_t rank, size;
     uint8_t lane;
+    ot_carrier *carrier;
     ot_exec_ops ops;
     ot_peer *peers;
     ot_run *active, **active_end, *pending, **pending_end;
@@ -58,5 +59,6 @@ void ot_exec_on_ready(void *arg, ot_link *l, bool can_read, bool can_write);
 uint64_t ot_exec_send(ot_exec *e, ot_peer *p);
 uint64_t ot_exec_recv(ot_exec *e, ot_peer *p);
 uint64_t ot_exec_local(ot_run *r);
+void ot_exec_hurry(ot_run *r); /* the engine, once all have begun it */
 
 #endif

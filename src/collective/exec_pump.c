@@ -1,4 +1,5 @@
 /* Moves the bytes of steps. */
+#include "base/clock.h"
 #include "base/mem.h"
 #include "collective/exec_internal.h"
 
@@ -47,12 +48,21 @@ static void complete(ot_run *r, uint32_t step)
     r->left--;
 }
 
-static void reduce(const ot_run *r, const ot_step *s, uint64_t done, const void *incoming,
-                   size_t bytes)
+static void fold(ot_run *r, void *to, const void *a, const void *b, size_t bytes)
 {
     overtake_dtype t = (overtake_dtype)r->dtype;
-    ot_kernel_reduce((overtake_reduction)r->reduction, t, at(r, s->to, s->offset + done),
-                     at(r, s->from, s->from_offset + done), incoming, bytes / ot_dtype_bytes(t));
+    uint64_t began = r->timed ? ot_clock_mono_ns() : 0;
+    ot_kernel_reduce((overtake_reduction)r->reduction, t, to, a, b, bytes / ot_dtype_bytes(t));
+    if (r->timed) {
+        r->times.reduce_last = ot_clock_mono_ns();
+        r->times.reduce += r->times.reduce_last - began;
+        r->times.reduce_first = r->times.reduce_first != 0 ? r->times.reduce_first : began;
+    }
+}
+
+static void reduce(ot_run *r, const ot_step *s, uint64_t done, const void *incoming, size_t bytes)
+{
+    fold(r, at(r, s->to, s->offset + done), at(r, s->from, s->from_offset + done), incoming, bytes);
 }
 
 /* --- links -------------------------------------------------------------------------------- */
@@ -83,7 +93,8 @@ static ot_wire_header header(const ot_exec *e, const ot_entry *t)
                         .lane = e->lane,
                         .kind = r->kind,
                         .dtype = r->dtype,
-                        .reduction = r->reduction};
+                        .reduction = r->reduction,
+                        .late = r->late};
     memcpy(h.name, r->name, sizeof h.name);
     return h;
 }
@@ -213,6 +224,7 @@ static ssize_t take_header(ot_exec *e, ot_peer *p, ot_entry *t)
         ot_wire_compare(&got, &want, why) != OT_OK) {
         return -1;
     }
+    t->run->late = ot_late_later(t->run->late, got.late);
     return k;
 }
 
@@ -279,9 +291,8 @@ static uint64_t local_piece(ot_run *r, uint32_t i)
     uint8_t *to = at(r, s->to, s->offset + st->done);
     const uint8_t *from = at(r, s->from, s->from_offset + st->done);
     if (s->kind == OT_STEP_FOLD) {
-        overtake_dtype t = (overtake_dtype)r->dtype;
-        n -= n % ot_dtype_bytes(t);
-        ot_kernel_reduce((overtake_reduction)r->reduction, t, to, to, from, n / ot_dtype_bytes(t));
+        n -= n % ot_dtype_bytes((overtake_dtype)r->dtype);
+        fold(r, to, to, from, n);
     } else if (to != from && n > 0) {
         memmove(to, from, n);
     }

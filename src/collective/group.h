@@ -31,8 +31,14 @@ typedef struct ot_group_options {
     const char *const *world_host_names; /* outlive the group, as the model does */
     const ot_cost_model *cost;
     ot_loss loss;
-    bool no_learn; /* every step is negotiated */
+    size_t lowrank;
+    ot_residuals *residuals; /* outlive the group; NULL: its own */
+    ot_trace *trace;         /* may be NULL; outlives the group */
+    ot_carrier *carrier;     /* the same; of the group of all ranks */
+    bool no_learn;           /* every step is negotiated */
 } ot_group_options;
+
+#define OT_GROUP_LANES (2 * OT_LANES + 1)
 
 ot_rc ot_group_create(const ot_group_options *o, const ot_group_ops *ops, ot_group **out,
                       ot_error *err) OT_CHECKED;
@@ -43,14 +49,15 @@ void ot_group_submit(ot_group *g, ot_ticket *k, bool more);
 void ot_group_waiting(ot_group *g, uint64_t ticket);
 void ot_group_link(ot_group *g, int32_t lane, int32_t peer, ot_link *l, bool asked);
 bool ot_group_turn(ot_group *g, uint64_t budget); /* true: there is more to do now */
+void ot_group_look(ot_group *g, uint64_t now_ns); /* at its links: ot_link_ops */
 void ot_group_abort(ot_group *g, const ot_error *why);
 bool ot_group_idle(const ot_group *g);
 bool ot_group_has(const ot_group *g, int32_t rank);
 /* For the message of a time-out: who is waited for, as far as it is known; `rank_out` -1: no one.
  */
 void ot_group_stall(ot_group *g, const ot_ticket *k, char *text, size_t size, int32_t *rank_out);
-/* The rank that the oldest operation waits for bytes from; -1: none. */
-int32_t ot_group_waits_for(const ot_group *g);
+/* The rank that the oldest operation waits for bytes from, and its name; -1: none. */
+int32_t ot_group_waits_for(const ot_group *g, const char **name_out);
 ot_exec_stats ot_group_stats(const ot_group *g);
 
 #endif

@@ -331,6 +331,9 @@ static ot_rc find_rendezvous(ot_identity *id, ot_error *err)
                        "the ranks with `overtake run`, or set " NEVER);
     }
     bool launched = ours && key_fd[0] != 0;
+    ot_rc rc = OT_OK;
+    (void)(launched && number("OVERTAKE_WORKER", &id->worker, err, &rc));
+    OT_TRY(rc);
     id->launched = launched;
     id->serves = !launched && id->rank == 0;
     return launched ? key_from_fd(key_fd, id, err) : key_from_secret(job, id, err);
@@ -338,7 +341,7 @@ static ot_rc find_rendezvous(ot_identity *id, ot_error *err)
 
 ot_rc ot_identity_read(ot_identity *out, ot_error *err)
 {
-    ot_identity id = {.rank = -1, .size = -1, .local_rank = -1, .local_size = -1};
+    ot_identity id = {.rank = -1, .size = -1, .local_rank = -1, .local_size = -1, .worker = -1};
     const launcher *l = NULL;
     OT_TRY(find(&id, &l, err));
     snprintf(id.source, sizeof id.source, "%s", l != NULL ? l->source : "alone");

@@ -18,6 +18,7 @@ OT_TARGET static inline void store_i8(void *p, v_i32 x)
 }
 /* Behind what it is made of. */
 #include "collective/codec_simd.h"
+#include "collective/lowrank_simd.h"
 
 const ot_kernels ot_kernels_avx2 = OT_KERNELS_TABLE;
 #else

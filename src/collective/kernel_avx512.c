@@ -11,6 +11,7 @@
 #include "collective/kernel_simd.h"
 /* Behind what it is made of. */
 #include "collective/codec_simd.h"
+#include "collective/lowrank_simd.h"
 
 const ot_kernels ot_kernels_avx512 = OT_KERNELS_TABLE;
 #else

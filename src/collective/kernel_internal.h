@@ -21,6 +21,15 @@ typedef void ot_convert_fn(void *dst, const void *src, size_t n);
 /* One block of INT8 (codec.h): a scale, then n bytes. */
 typedef void ot_codec_fn(float *acc, const void *in, size_t n);
 
+/* Rows of a matrix as low rank (lowrank.h) sees it: in * before + residual. A step of 0: all rows
+ * are one. */
+typedef struct ot_rows {
+    const float *in;
+    float *residual;
+    size_t in_step, step; /* from one row to the next */
+    float before;
+} ot_rows;
+
 typedef struct ot_kernels {
     ot_reduce_fn *reduce[OT_OPS][OVERTAKE_DTYPES];
     void (*scale_f32)(void *dst, const void *src, size_t n, float factor);
@@ -29,6 +38,15 @@ typedef struct ot_kernels {
     void (*quantise)(void *out, const float *in, float *residual, size_t n);
     void (*axpy)(float *y, float a, const float *x, size_t n); /* y += a * x */
     double (*dot)(const float *x, const float *y, size_t n);   /* in OT_DOT_LANES sums */
+    /* Of low rank, k columns and any number of rows at once: p[j][r] = m[r] q[j], k rows of n */
+    void (*project)(float *p, size_t p_step, const ot_rows *m, const float *q, size_t n, size_t k,
+                    size_t rows);
+    /* q[j][c] += p[j][r] * m[r][c], row after row */
+    void (*gather)(float *q, size_t q_step, const float *p, size_t p_step, const ot_rows *m,
+                   size_t n, size_t k, size_t rows);
+    /* x[r][c] = sum of p[j][r] * q[j][c], column after column: out = x * after, residual = m - x */
+    void (*settle)(float *out, size_t out_step, float after, const ot_rows *m, const float *p,
+                   size_t p_step, const float *q, size_t q_step, size_t n, size_t k, size_t rows);
 } ot_kernels;
 
 #define OT_DOT_LANES 16
@@ -70,7 +88,7 @@ extern const ot_kernels ot_kernels_neon;
         {OT_KERNELS_ROW(sum, or_bool), OT_KERNELS_ROW(min, and_bool),                              \
          OT_KERNELS_ROW(max, or_bool), OT_KERNELS_ROW(product, and_bool)},                         \
             scale_f32, f32_to_f16, f16_to_f32, f32_to_bf16, bf16_to_f32, add_f16, add_bf16,        \
-            dequantise, dequantise_add, quantise, axpy, dot                                        \
+            dequantise, dequantise_add, quantise, axpy, dot, project, gather, settle               \
     }
 
 #endif

@@ -25,6 +25,7 @@ static inline void store_i8(void *p, v_i32 x)
 }
 /* Behind what it is made of. */
 #include "collective/codec_simd.h"
+#include "collective/lowrank_simd.h"
 
 const ot_kernels ot_kernels_neon = OT_KERNELS_TABLE;
 #else

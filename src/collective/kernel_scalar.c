@@ -224,4 +224,50 @@ static double dot(const float *x, const float *y, size_t n)
     return ot_dot_lanes(lanes);
 }
 
+static float whole(const ot_rows *m, size_t r, size_t c)
+{
+    return m->in[r * m->in_step + c] * m->before + m->residual[r * m->step + c];
+}
+
+static void project(float *p, size_t p_step, const ot_rows *m, const float *q, size_t n, size_t k,
+                    size_t rows)
+{
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t j = 0; j < k; j++) {
+            float lanes[OT_DOT_LANES] = {0};
+            for (size_t c = 0; c < n; c++) {
+                lanes[c % OT_DOT_LANES] += whole(m, r, c) * q[j * n + c];
+            }
+            p[j * p_step + r] = (float)ot_dot_lanes(lanes);
+        }
+    }
+}
+
+static void gather(float *q, size_t q_step, const float *p, size_t p_step, const ot_rows *m,
+                   size_t n, size_t k, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t j = 0; j < k; j++) {
+            for (size_t c = 0; c < n; c++) {
+                q[j * q_step + c] += p[j * p_step + r] * whole(m, r, c);
+            }
+        }
+    }
+}
+
+static void settle(float *out, size_t out_step, float after, const ot_rows *m, const float *p,
+                   size_t p_step, const float *q, size_t q_step, size_t n, size_t k, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t c = 0; c < n; c++) {
+            float x = 0;
+            for (size_t j = 0; j < k; j++) {
+                x += p[j * p_step + r] * q[j * q_step + c];
+            }
+            m->residual[r * m->step + c] = whole(m, r, c) - x;
+            out[r * out_step + c] = one_nan(x * after);
+        }
+    }
+}
+
 const ot_kernels ot_kernels_scalar = OT_KERNELS_TABLE;

@@ -28,6 +28,9 @@ typedef struct ot_link_ops {
      * then `consume` up to that many. NULL where the stream is not in memory. */
     ssize_t (*peek)(ot_link *l, const void **p);
     void (*consume)(ot_link *l, size_t n);
+    /* Now and then: the link breaks if the other host has not been heard for long, though it was
+     * asked again and again. NULL where there is no other host. */
+    void (*look)(ot_link *l, uint64_t now_ns);
     void (*destroy)(ot_link *l);
 } ot_link_ops;
 

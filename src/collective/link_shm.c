@@ -15,9 +15,9 @@
 #define TOTAL (CONTROL + 2 * RING)
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
 
-/* Synchronization: head is stored by the writer, tail by the reader (release; the other side
- * acquires). A side that sleeps says so and looks once more; who has made a change looks whether
- * the other sleeps: both with a full fence between, so that one of them sees the other. */
+/* Synchronization: head is stored by the writer, tail by the reader. A side that sleeps says so and
+ * looks once more; who has made a change looks whether the other sleeps: in the one order that all
+ * of these have (sequentially consistent), one of them sees the other. */
 struct ring {
     _Alignas(128) _Atomic uint64_t head; /* bytes written since the start */
     _Alignas(128) _Atomic uint64_t tail; /* bytes read */
@@ -78,7 +78,7 @@ static ssize_t in_ring(uint64_t head, uint64_t tail)
 static ssize_t room(shm *s)
 {
     for (int look = 0; look < 2; look++) {
-        uint64_t tail = atomic_load_explicit(&s->out->tail, memory_order_acquire);
+        uint64_t tail = atomic_load(&s->out->tail);
         ssize_t used = in_ring(s->out_head, tail);
         if (used < 0) {
             return broken(s, "the shared memory was overwritten");
@@ -87,7 +87,6 @@ static ssize_t room(shm *s)
             return (ssize_t)RING - used;
         }
         atomic_store(&s->out->writer_sleeps, 1);
-        atomic_thread_fence(memory_order_seq_cst);
     }
     return 0;
 }
@@ -110,8 +109,7 @@ static ssize_t shm_send(ot_link *l, const struct iovec *iov, int n)
         left -= k;
     }
     s->out_head += took;
-    atomic_store_explicit(&s->out->head, s->out_head, memory_order_release);
-    atomic_thread_fence(memory_order_seq_cst);
+    atomic_store(&s->out->head, s->out_head);
     if (atomic_load(&s->out->reader_sleeps) != 0 && atomic_exchange(&s->out->reader_sleeps, 0)) {
         wake(s);
     }
@@ -124,7 +122,7 @@ static ssize_t shm_peek(ot_link *l, const void **p)
     shm *s = (shm *)l;
     for (int look = 0; look < 2; look++) {
         bool ended = s->ended;
-        uint64_t head = atomic_load_explicit(&s->in->head, memory_order_acquire);
+        uint64_t head = atomic_load(&s->in->head);
         ssize_t have = in_ring(head, s->in_tail);
         if (have < 0) {
             return broken(s, "the shared memory was overwritten");
@@ -137,7 +135,6 @@ static ssize_t shm_peek(ot_link *l, const void **p)
             return broken(s, "the other process has ended");
         }
         atomic_store(&s->in->reader_sleeps, 1);
-        atomic_thread_fence(memory_order_seq_cst);
     }
     return 0;
 }
@@ -148,10 +145,9 @@ static void shm_consume(ot_link *l, size_t n)
     shm *s = (shm *)l;
     s->in_tail += n;
     l->received_bytes += n;
-    atomic_store_explicit(&s->in->tail, s->in_tail, memory_order_release);
-    atomic_thread_fence(memory_order_seq_cst);
+    atomic_store(&s->in->tail, s->in_tail);
     if (atomic_load(&s->in->writer_sleeps) != 0) {
-        uint64_t head = atomic_load_explicit(&s->in->head, memory_order_acquire);
+        uint64_t head = atomic_load(&s->in->head);
         if (head - s->in_tail <= RING / 2 && atomic_exchange(&s->in->writer_sleeps, 0)) {
             wake(s);
         }

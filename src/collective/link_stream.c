@@ -7,11 +7,15 @@
 #include <unistd.h>
 
 #define LINGER_MS 200
+/* As long as the meeting point gives a host. A stopped process's kernel goes on answering. */
+#define SILENT_S 8
 
 typedef struct stream {
     ot_link base;
     ot_watch watch;
     ot_poller *poller;
+    uint64_t silent_ns; /* nothing is answered since then at least; 0 */
+    bool silent;        /* given up for that */
 } stream;
 
 static void on_ready(void *arg, uint32_t events)
@@ -36,6 +40,9 @@ static ssize_t broken(stream *s, int e)
 static ssize_t stream_send(ot_link *l, const struct iovec *iov, int n)
 {
     stream *s = (stream *)l;
+    if (s->silent) {
+        return -1;
+    }
     ssize_t k = ot_sock_writev(s->watch.fd, iov, n);
     if (k < 0) {
         return broken(s, errno);
@@ -47,6 +54,9 @@ static ssize_t stream_send(ot_link *l, const struct iovec *iov, int n)
 static ssize_t stream_recv(ot_link *l, void *p, size_t n)
 {
     stream *s = (stream *)l;
+    if (s->silent) {
+        return -1;
+    }
     ssize_t k = ot_sock_read(s->watch.fd, p, n);
     if (k < 0) {
         return broken(s, errno);
@@ -57,6 +67,19 @@ static ssize_t stream_recv(ot_link *l, void *p, size_t n)
     }
     l->received_bytes += (uint64_t)k;
     return k;
+}
+
+static void stream_look(ot_link *l, uint64_t now_ns)
+{
+    stream *s = (stream *)l;
+    unsigned ms = l->why.rc == OT_OK ? ot_sock_silent_ms(s->watch.fd) : 0;
+    s->silent_ns = ms == 0 ? 0 : s->silent_ns == 0 ? now_ns : s->silent_ns;
+    if (ms > SILENT_S * 1000 && now_ns - s->silent_ns > SILENT_S * (uint64_t)1000000000) {
+        (void)ot_fail(&l->why, OT_UNAVAILABLE, "nothing has come back from its host for %d s",
+                      SILENT_S);
+        s->silent = true;
+        on_ready(s, EPOLLHUP);
+    }
 }
 
 /* What the other side has not acknowledged is lost when it still sends and this side no longer
@@ -79,8 +102,11 @@ static void stream_destroy(ot_link *l)
     ot_free(s);
 }
 
-static const ot_link_ops ops = {
-    .name = "tcp", .send = stream_send, .recv = stream_recv, .destroy = stream_destroy};
+static const ot_link_ops ops = {.name = "tcp",
+                                .send = stream_send,
+                                .recv = stream_recv,
+                                .look = stream_look,
+                                .destroy = stream_destroy};
 
 ot_rc ot_link_stream(ot_poller *p, int fd, ot_link **out, ot_error *err)
 {

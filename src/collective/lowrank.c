@@ -1,5 +1,6 @@
 #include "collective/lowrank.h"
 
+#include "base/mem.h"
 #include "base/random.h"
 #include "collective/kernel_internal.h"
 
@@ -26,16 +27,19 @@ void ot_lowrank_seed(ot_lowrank *l)
     any_numbers(l->q, l->rank * l->cols, l->rows * 31 + l->cols);
 }
 
+static ot_rows rows_of(const ot_lowrank *l)
+{
+    return (ot_rows){.in = l->in,
+                     .residual = l->residual,
+                     .in_step = l->in_step,
+                     .step = l->cols,
+                     .before = l->before};
+}
+
 void ot_lowrank_begin(ot_lowrank *l)
 {
-    const ot_kernels *k = ot_kernels_chosen();
-    for (size_t i = 0; i < l->rows; i++) {
-        float *row = l->m + i * l->cols;
-        k->axpy(row, 1, l->residual + i * l->cols, l->cols);
-        for (size_t j = 0; j < l->rank; j++) {
-            l->p[j * l->rows + i] = (float)k->dot(row, l->q + j * l->cols, l->cols);
-        }
-    }
+    ot_rows m = rows_of(l);
+    ot_kernels_chosen()->project(l->p, l->rows, &m, l->q, l->cols, l->rank, l->rows);
 }
 
 /* Takes from x what lies along the rows before it, and makes its length 1; false: nothing is left
@@ -69,12 +73,9 @@ void ot_lowrank_middle(ot_lowrank *l)
             }
         }
     }
-    memset(l->q, 0, l->rank * l->cols * sizeof *l->q);
-    for (size_t i = 0; i < l->rows; i++) {
-        for (size_t j = 0; j < l->rank; j++) {
-            k->axpy(l->q + j * l->cols, l->p[j * l->rows + i], l->m + i * l->cols, l->cols);
-        }
-    }
+    memset(l->sums, 0, l->rank * l->cols * sizeof *l->sums);
+    ot_rows m = rows_of(l);
+    k->gather(l->sums, l->cols, l->p, l->rows, &m, l->cols, l->rank, l->rows);
 }
 
 static bool all_finite(const float *x, size_t n)
@@ -87,24 +88,20 @@ static bool all_finite(const float *x, size_t n)
     return true;
 }
 
-bool ot_lowrank_end(ot_lowrank *l)
+bool ot_lowrank_end(ot_lowrank *l, int32_t ranks)
 {
     const ot_kernels *k = ot_kernels_chosen();
-    if (!all_finite(l->p, l->rank * l->rows) || !all_finite(l->q, l->rank * l->cols)) {
-        for (size_t i = 0; i < l->rows * l->cols; i++) {
-            l->m[i] = NAN;
-        }
-        ot_lowrank_seed(l);
-        return false;
+    size_t n = l->rank * l->cols;
+    if (all_finite(l->p, l->rank * l->rows) && all_finite(l->sums, n)) {
+        ot_rows m = rows_of(l);
+        k->scale_f32(l->q, l->sums, n, 1 / (float)ranks);
+        k->settle(l->out, l->out_step, l->after, &m, l->p, l->rows, l->q, l->cols, l->cols, l->rank,
+                  l->rows);
+        return true;
     }
-    for (size_t i = 0; i < l->rows; i++) {
-        float *row = l->m + i * l->cols, *left = l->residual + i * l->cols;
-        memcpy(left, row, l->cols * sizeof *row);
-        memset(row, 0, l->cols * sizeof *row);
-        for (size_t j = 0; j < l->rank; j++) {
-            k->axpy(row, l->p[j * l->rows + i], l->q + j * l->cols, l->cols);
-        }
-        k->axpy(left, -1, row, l->cols);
+    ot_lowrank_seed(l);
+    for (size_t i = 0; i < l->rows * l->cols; i++) {
+        l->out[i / l->cols * l->out_step + i % l->cols] = NAN;
     }
-    return true;
+    return false;
 }

@@ -1,13 +1,14 @@
 /* Low rank: a matrix M (rows, cols) goes over the wire as P (rows, rank) and Q (cols, rank), whose
  * product stands for it, with error feedback (PowerSGD; Vogels et al. 2019):
  *
- *     begin    M = gradient + residual; P = M Q       P is averaged over the ranks
- *     middle   P made orthonormal; Q = M' P           Q is averaged
- *     end      gradient = P Q'; residual = M - P Q'
+ *     begin    P = M Q, where M = in * before + residual      P is summed over the ranks
+ *     middle   P made orthonormal; sums = M' P                sums is summed over the ranks
+ *     end      Q = sums / ranks; out = P Q' * after; residual = M - P Q'
  *
- * Q is the last step's: one power iteration a step. P and Q lie transposed, a row of `rows` or
- * `cols` numbers for each of `rank`. From averages with the same bits all ranks make the same bits,
- * whatever their instruction set.
+ * Q is the last step's: one power iteration a step. P, Q and sums lie transposed, a row of `rows`
+ * or `cols` numbers for each of `rank`. M is never written down: each of the three reads `in` and
+ * `residual` once. From sums with the same bits all ranks make the same bits, whatever their
+ * instruction set.
  *
  * Threads: pure. */
 #ifndef OT_COLLECTIVE_LOWRANK_H
@@ -19,9 +20,13 @@
 
 typedef struct ot_lowrank {
     size_t rows, cols, rank;
-    float *m;        /* rows * cols: the gradient, from end on what stands for it */
-    float *residual; /* rows * cols */
-    float *p, *q;    /* rank * rows, rank * cols */
+    const float *in;          /* rows * cols */
+    float *out;               /* the same; may be in */
+    size_t in_step, out_step; /* cols; 0: all rows are the first */
+    float before, after;
+    float *residual; /* rows * cols, kept from step to step */
+    float *q;        /* rank * cols, the same */
+    float *p, *sums; /* rank * rows, rank * cols: on their way */
 } ot_lowrank;
 
 /* Are P and Q together less than half of M? */
@@ -30,8 +35,8 @@ bool ot_lowrank_pays(size_t rows, size_t cols, size_t rank);
 void ot_lowrank_seed(ot_lowrank *l);
 void ot_lowrank_begin(ot_lowrank *l);
 void ot_lowrank_middle(ot_lowrank *l);
-/* false: P or Q is not finite, on all ranks alike: M is NaN, the residual as it was before begin, Q
+/* false: P or Q is not finite, on all ranks alike: out is NaN, the residual stays as it was, Q
  * begins anew. */
-bool ot_lowrank_end(ot_lowrank *l);
+bool ot_lowrank_end(ot_lowrank *l, int32_t ranks);
 
 #endif

@@ -4,7 +4,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "collective/auth.h"
-#include "collective/meet_wire.h"
+#include "collective/meet_clock.h"
+#include "collective/meet_try.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -20,12 +21,19 @@
 #define SAY_NS 30000000000u
 #define OUT_MAX (256u << 10)
 #define LEAVE_MS 1000
+#define SEND_MS 10000
+#define PIECE (OT_MEET_UP_MAX - 1) /* of a timeline */
+#define PIECES 64                  /* at once */
 
 struct ot_meet {
+    meet_clock clock;
     int fd;
-    char server[300]; /* the one that answered */
+    char server[300];      /* the one that answered */
+    const ot_member *self; /* while it joins */
     ot_member *members;
-    int32_t n, rank;
+    int32_t n, rank, waiting, leaving;
+    uint64_t epoch;
+    bool queued, over; /* to be admitted: no limit; there is no next epoch */
     char *settings;
     ot_str in, out;
     size_t in_at, out_at;
@@ -91,6 +99,37 @@ static ot_rc take(ot_meet *m, ot_meet_frame *f, ot_error *err)
     return OT_OK;
 }
 
+static void flush(ot_meet *m)
+{
+    while (!m->gone && m->out_at < m->out.len) {
+        struct iovec v = {.iov_base = m->out.data + m->out_at, .iov_len = m->out.len - m->out_at};
+        ssize_t k = ot_sock_writev(m->fd, &v, 1);
+        if (k < 0) {
+            m->gone |= errno != EAGAIN;
+            return;
+        }
+        m->out_at += (size_t)k;
+    }
+    ot_str_clear(&m->out);
+    m->out_at = 0;
+}
+
+/* The meeting point wants to know whom this host can reach. */
+static ot_rc try_links(ot_meet *m, const ot_meet_frame *f, ot_error *err)
+{
+    uint8_t missed[OT_MEET_RANKS_MAX / 8];
+    char why[256];
+    uint64_t number;
+    OT_AUTO(ot_free_ptr) ot_member *hosts = NULL;
+    OT_AUTO(ot_free_ptr) char *settings = NULL;
+    int32_t n;
+    OT_TRY(ot_meet_get_table(f, &number, &hosts, &n, &settings, err));
+    ot_meet_try(m->self, hosts, n, missed, why);
+    ot_meet_put_tried(&m->out, number, why, missed, (size_t)(n + 7) / 8);
+    flush(m);
+    return OT_OK;
+}
+
 /* One message while the table is waited for: true when waiting is over, with or without it. */
 static bool take_waiting(ot_meet *m, const ot_meet_frame *f, char *waits, size_t size, ot_rc *rc,
                          ot_error *err)
@@ -99,7 +138,15 @@ static bool take_waiting(ot_meet *m, const ot_meet_frame *f, char *waits, size_t
     ot_event e;
     switch (f->type) {
     case OT_MEET_TABLE:
-        *rc = ot_meet_get_table(f, &m->members, &m->n, &m->settings, err);
+        *rc = ot_meet_get_table(f, &m->epoch, &m->members, &m->n, &m->settings, err);
+        return true;
+    case OT_MEET_QUEUED:
+        m->queued = true;
+        break;
+    case OT_MEET_OVER:
+        m->over = true;
+        *rc = ot_meet_get_text(f, text, sizeof text, err);
+        *rc = *rc == OT_OK ? ot_fail(err, OT_UNAVAILABLE, "%s", text) : *rc;
         return true;
     case OT_MEET_WAITING:
         return (*rc = ot_meet_get_text(f, waits, size, err)) != OT_OK;
@@ -118,8 +165,15 @@ static bool take_waiting(ot_meet *m, const ot_meet_frame *f, char *waits, size_t
                         e.rank, e.host, ot_event_kind_text(e.kind), e.text[0] ? ": " : "", e.text);
         }
         return *rc != OT_OK;
+    case OT_MEET_TRY:
+        return (*rc = try_links(m, f, err)) != OT_OK;
+    case OT_MEET_TRIED:
+    case OT_MEET_COUNTS:
     case OT_MEET_MEMBER:
     case OT_MEET_PULSE:
+    case OT_MEET_CLOCK:
+    case OT_MEET_TIMELINE:
+    case OT_MEET_TYPES:
         break;
     }
     return false;
@@ -140,11 +194,12 @@ static ot_rc await_table(ot_meet *m, uint64_t until_ns, ot_error *err)
         }
         struct pollfd p = {.fd = m->fd, .events = POLLIN};
         uint64_t now = ot_clock_mono_ns();
-        if (now >= until_ns) {
+        if (now >= until_ns && !m->queued) {
             return ot_fail(err, OT_TIMEOUT, "not all ranks have arrived in time%s%s",
                            waits[0] ? "; " : "", waits);
         }
-        (void)poll(&p, 1, (int)OT_MIN((until_ns - now) / 1000000 + 1, (uint64_t)1000));
+        uint64_t left_ns = until_ns > now ? until_ns - now : 1000000000u;
+        (void)poll(&p, 1, (int)OT_MIN(left_ns / 1000000 + 1, (uint64_t)1000));
         if (fill(m) < 0) {
             return ot_fail(err, OT_UNAVAILABLE, "it closed the connection");
         }
@@ -163,7 +218,7 @@ static ot_rc try_at(ot_meet *m, const ot_meet_options *o, uint64_t until_ns, ot_
     ot_str_clear(&m->in);
     ot_str_clear(&m->out);
     m->in_at = 0;
-    ot_meet_put_member(&m->out, o->size, &o->self);
+    ot_meet_put_member(&m->out, o->size, o->epoch, &o->self);
     if (m->out.failed) {
         return ot_fail(err, OT_EXHAUSTED, "no memory");
     }
@@ -192,6 +247,7 @@ static ot_rc join(ot_meet *m, const ot_meet_options *o, ot_error *err)
 {
     uint64_t start = ot_clock_mono_ns(), until = start + (uint64_t)o->timeout_us * 1000;
     uint64_t say_ns = start + SAY_NS, pause = PAUSE_FIRST_US;
+    uint64_t reach = o->reach_us > 0 ? start + (uint64_t)o->reach_us * 1000 : until;
     bool several = strchr(o->server, ',') != NULL;
     char took[32];
     for (size_t at = 0;;) {
@@ -204,7 +260,8 @@ static ot_rc join(ot_meet *m, const ot_meet_options *o, ot_error *err)
         ot_fd_close(&m->fd);
         uint64_t now = ot_clock_mono_ns();
         bool other = several && (rc == OT_DENIED || rc == OT_DATA_LOSS);
-        if ((!may_mend(rc) && !other) || now >= until) {
+        if ((!may_mend(rc) && !other) || now >= OT_MIN(until, reach) || m->over) {
+            rc = now >= reach && now < until ? OT_UNAVAILABLE : rc;
             (void)ot_fail(err, rc, "%s", e.msg);
             return ot_error_prefix(err, rc, "rank %" PRId32 ": meeting point %s", o->self.rank,
                                    m->server);
@@ -223,6 +280,20 @@ static ot_rc join(ot_meet *m, const ot_meet_options *o, ot_error *err)
     }
 }
 
+/* An elastic job deals the ranks. */
+static ot_rc find_self(ot_meet *m, const ot_meet_options *o, ot_error *err)
+{
+    bool dealt = m->members[0].worker >= 0;
+    m->rank = dealt ? -1 : m->rank;
+    for (int32_t r = 0; dealt && r < m->n; r++) {
+        m->rank = m->members[r].worker == o->self.worker ? r : m->rank;
+    }
+    return m->rank >= 0 && m->rank < m->n
+               ? OT_OK
+               : ot_fail(err, OT_INTERNAL, "meeting point %s: this process is not in its table",
+                         m->server);
+}
+
 ot_rc ot_meet_join(const ot_meet_options *o, ot_meet **meet_out, ot_error *err)
 {
     if (o->server == NULL || o->server[0] == 0 || o->key_len < 1 || o->key_len > OT_AUTH_KEY_MAX ||
@@ -238,9 +309,12 @@ ot_rc ot_meet_join(const ot_meet_options *o, ot_meet **meet_out, ot_error *err)
     }
     m->fd = -1;
     m->rank = o->self.rank;
+    m->self = &o->self;
     ot_str_init(&m->in);
     ot_str_init(&m->out);
     ot_rc rc = join(m, o, err);
+    rc = rc == OT_OK ? find_self(m, o, err) : rc;
+    m->self = NULL;
     if (rc != OT_OK) {
         m->gone = true;
         ot_meet_destroy(m);
@@ -261,24 +335,114 @@ const char *ot_meet_settings(const ot_meet *m)
     return m->settings;
 }
 
+int32_t ot_meet_rank(const ot_meet *m)
+{
+    return m->rank;
+}
+
+uint64_t ot_meet_epoch(const ot_meet *m)
+{
+    return m->epoch;
+}
+
+void ot_meet_counts(const ot_meet *m, int32_t *waiting_out, int32_t *leaving_out)
+{
+    *waiting_out = m->waiting;
+    *leaving_out = m->leaving;
+}
+
 int ot_meet_fd(const ot_meet *m)
 {
     return m->fd;
 }
 
-static void flush(ot_meet *m)
+void ot_meet_ask_clock(ot_meet *m)
+{
+    if (m->out.len == m->out_at) { /* behind something else it would be late */
+        ot_meet_time t = {.asked_ns = ot_clock_mono_ns()};
+        ot_meet_put_clock(&m->out, &t);
+    }
+    flush(m);
+}
+
+bool ot_meet_clock(const ot_meet *m, int64_t *offset_ns, uint64_t *error_ns)
+{
+    return meet_clock_read(&m->clock, ot_clock_mono_ns(), offset_ns, error_ns);
+}
+
+static ot_rc take_clock(ot_meet *m, const ot_meet_frame *f, ot_error *err)
+{
+    ot_meet_time t;
+    OT_TRY(ot_meet_get_clock(f, &t, err));
+    if (meet_clock_take(&m->clock, &t, ot_clock_mono_ns())) {
+        ot_meet_ask_clock(m);
+    }
+    return OT_OK;
+}
+
+/* Everything that waits leaves, or what is there has not moved for SEND_MS. */
+static ot_rc drain(ot_meet *m, ot_error *err)
 {
     while (!m->gone && m->out_at < m->out.len) {
-        struct iovec v = {.iov_base = m->out.data + m->out_at, .iov_len = m->out.len - m->out_at};
-        ssize_t k = ot_sock_writev(m->fd, &v, 1);
-        if (k < 0) {
-            m->gone |= errno != EAGAIN;
-            return;
+        struct pollfd p = {.fd = m->fd, .events = POLLOUT};
+        if (poll(&p, 1, SEND_MS) == 0) {
+            return ot_fail(err, OT_TIMEOUT, "the meeting point %s takes nothing", m->server);
         }
-        m->out_at += (size_t)k;
+        flush(m);
     }
-    ot_str_clear(&m->out);
-    m->out_at = 0;
+    return m->gone ? ot_fail(err, OT_UNAVAILABLE, "the meeting point %s is gone", m->server)
+                   : OT_OK;
+}
+
+/* The answer to a question that follows all that was sent says that it has been read. What else
+ * comes is of no more use to who leaves. */
+static ot_rc await_clock(ot_meet *m, ot_error *err)
+{
+    ot_meet_time asked = {.asked_ns = ot_clock_mono_ns()}, got = {0};
+    uint64_t until = asked.asked_ns + SEND_MS * (uint64_t)1000000;
+    ot_meet_put_clock(&m->out, &asked);
+    OT_TRY(drain(m, err));
+    while (got.asked_ns != asked.asked_ns) {
+        ot_meet_frame f;
+        struct pollfd p = {.fd = m->fd, .events = POLLIN};
+        OT_TRY(take(m, &f, err));
+        if (f.whole > 0) {
+            if (f.type == OT_MEET_CLOCK) {
+                OT_TRY(ot_meet_get_clock(&f, &got, err));
+            }
+        } else if (ot_clock_mono_ns() > until || poll(&p, 1, SEND_MS) == 0) {
+            return ot_fail(err, OT_TIMEOUT, "the meeting point %s does not answer", m->server);
+        } else if (fill(m) < 0) {
+            m->gone = true;
+            return ot_fail(err, OT_UNAVAILABLE, "the meeting point %s is gone", m->server);
+        }
+    }
+    return OT_OK;
+}
+
+/* Up to the end of a line, so that the pieces of several ranks can stand one behind the other. */
+static size_t piece_of(const char *p, size_t n)
+{
+    size_t k = OT_MIN(n, (size_t)PIECE);
+    while (k > 0 && p[k - 1] != '\n') {
+        k--;
+    }
+    return k > 0 ? k : OT_MIN(n, (size_t)PIECE);
+}
+
+ot_rc ot_meet_send_timeline(ot_meet *m, const char *said, size_t n_said, const char *events,
+                            size_t n_events, ot_error *err)
+{
+    for (size_t at = 0; at < n_events;) {
+        for (int i = 0; i < PIECES && at < n_events; i++) {
+            size_t n = piece_of(events + at, n_events - at);
+            ot_meet_put_timeline(&m->out, false, events + at, n);
+            at += n;
+        }
+        OT_TRY(drain(m, err));
+    }
+    ot_meet_put_timeline(&m->out, true, said, OT_MIN(n_said, (size_t)PIECE));
+    return await_clock(m, err);
 }
 
 ot_rc ot_meet_next(ot_meet *m, ot_event *event_out, ot_error *err)
@@ -288,10 +452,20 @@ ot_rc ot_meet_next(ot_meet *m, ot_event *event_out, ot_error *err)
     for (;;) {
         OT_TRY(take(m, &f, err));
         if (f.whole > 0) {
-            if (f.type != OT_MEET_EVENT) {
-                continue;
+            if (f.type == OT_MEET_EVENT) {
+                return ot_meet_get_event(&f, event_out, err);
             }
-            return ot_meet_get_event(&f, event_out, err);
+            if (f.type == OT_MEET_CLOCK) {
+                OT_TRY(take_clock(m, &f, err));
+            } else if (f.type == OT_MEET_COUNTS) {
+                OT_TRY(ot_meet_get_counts(&f, &m->waiting, &m->leaving, err));
+            } else if (f.type == OT_MEET_REFUSED) {
+                char text[1024];
+                m->gone = true;
+                OT_TRY(ot_meet_get_text(&f, text, sizeof text, err));
+                return ot_fail(err, OT_PRECONDITION, "%s", text);
+            }
+            continue;
         }
         ssize_t k = m->gone ? -1 : fill(m);
         if (k == 0) {

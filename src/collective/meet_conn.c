@@ -52,6 +52,9 @@ void meet_drop(ot_meet_server *s, meet_conn *c)
     }
     c->next = s->buried;
     s->buried = c;
+    if (c->phase == MEET_ASKS) {
+        meet_asker_gone(s, c);
+    }
     if (c->rank < 0 || s->slots[c->rank].c != c) {
         return;
     }
@@ -61,7 +64,7 @@ void meet_drop(ot_meet_server *s, meet_conn *c)
         sl->here = false;
         s->n_here--;
     }
-    if (!sl->left && !sl->told) {
+    if (!sl->left && !sl->told && !sl->moved) {
         sl->lost_at_ns = ot_clock_mono_ns() + s->grace_ns;
     }
 }
@@ -122,6 +125,9 @@ void meet_flush(ot_meet_server *s, meet_conn *c)
 
 void meet_set_phase(ot_meet_server *s, meet_conn *c, meet_phase phase, uint64_t until_ns)
 {
+    if (c->phase == MEET_ASKS) {
+        meet_asker_gone(s, c);
+    }
     s->n_pending -= meet_pending(c);
     c->phase = phase;
     s->n_pending += meet_pending(c);
@@ -146,6 +152,10 @@ static bool take_frame(ot_meet_server *s, meet_conn *c, const ot_meet_frame *f)
     ot_error err = {0};
     ot_event e;
     ot_pulse p;
+    ot_meet_time t;
+    bool last;
+    const char *text;
+    size_t n;
     if (c->phase == MEET_MEMBER && f->type == OT_MEET_MEMBER) {
         return meet_take_member(s, c, f);
     }
@@ -157,6 +167,19 @@ static bool take_frame(ot_meet_server *s, meet_conn *c, const ot_meet_frame *f)
         if (s->ops.pulse != NULL) {
             s->ops.pulse(s->ops.arg, c->rank, &p);
         }
+    } else if (c->phase == MEET_IN && f->type == OT_MEET_CLOCK &&
+               ot_meet_get_clock(f, &t, &err) == OT_OK) {
+        t.answered_ns = ot_clock_mono_ns();
+        t.kernel = meet_kernel();
+        ot_meet_put_clock(&c->out, &t);
+        meet_flush(s, c);
+    } else if (c->phase == MEET_IN && f->type == OT_MEET_TIMELINE &&
+               ot_meet_get_timeline(f, &last, &text, &n, &err) == OT_OK) {
+        if (s->ops.timeline != NULL) {
+            s->ops.timeline(s->ops.arg, c->rank, last, text, n);
+        }
+    } else if (c->phase == MEET_ASKS && f->type == OT_MEET_TRIED) {
+        meet_cut_take(s, c, f);
     } else if (c->phase != MEET_CLOSING) {
         meet_refuse(s, c, "%s", err.msg[0] != 0 ? err.msg : "a message out of turn");
     }
@@ -262,7 +285,7 @@ void meet_readable(ot_meet_server *s, meet_conn *c)
             take_hello(s, c);
         } else if (c->phase == MEET_PROOF && c->in_n == OT_AUTH_PROOF) {
             take_proof(s, c);
-        } else if (c->phase == MEET_MEMBER || c->phase == MEET_IN) {
+        } else if (c->phase == MEET_MEMBER || c->phase == MEET_ASKS || c->phase == MEET_IN) {
             meet_take_frames(s, c);
         }
     }
@@ -295,7 +318,7 @@ void meet_accept_all(ot_meet_server *s)
         }
         ot_str_init(&c->out);
         c->fd = fd;
-        c->rank = -1;
+        c->rank = c->slot = -1;
         c->until_ns = ot_clock_mono_ns() + HANDSHAKE_NS;
         ot_sock_keepalive(fd, KEEPALIVE_S);
         ot_sock_peer(fd, c->peer);

@@ -9,7 +9,7 @@
 
 #define NAMED_MAX 16 /* ranks named in one line */
 
-static void send_to_all(ot_meet_server *s, const ot_str *message, int32_t except)
+void meet_send_to_all(ot_meet_server *s, const ot_str *message, int32_t except)
 {
     for (int32_t r = 0; r < s->size; r++) {
         meet_conn *c = s->slots[r].c;
@@ -39,50 +39,64 @@ void meet_relay(ot_meet_server *s, ot_event *e, int32_t from)
         sl->told = true;
         sl->lost_at_ns = 0;
         sl->end = *e;
+        s->form_due = true;
+    }
+    if (known && e->kind == OT_EVENT_MOVED) {
+        sl->moved = true;
+    }
+    if (known && e->kind == OT_EVENT_FAILED && e->link && e->code > 0 && e->code <= s->size) {
+        meet_cut_said(s, e->rank, e->code - 1, e->text);
     }
     if (known && e->kind == OT_EVENT_LEFT) {
         sl->left = true;
         s->n_left++;
+        s->form_due = true;
     }
     OT_AUTO(ot_str_done) ot_str message = OT_STR_INIT;
     ot_meet_put_event(&message, e);
     if (!message.failed) {
-        send_to_all(s, &message, from);
+        meet_send_to_all(s, &message, from);
     }
     if (s->ops.event != NULL && (from >= 0 || e->kind == OT_EVENT_LOST)) {
-        s->ops.event(s->ops.arg, e);
+        ot_event said = *e;
+        bool blames = e->kind == OT_EVENT_FAILED && e->code > 0 && e->code <= s->size;
+        said.rank = known && s->min > 0 ? sl->worker : e->rank;
+        said.code = blames && s->min > 0 ? s->slots[e->code - 1].worker + 1 : e->code;
+        s->ops.event(s->ops.arg, &said);
     }
 }
 
-static void say_missing(const ot_meet_server *s, uint64_t now, char *text, size_t size)
+void meet_say_missing(const ot_meet_server *s, uint64_t now, char *text, size_t size)
 {
     OT_AUTO(ot_str_done) ot_str names = OT_STR_INIT;
-    int32_t n = 0, lacking = s->size - s->n_here;
+    int32_t lacking = 0;
     char took[32];
     for (int32_t r = 0; r < s->size; r++) {
-        if (!s->slots[r].here && n++ < NAMED_MAX) {
-            ot_str_addf(&names, "%s%" PRId32, n > 1 ? ", " : "", r);
+        if (meet_lacks(s, r) && lacking++ < NAMED_MAX) {
+            ot_str_addf(&names, "%s%" PRId32, lacking > 1 ? ", " : "", r);
         }
     }
-    if (n > NAMED_MAX) {
-        ot_str_addf(&names, " and %" PRId32 " more", n - NAMED_MAX);
+    if (lacking > NAMED_MAX) {
+        ot_str_addf(&names, " and %" PRId32 " more", lacking - NAMED_MAX);
     }
-    uint64_t seconds = (now - s->since_ns + 500000000u) / 1000000000u;
-    snprintf(text, size,
-             "waiting for rank%s %s (%" PRId32 " of %" PRId32 " ha%s not arrived after %s)",
+    uint64_t since = s->min > 0 ? s->asked_ns : s->since_ns;
+    uint64_t seconds = (now - since + 500000000u) / 1000000000u;
+    snprintf(text, size, "waiting for rank%s %s (%" PRId32 " of %" PRId32 " ha%s not %s after %s)",
              lacking == 1 ? "" : "s", names.data, lacking, s->size, lacking == 1 ? "s" : "ve",
+             s->min > 0 && s->epoch > 0 ? "asked for the next epoch" : "arrived",
              ot_format_duration((int64_t)seconds * 1000000, took));
 }
 
-static void complete(ot_meet_server *s)
+bool meet_complete(ot_meet_server *s)
 {
     ot_rc rc = ot_meet_place(s->members, s->size);
     ot_str_clear(&s->table);
-    ot_meet_put_table(&s->table, s->members, s->size, s->settings);
+    ot_meet_put_table(&s->table, s->epoch + 1, s->members, s->size, s->settings);
     if (s->table.failed || rc != OT_OK) {
         snprintf(s->failed, sizeof s->failed, "the meeting point has no memory for the table");
-        return;
+        return false;
     }
+    s->epoch++;
     s->all_here = true;
     for (int32_t r = 0; r < s->size; r++) {
         meet_conn *c = s->slots[r].c;
@@ -101,6 +115,7 @@ static void complete(ot_meet_server *s)
             meet_flush(s, s->slots[r].c);
         }
     }
+    return true;
 }
 
 /* Who has ended will not come: who comes now need not wait for it. */
@@ -118,6 +133,7 @@ static void admit(ot_meet_server *s, meet_conn *c, const ot_member *m)
 {
     meet_slot *sl = &s->slots[m->rank];
     s->members[m->rank] = *m;
+    s->members[m->rank].worker = -1;
     *sl = (meet_slot){.c = c, .here = true};
     c->rank = m->rank;
     meet_set_phase(s, c, MEET_IN, 0);
@@ -130,7 +146,7 @@ static void admit(ot_meet_server *s, meet_conn *c, const ot_member *m)
         s->ops.arrived(s->ops.arg, m);
     }
     if (s->n_here == s->size) {
-        complete(s);
+        (void)meet_complete(s);
     } else {
         tell_ends(s, c);
     }
@@ -141,9 +157,13 @@ bool meet_take_member(ot_meet_server *s, meet_conn *c, const ot_meet_frame *f)
     ot_member m;
     ot_error err = {0};
     int32_t size;
-    if (ot_meet_get_member(f, &size, &m, &err) != OT_OK) {
+    uint64_t epoch;
+    if (ot_meet_get_member(f, &size, &epoch, &m, &err) != OT_OK) {
         meet_refuse(s, c, "%s", err.msg);
         return true;
+    }
+    if (s->min > 0) {
+        return meet_take_asker(s, c, epoch, &m);
     }
     const meet_slot *sl = m.rank >= 0 && m.rank < s->size ? &s->slots[m.rank] : NULL;
     if (size != s->size || sl == NULL) {
@@ -178,7 +198,7 @@ static void reset(ot_meet_server *s)
             s->slots[r].c->rank = -1;
             meet_set_phase(s, s->slots[r].c, MEET_CLOSING, ot_clock_mono_ns() + MEET_CLOSING_NS);
         }
-        s->slots[r] = (meet_slot){0};
+        s->slots[r] = (meet_slot){.worker = s->slots[r].worker};
     }
 }
 
@@ -197,7 +217,7 @@ void meet_take_event(ot_meet_server *s, meet_conn *c, ot_event *e)
 static void give_up(ot_meet_server *s)
 {
     char text[400];
-    say_missing(s, ot_clock_mono_ns(), text, sizeof text);
+    meet_say_missing(s, ot_clock_mono_ns(), text, sizeof text);
     snprintf(s->failed, sizeof s->failed,
              "gave up %s; look at the output of those ranks, or give "
              "them more time",
@@ -224,14 +244,14 @@ static void tick_waiting(ot_meet_server *s, uint64_t now)
         give_up(s);
     } else if (now >= s->next_waiting_ns) {
         char text[400];
-        say_missing(s, now, text, sizeof text);
+        meet_say_missing(s, now, text, sizeof text);
         OT_AUTO(ot_str_done) ot_str message = OT_STR_INIT;
         ot_meet_put_text(&message, OT_MEET_WAITING, text);
         s->next_waiting_ns = now + s->waiting_ns;
         if (s->ops.waiting != NULL) {
             s->ops.waiting(s->ops.arg, text);
         }
-        send_to_all(s, &message, -1);
+        meet_send_to_all(s, &message, -1);
     }
 }
 
@@ -245,7 +265,11 @@ void meet_tick_ranks(ot_meet_server *s, uint64_t now)
             meet_relay(s, &e, -1);
         }
     }
-    tick_waiting(s, now);
+    if (s->min > 0) {
+        meet_tick_epochs(s, now);
+    } else {
+        tick_waiting(s, now);
+    }
     if (s->all_here && s->n_left == s->size) {
         reset(s);
     }

@@ -72,7 +72,11 @@ static bool take_queue(ot_meet_server *s)
     s->n_queue = s->cap_queue = 0;
     pthread_mutex_unlock(&s->lock);
     for (size_t i = 0; i < n; i++) {
-        meet_relay(s, &queue[i], -1);
+        if (s->min > 0) {
+            meet_take_told(s, &queue[i]);
+        } else {
+            meet_relay(s, &queue[i], -1);
+        }
     }
     ot_free(queue);
     return stop;
@@ -109,11 +113,13 @@ static void *serve(void *arg)
                 meet_flush(s, c);
             }
         }
+        meet_turn_epochs(s);
         meet_bury(s);
         uint64_t now = ot_clock_mono_ns();
         if (now - tick_ns >= TICK_MS * 1000000u) {
             tick_ns = now;
             tick(s);
+            meet_turn_epochs(s);
             meet_bury(s);
         }
     }
@@ -159,6 +165,7 @@ static void release(ot_meet_server *s)
     ot_free(s->queue);
     ot_free(s->slots);
     ot_free(s->members);
+    meet_cut_done(s);
     ot_free(s->settings);
     pthread_mutex_destroy(&s->lock);
     ot_free(s);
@@ -173,6 +180,10 @@ static ot_rc check(const ot_meet_server_options *o, ot_error *err)
     if (o->key_len < 1 || o->key_len > OT_AUTH_KEY_MAX) {
         return ot_fail(err, OT_INVALID, "a key of %zu bytes; it has 1 to %d", o->key_len,
                        OT_AUTH_KEY_MAX);
+    }
+    if (o->min < 0 || o->min > o->size) {
+        return ot_fail(err, OT_INVALID, "at least %" PRId32 " ranks, of %" PRId32 " to begin with",
+                       o->min, o->size);
     }
     if (o->settings != NULL && strlen(o->settings) > OT_MEET_SETTINGS_MAX) {
         return ot_fail(err, OT_INVALID, "settings of %zu bytes; the limit is %u",
@@ -189,22 +200,28 @@ ot_rc ot_meet_server_create(const ot_meet_server_options *o, const ot_meet_serve
     if (s == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "meeting point: no memory");
     }
-    *s = (ot_meet_server){.ops = *ops,
-                          .size = o->size,
-                          .settings = ot_strdup(o->settings != NULL ? o->settings : ""),
-                          .timeout_ns = (uint64_t)o->timeout_us * 1000,
-                          .waiting_ns =
-                              (o->waiting_us > 0 ? (uint64_t)o->waiting_us : 30000000u) * 1000,
-                          .grace_ns = (o->grace_us > 0 ? (uint64_t)o->grace_us : 300000u) * 1000,
-                          .listener = -1,
-                          .epoll = -1,
-                          .wake = {-1, -1},
-                          .slots = ot_calloc((size_t)o->size, sizeof(meet_slot)),
-                          .members = ot_calloc((size_t)o->size, sizeof(ot_member)),
-                          .table = OT_STR_INIT,
-                          .since_ns = ot_clock_mono_ns()};
+    *s = (ot_meet_server){
+        .ops = *ops,
+        .size = o->size,
+        .min = o->min,
+        .reform_ns = (uint64_t)(o->reform_us > 0 ? o->reform_us : o->timeout_us) * 1000,
+        .settings = ot_strdup(o->settings != NULL ? o->settings : ""),
+        .timeout_ns = (uint64_t)o->timeout_us * 1000,
+        .waiting_ns = (o->waiting_us > 0 ? (uint64_t)o->waiting_us : 30000000u) * 1000,
+        .grace_ns = (o->grace_us > 0 ? (uint64_t)o->grace_us : 300000u) * 1000,
+        .listener = -1,
+        .epoll = -1,
+        .wake = {-1, -1},
+        .slots = ot_calloc((size_t)o->size, sizeof(meet_slot)),
+        .members = ot_calloc((size_t)o->size, sizeof(ot_member)),
+        .table = OT_STR_INIT,
+        .since_ns = ot_clock_mono_ns()};
     s->next_waiting_ns = s->since_ns + s->waiting_ns;
     s->refused_next_ns = s->since_ns + MINUTE_NS;
+    s->asked_ns = s->since_ns;
+    for (int32_t r = 0; s->slots != NULL && r < s->size; r++) {
+        s->slots[r].worker = r; /* whom the first epoch waits for */
+    }
     pthread_mutex_init(&s->lock, NULL);
     ot_auth_init(&s->auth, o->key, o->key_len);
     ot_rc rc = s->settings != NULL && s->slots != NULL && s->members != NULL

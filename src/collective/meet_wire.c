@@ -6,8 +6,8 @@
 
 const char *ot_event_kind_text(ot_event_kind k)
 {
-    static const char *const text[] = {"stopped", "continued", "exited", "killed",
-                                       "lost",    "left",      "stuck",  "failed"};
+    static const char *const text[] = {"stopped", "continued", "exited", "killed",  "lost",
+                                       "left",    "stuck",     "failed", "gone on", "leaving"};
     return (size_t)k < OT_COUNT(text) ? text[k] : "unknown";
 }
 
@@ -49,9 +49,11 @@ static void end(ot_str *out, size_t at)
 static void put_one(ot_str *out, const ot_member *m)
 {
     put(out, (uint32_t)m->rank, 4);
+    put(out, (uint32_t)m->worker, 4);
     put_text(out, m->host);
     put_text(out, m->machine);
     put(out, (uint64_t)m->pid, 8);
+    put_text(out, m->engine);
     put(out, (uint32_t)m->n_addrs, 1);
     for (int32_t i = 0; i < m->n_addrs; i++) {
         put_text(out, m->addrs[i]);
@@ -62,17 +64,20 @@ static void put_one(ot_str *out, const ot_member *m)
     put(out, (uint32_t)m->cross_size, 4);
 }
 
-void ot_meet_put_member(ot_str *out, int32_t size, const ot_member *m)
+void ot_meet_put_member(ot_str *out, int32_t size, uint64_t epoch, const ot_member *m)
 {
     size_t at = begin(out, OT_MEET_MEMBER);
     put(out, (uint32_t)size, 4);
+    put(out, epoch, 8);
     put_one(out, m);
     end(out, at);
 }
 
-void ot_meet_put_table(ot_str *out, const ot_member *members, int32_t n, const char *settings)
+static void put_table(ot_str *out, ot_meet_type type, uint64_t number, const ot_member *members,
+                      int32_t n, const char *settings)
 {
-    size_t at = begin(out, OT_MEET_TABLE), len = strlen(settings);
+    size_t at = begin(out, type), len = strlen(settings);
+    put(out, number, 8);
     put(out, (uint32_t)n, 4);
     for (int32_t i = 0; i < n; i++) {
         put_one(out, &members[i]);
@@ -82,12 +87,36 @@ void ot_meet_put_table(ot_str *out, const ot_member *members, int32_t n, const c
     end(out, at);
 }
 
+void ot_meet_put_table(ot_str *out, uint64_t epoch, const ot_member *members, int32_t n,
+                       const char *settings)
+{
+    put_table(out, OT_MEET_TABLE, epoch, members, n, settings);
+}
+
+void ot_meet_put_try(ot_str *out, uint64_t number, const ot_member *hosts, int32_t n)
+{
+    put_table(out, OT_MEET_TRY, number, hosts, n, "");
+}
+
+void ot_meet_put_tried(ot_str *out, uint64_t number, const char *why, const uint8_t *missed,
+                       size_t bytes)
+{
+    size_t at = begin(out, OT_MEET_TRIED);
+    put(out, number, 8);
+    put_text(out, why);
+    for (size_t i = 0; i < bytes; i++) {
+        put(out, missed[i], 1);
+    }
+    end(out, at);
+}
+
 void ot_meet_put_event(ot_str *out, const ot_event *e)
 {
     size_t at = begin(out, OT_MEET_EVENT);
     put(out, e->kind, 1);
     put(out, (uint32_t)e->rank, 4);
     put(out, (uint32_t)e->code, 4);
+    put(out, e->link, 1);
     put_text(out, e->host);
     put_text(out, e->text);
     end(out, at);
@@ -102,6 +131,38 @@ void ot_meet_put_pulse(ot_str *out, const ot_pulse *p)
         put(out, v[i], 8);
     }
     put(out, (uint32_t)p->slowest, 4);
+    const ot_account *a = &p->account;
+    const uint64_t w[] = {a->wall,  a->blocked,   a->late,  a->input, a->wire,
+                          a->steps, a->late_most, a->exact, a->lossy};
+    for (size_t i = 0; i < OT_COUNT(w); i++) {
+        put(out, w[i], 8);
+    }
+    put(out, (uint32_t)a->late_rank, 4);
+    end(out, at);
+}
+
+void ot_meet_put_clock(ot_str *out, const ot_meet_time *t)
+{
+    size_t at = begin(out, OT_MEET_CLOCK);
+    put(out, t->asked_ns, 8);
+    put(out, t->answered_ns, 8);
+    put(out, t->kernel, 8);
+    end(out, at);
+}
+
+void ot_meet_put_timeline(ot_str *out, bool last, const char *p, size_t n)
+{
+    size_t at = begin(out, OT_MEET_TIMELINE);
+    put(out, last, 1);
+    ot_str_add(out, p, n);
+    end(out, at);
+}
+
+void ot_meet_put_counts(ot_str *out, int32_t waiting, int32_t leaving)
+{
+    size_t at = begin(out, OT_MEET_COUNTS);
+    put(out, (uint32_t)waiting, 4);
+    put(out, (uint32_t)leaving, 4);
     end(out, at);
 }
 
@@ -173,7 +234,7 @@ ot_rc ot_meet_take(const uint8_t *p, size_t n, size_t max, ot_meet_frame *out, o
     if (r.bad) {
         return OT_OK;
     }
-    if (len > max || type < OT_MEET_MEMBER || type > OT_MEET_WAITING) {
+    if (len > max || type < OT_MEET_MEMBER || type >= OT_MEET_TYPES) {
         return ot_fail(err, OT_RANGE, "a message of type %u with %zu bytes; the limit is %zu",
                        (unsigned)type, len, max);
     }
@@ -188,9 +249,11 @@ static void get_one(reader *r, ot_member *m)
 {
     memset(m, 0, sizeof *m);
     m->rank = get_i32(r);
+    m->worker = get_i32(r);
     get_text(r, m->host, sizeof m->host);
     get_text(r, m->machine, sizeof m->machine);
     m->pid = (int64_t)get(r, 8);
+    get_text(r, m->engine, sizeof m->engine);
     m->n_addrs = (int32_t)get(r, 1);
     r->bad |= m->n_addrs > OT_MEET_ADDRS_MAX;
     for (int32_t i = 0; i < m->n_addrs && !r->bad; i++) {
@@ -202,22 +265,26 @@ static void get_one(reader *r, ot_member *m)
     m->cross_size = get_i32(r);
 }
 
-ot_rc ot_meet_get_member(const ot_meet_frame *f, int32_t *size_out, ot_member *out, ot_error *err)
+ot_rc ot_meet_get_member(const ot_meet_frame *f, int32_t *size_out, uint64_t *epoch_out,
+                         ot_member *out, ot_error *err)
 {
     reader r = {.p = f->body, .left = f->n};
     ot_member m;
     int32_t size = get_i32(&r);
+    uint64_t epoch = get(&r, 8);
     get_one(&r, &m);
     OT_TRY(finish(&r, "a member", err));
     *size_out = size;
+    *epoch_out = epoch;
     *out = m;
     return OT_OK;
 }
 
-ot_rc ot_meet_get_table(const ot_meet_frame *f, ot_member **members_out, int32_t *n_out,
-                        char **settings_out, ot_error *err)
+ot_rc ot_meet_get_table(const ot_meet_frame *f, uint64_t *epoch_out, ot_member **members_out,
+                        int32_t *n_out, char **settings_out, ot_error *err)
 {
     reader r = {.p = f->body, .left = f->n};
+    uint64_t epoch = get(&r, 8);
     int32_t n = get_i32(&r);
     if (r.bad || n < 1 || n > OT_MEET_RANKS_MAX) {
         return ot_fail(err, OT_DATA_LOSS,
@@ -249,6 +316,7 @@ ot_rc ot_meet_get_table(const ot_meet_frame *f, ot_member **members_out, int32_t
         ot_free(settings);
         return rc;
     }
+    *epoch_out = epoch;
     *members_out = members;
     *n_out = n;
     *settings_out = settings;
@@ -261,9 +329,12 @@ ot_rc ot_meet_get_event(const ot_meet_frame *f, ot_event *out, ot_error *err)
     ot_event e = {0};
     uint64_t kind = get(&r, 1);
     e.kind = (ot_event_kind)kind;
-    r.bad |= kind > OT_EVENT_FAILED;
+    r.bad |= kind > OT_EVENT_LEAVING;
     e.rank = get_i32(&r);
     e.code = get_i32(&r);
+    uint64_t link = get(&r, 1);
+    e.link = link == 1;
+    r.bad |= link > 1;
     get_text(&r, e.host, sizeof e.host);
     get_text(&r, e.text, sizeof e.text);
     OT_TRY(finish(&r, "an event", err));
@@ -281,8 +352,74 @@ ot_rc ot_meet_get_pulse(const ot_meet_frame *f, ot_pulse *out, ot_error *err)
         *v[i] = get(&r, 8);
     }
     p.slowest = get_i32(&r);
+    ot_account *a = &p.account;
+    uint64_t *const w[] = {&a->wall,  &a->blocked,   &a->late,  &a->input, &a->wire,
+                           &a->steps, &a->late_most, &a->exact, &a->lossy};
+    for (size_t i = 0; i < OT_COUNT(w); i++) {
+        *w[i] = get(&r, 8);
+    }
+    a->late_rank = get_i32(&r);
     OT_TRY(finish(&r, "a pulse", err));
     *out = p;
+    return OT_OK;
+}
+
+ot_rc ot_meet_get_tried(const ot_meet_frame *f, uint64_t *number_out, char why[256],
+                        const uint8_t **missed_out, size_t *bytes_out, ot_error *err)
+{
+    reader r = {.p = f->body, .left = f->n};
+    uint64_t number = get(&r, 8);
+    get_text(&r, why, 256);
+    if (r.bad) {
+        return ot_fail(err, OT_DATA_LOSS, "tried links that are not in the form of this protocol");
+    }
+    *number_out = number;
+    *missed_out = r.p;
+    *bytes_out = r.left;
+    return OT_OK;
+}
+
+ot_rc ot_meet_get_counts(const ot_meet_frame *f, int32_t *waiting_out, int32_t *leaving_out,
+                         ot_error *err)
+{
+    reader r = {.p = f->body, .left = f->n};
+    int32_t waiting = get_i32(&r), leaving = get_i32(&r);
+    r.bad |= waiting < 0 || leaving < 0;
+    OT_TRY(finish(&r, "numbers of ranks", err));
+    *waiting_out = waiting;
+    *leaving_out = leaving;
+    return OT_OK;
+}
+
+ot_rc ot_meet_get_clock(const ot_meet_frame *f, ot_meet_time *out, ot_error *err)
+{
+    reader r = {.p = f->body, .left = f->n};
+    ot_meet_time t = {.asked_ns = get(&r, 8)};
+    t.answered_ns = get(&r, 8);
+    t.kernel = get(&r, 8);
+    OT_TRY(finish(&r, "a time", err));
+    *out = t;
+    return OT_OK;
+}
+
+ot_rc ot_meet_get_timeline(const ot_meet_frame *f, bool *last_out, const char **p_out,
+                           size_t *n_out, ot_error *err)
+{
+    reader r = {.p = f->body, .left = f->n};
+    uint64_t last = get(&r, 1);
+    for (size_t i = 0; i < r.left; i++) {
+        r.bad |= r.p[i] < ' ' && r.p[i] != '\n';
+    }
+    if (r.bad || last > 1) {
+        return ot_fail(err, OT_DATA_LOSS, "a timeline that is not in the form of this protocol");
+    }
+    union {
+        const uint8_t *u;
+        const char *c;
+    } text = {.u = r.p};
+    *last_out = last == 1;
+    *p_out = text.c;
+    *n_out = r.left;
     return OT_OK;
 }
 

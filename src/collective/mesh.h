@@ -14,7 +14,7 @@
 #include "collective/plan.h"
 
 /* Beside those of operations (ot_lane): messages of the plan; always a socket. */
-#define OT_LANE_CONTROL OT_LANES
+#define OT_LANE_CONTROL OT_LANES /* the second parts of operations have lanes behind it */
 
 typedef struct ot_mesh ot_mesh;
 
@@ -22,7 +22,6 @@ typedef struct ot_mesh_options {
     ot_poller *poller;
     const void *key;
     size_t key_len;
-    int32_t rank;       /* in the world, as all ranks here */
     int64_t timeout_us; /* for one link to be made; 0: 30 s */
     bool no_shm;
 } ot_mesh_options;
@@ -38,8 +37,9 @@ typedef struct ot_mesh_ops {
 /* Listens, and writes where into self->addrs. */
 ot_rc ot_mesh_create(const ot_mesh_options *o, const ot_mesh_ops *ops, ot_member *self,
                      ot_mesh **out, ot_error *err) OT_CHECKED;
-/* The members, n of them, by rank; they outlive the mesh. */
-void ot_mesh_members(ot_mesh *m, const ot_member *members, int32_t n);
+/* The members, n of them, by rank, and this one's; they outlive the mesh. What comes from a rank of
+ * another epoch is turned away. */
+void ot_mesh_members(ot_mesh *m, uint64_t epoch, const ot_member *members, int32_t n, int32_t rank);
 void ot_mesh_destroy(ot_mesh *m);
 /* The process of a rank that this one shares a machine and a link with; 0: not known. */
 pid_t ot_mesh_pid(const ot_mesh *m, int32_t rank);

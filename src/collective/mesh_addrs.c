@@ -1,9 +1,13 @@
 #include "collective/mesh_addrs.h"
 
+#include "base/random.h"
+#include "base/str.h"
+
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 
 void ot_mesh_add_addr(ot_member *self, const ot_addr *a)
@@ -42,4 +46,19 @@ void ot_mesh_list_addrs(ot_member *self, uint16_t port, bool v6)
         }
     }
     freeifaddrs(list);
+}
+
+void ot_mesh_local_addr(ot_addr *out)
+{
+    uint8_t name[12];
+    char hex[2 * sizeof name + 1];
+    ot_random_bytes(name, sizeof name);
+    ot_hex(name, sizeof name, hex);
+    *out = (ot_addr){.is_unix = true};
+    snprintf(out->host, sizeof out->host, "@overtake-%s", hex);
+}
+
+bool ot_mesh_can_reach(const ot_member *self, const ot_member *other, const ot_addr *a, bool no_shm)
+{
+    return !a->is_unix || (!no_shm && strcmp(self->machine, other->machine) == 0);
 }

@@ -103,6 +103,7 @@ ot_rc ot_plan_submit(ot_plan *p, const ot_signature *s, uint64_t ticket, ot_erro
                        s->name, (int)p->o.rank);
     }
     e->mine = *s;
+    e->asked = p->asks++;
     e->phase = p->phase;
     e->waited = false;
     if (e->doomed != NULL) {

@@ -5,7 +5,8 @@
  * with the logarithm of the ranks. When all have a name with matching signatures, rank 0 appends
  * it, fused with its neighbours into buckets, to the one order that all ranks are told. What does
  * not match fails on all ranks and says which rank asked for what. Plan: the names of a step that
- * comes again become a plan, told once. From then on a step needs no control message: the buckets
+ * comes again become a plan, told once, in the order in which rank 0 asked, but for names that some
+ * rank waits between. From then on a step needs no control message: the buckets
  * begin, in order, as soon as all their tensors are here. A rank off the plan (another signature, a
  * tensor that the program waits for while its bucket lacks others, join) says so; the ranks agree
  * how many buckets have begun anywhere, those are finished as planned, the rest is negotiated, and
@@ -38,6 +39,11 @@ typedef struct ot_signature {
     uint64_t splits; /* REDUCESCATTER: a hash of them, 0: equal parts */
     double prescale, postscale;
 } ot_signature;
+/* Elements of the tensor, and of one row of it. */
+uint64_t ot_signature_count(const ot_signature *s);
+uint64_t ot_signature_row(const ot_signature *s);
+/* Over what ranks must agree on. */
+uint64_t ot_signature_hash(const ot_signature *s);
 
 /* One unit of work, the same on every rank but for its tickets. */
 typedef struct ot_bucket {

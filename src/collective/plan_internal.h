@@ -22,6 +22,7 @@ typedef struct plan_entry {
     ot_signature mine; /* of this rank's request; its name stands when there is none, too */
     uint64_t ticket;   /* 0: none */
     plan_state state;
+    uint64_t asked; /* number of this rank's request */
     uint64_t phase; /* between which waits of this rank it was asked for */
     uint64_t
         phases;   /* a hash over those of the subtree: equal for names that no rank waits between */
@@ -37,13 +38,14 @@ typedef struct plan_entry {
     int64_t *rows;      /* dims[0] of each rank, -1 unknown; kinds whose parts may differ */
     uint64_t failed_at; /* what children sent before they heard of its failure is stale */
 
-    uint64_t set_phases; /* `phases` in the step that is being learnt */
-    bool in_set;         /* asked for in the step that is being learnt */
-    bool never;          /* left out of plans: its signature changes */
-    unsigned beside;     /* rank 0: times ordered beside the plan */
-    size_t slot;         /* among the names of that bucket */
-    int32_t place;       /* its bucket in the plan; -1: none */
-    uint64_t filled;     /* times this rank asked for it as planned */
+    uint64_t set_phases, set_asked; /* `phases` and `asked` in the step that is being learnt */
+    bool in_set;                    /* asked for in the step that is being learnt */
+    size_t set_at;                  /* its place in the set, while a plan is made of it */
+    bool never;                     /* left out of plans: its signature changes */
+    unsigned beside;                /* rank 0: times ordered beside the plan */
+    size_t slot;                    /* among the names of that bucket */
+    int32_t place;                  /* its bucket in the plan; -1: none */
+    uint64_t filled;                /* times this rank asked for it as planned */
 } plan_entry;
 
 typedef struct plan_bucket {
@@ -85,7 +87,7 @@ struct ot_plan {
     uint64_t seen;   /* number of the last message from above; of rank 0: of the next one */
     uint64_t kid_seen[PLAN_FAN];
     uint64_t seq[OT_LANES]; /* next */
-    uint64_t phase;
+    uint64_t phase, asks;
 
     plan_mode mode;
     uint64_t epoch, base, limit, planned_at; /* base: seq of the plan's first bucket */

@@ -3,6 +3,7 @@
 #include "collective/plan_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BESIDE_MAX 3   /* times a name is ordered beside the plan before a new plan is made */
@@ -140,13 +141,39 @@ static size_t cut_last(const ot_plan *p, plan_entry *const *e, size_t n, size_t 
     return cut < n ? buckets + 1 : buckets;
 }
 
+static int asked_before(const void *a, const void *b)
+{
+    const plan_entry *x = *(plan_entry *const *)a, *y = *(plan_entry *const *)b;
+    return x->set_asked != y->set_asked ? (x->set_asked < y->set_asked ? -1 : 1)
+                                        : (x->set_at > y->set_at) - (x->set_at < y->set_at);
+}
+
+/* Names became complete in an order that depends on who was late. Those that no rank waits between
+ * come as rank 0 has asked for them. */
+static void in_order(const ot_plan *p, plan_entry **set)
+{
+    for (size_t i = 0; i < p->n_set; i++) {
+        set[i] = p->set[i];
+        set[i]->set_at = i;
+    }
+    for (size_t i = 0, n; i < p->n_set; i += n) {
+        for (n = 1; i + n < p->n_set && set[i + n]->set_phases == set[i]->set_phases;) {
+            n++;
+        }
+        qsort(set + i, n, sizeof(plan_entry *), asked_before);
+    }
+}
+
 static ot_rc adopt(ot_plan *p, ot_error *err)
 {
-    size_t n = p->n_set, *bucket_of = ot_calloc(n, sizeof *bucket_of);
-    if (bucket_of == NULL) {
+    size_t n = p->n_set;
+    OT_AUTO(ot_free_ptr) size_t *bucket_of = ot_calloc(n, sizeof *bucket_of);
+    OT_AUTO(ot_free_ptr) plan_entry **set = ot_calloc(n, sizeof(plan_entry *));
+    if (bucket_of == NULL || set == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "no memory to plan %zu names", n);
     }
-    size_t buckets = cut_last(p, p->set, n, deal(p, p->set, n, true, bucket_of), bucket_of);
+    in_order(p, set);
+    size_t buckets = cut_last(p, set, n, deal(p, set, n, true, bucket_of), bucket_of);
     size_t begun = plan_record_begin(&p->down, PLAN_ADOPT);
     plan_put_u64(&p->down, p->epoch + 1);
     plan_put_u32(&p->down, (uint32_t)buckets);
@@ -158,11 +185,10 @@ static ot_rc adopt(ot_plan *p, ot_error *err)
         plan_put_u32(&p->down, members);
         for (size_t i = 0; i < n; i++) {
             if (bucket_of[i] == b) {
-                plan_put_u32(&p->down, (uint32_t)i);
+                plan_put_u32(&p->down, (uint32_t)set[i]->set_at);
             }
         }
     }
-    ot_free(bucket_of);
     return said(p, begun, PLAN_ADOPT, err);
 }
 

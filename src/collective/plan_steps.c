@@ -205,6 +205,7 @@ static ot_rc order_one(ot_plan *p, const ot_signature *s, const int64_t *rows, p
         OT_TRY(plan_push(&p->set, &p->n_set, &p->cap_set, e, err));
         e->in_set = true;
         e->set_phases = phases;
+        e->set_asked = e->asked;
     }
     *out = e;
     return OT_OK;

@@ -2,17 +2,20 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "collective/meet.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-static const char *const losses[] = {
-    [OT_LOSS_NONE] = "exact", [OT_LOSS_HALF] = "half", [OT_LOSS_ANY] = "auto"};
+static const char *const losses[] = {[OT_LOSS_NONE] = "exact",
+                                     [OT_LOSS_HALF] = "half",
+                                     [OT_LOSS_F16] = "fp16",
+                                     [OT_LOSS_ANY] = "auto"};
 
 ot_settings ot_settings_default(void)
 {
-    return (ot_settings){.cost = ot_cost_default()};
+    return (ot_settings){.lowrank = 4, .cost = ot_cost_default()};
 }
 
 ot_rc ot_loss_parse(const char *text, ot_loss *out, ot_error *err)
@@ -23,7 +26,15 @@ ot_rc ot_loss_parse(const char *text, ot_loss *out, ot_error *err)
             return OT_OK;
         }
     }
-    return ot_fail(err, OT_INVALID, "'%.40s' is not exact, half or auto", text);
+    return ot_fail(err, OT_INVALID, "'%.40s' is not exact, half, fp16 or auto", text);
+}
+
+ot_rc ot_lowrank_parse(const char *text, int64_t *out, ot_error *err)
+{
+    OT_TRY(ot_parse_i64(text, out, err));
+    return *out >= 0 && *out <= OT_LOWRANK_MAX
+               ? OT_OK
+               : ot_fail(err, OT_INVALID, "%s is not between 0 and %d", text, OT_LOWRANK_MAX);
 }
 
 /* The value of a line of this key; false: another key. */
@@ -37,6 +48,15 @@ static bool value_of(const char *line, size_t n, const char *key, char value[64]
     return true;
 }
 
+static ot_rc parse_ranks(const char *value, const char *key, int64_t *out, ot_error *err)
+{
+    OT_TRY(ot_parse_i64(value, out, err));
+    return *out >= 0 && *out <= OT_MEET_RANKS_MAX
+               ? OT_OK
+               : ot_fail(err, OT_INVALID, "%s: %" PRId64 " is not between 0 and %d", key, *out,
+                         OT_MEET_RANKS_MAX);
+}
+
 static ot_rc parse_line(const char *line, size_t n, ot_settings *s, bool *ours, ot_error *err)
 {
     char value[64];
@@ -48,6 +68,20 @@ static ot_rc parse_line(const char *line, size_t n, ot_settings *s, bool *ours, 
     }
     if (value_of(line, n, "wire", value)) {
         return ot_loss_parse(value, &s->loss, err);
+    }
+    if (value_of(line, n, "lowrank", value)) {
+        ot_rc rc = ot_lowrank_parse(value, &s->lowrank, err);
+        return rc == OT_OK ? OT_OK : ot_error_prefix(err, rc, "lowrank");
+    }
+    if (value_of(line, n, "batch_np", value)) {
+        return parse_ranks(value, "batch_np", &s->batch_np, err);
+    }
+    if (value_of(line, n, "min_np", value)) {
+        return parse_ranks(value, "min_np", &s->min_np, err);
+    }
+    if (value_of(line, n, "timeline", value)) {
+        s->timeline = strcmp(value, "1") == 0;
+        return OT_OK;
     }
     *ours = false;
     return OT_OK;
@@ -80,8 +114,19 @@ ot_rc ot_settings_parse(const char *text, ot_settings *out, ot_error *err)
 
 void ot_settings_format(const ot_settings *s, char text[OT_SETTINGS_MAX])
 {
-    int n = snprintf(text, OT_SETTINGS_MAX, "timeout_us = %" PRId64 "\nwire = %s\n", s->timeout_us,
-                     losses[s->loss]);
+    int n = snprintf(text, OT_SETTINGS_MAX,
+                     "timeout_us = %" PRId64 "\nwire = %s\nlowrank = %" PRId64 "\n", s->timeout_us,
+                     losses[s->loss], s->lowrank);
+    if (s->timeline) {
+        n += snprintf(text + n, OT_SETTINGS_MAX - (size_t)n, "timeline = 1\n");
+    }
+    if (s->batch_np > 0) {
+        n += snprintf(text + n, OT_SETTINGS_MAX - (size_t)n, "batch_np = %" PRId64 "\n",
+                      s->batch_np);
+    }
+    if (s->min_np > 0) {
+        n += snprintf(text + n, OT_SETTINGS_MAX - (size_t)n, "min_np = %" PRId64 "\n", s->min_np);
+    }
     if (s->cost.local.measured || s->cost.remote.measured) {
         ot_cost_format(&s->cost, text + n, OT_SETTINGS_MAX - (size_t)n);
     }

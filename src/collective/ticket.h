@@ -6,6 +6,7 @@
 #define OT_COLLECTIVE_TICKET_H
 
 #include "collective/plan.h"
+#include "collective/trace.h"
 
 #include <pthread.h>
 
@@ -21,9 +22,11 @@ typedef struct ot_ticket {
     void *out;
     uint64_t out_bytes;
     uint64_t since_ns;
+    bool taken, begun; /* the progress thread's: it has heard of it; it is on its way */
+    ot_late late;      /* once it is done */
 
     /* Synchronization: of the table's lock from here. */
-    bool done, begun, waited, polled;
+    bool done, waited, polled;
     ot_error why; /* rc OT_OK: well */
     int32_t culprit;
     overtake_result result;

@@ -45,8 +45,9 @@ void ot_wire_write(const ot_wire_header *h, uint8_t out[OT_WIRE_HEADER])
     out[41] = h->kind;
     out[42] = h->dtype;
     out[43] = h->reduction;
-    put(out + 44, 0, 4);
+    put(out + 44, (uint32_t)h->late.rank, 4);
     memcpy(out + 48, h->name, OT_WIRE_NAME);
+    put(out + 48 + OT_WIRE_NAME, h->late.ns, 8);
 }
 
 ot_rc ot_wire_read(const uint8_t in[OT_WIRE_HEADER], ot_wire_header *out, ot_error *err)
@@ -67,11 +68,18 @@ ot_rc ot_wire_read(const uint8_t in[OT_WIRE_HEADER], ot_wire_header *out, ot_err
     out->dtype = in[42];
     out->reduction = in[43];
     memcpy(out->name, in + 48, OT_WIRE_NAME);
+    out->late.rank = (int32_t)(uint32_t)get(in + 44, 4);
+    out->late.ns = get(in + 48 + OT_WIRE_NAME, 8);
     return OT_OK;
 }
 
 static const char *const kinds[OVERTAKE_KINDS] = {
     "allreduce", "allgather", "reducescatter", "alltoall", "broadcast", "barrier", "join"};
+
+const char *ot_wire_kind_text(uint8_t kind)
+{
+    return kind < OVERTAKE_KINDS ? kinds[kind] : "unknown";
+}
 
 static void describe(const ot_wire_header *h, char *out, size_t n)
 {

@@ -216,7 +216,7 @@ ot_rc ot_job_hosts_slurm(ot_job_hosts *h, const char *list, const char *tasks, o
     return h->n > 0 ? OT_OK : ot_fail(err, OT_INVALID, "the Slurm allocation names no node");
 }
 
-ot_rc ot_job_hosts_deal(ot_job_hosts *h, int32_t np, int32_t *np_out, ot_error *err)
+ot_rc ot_job_hosts_deal(ot_job_hosts *h, int32_t np, bool spares, int32_t *np_out, ot_error *err)
 {
     int64_t slots = 0;
     for (size_t i = 0; i < h->n; i++) {
@@ -230,7 +230,7 @@ ot_rc ot_job_hosts_deal(ot_job_hosts *h, int32_t np, int32_t *np_out, ot_error *
     }
     int32_t want = np > 0 ? np : (int32_t)slots, next = 0;
     size_t kept = 0;
-    for (size_t i = 0; i < h->n && next < want; i++) {
+    for (size_t i = 0; i < h->n && (spares || next < want); i++) {
         h->v[kept] = h->v[i];
         h->v[kept].first = next;
         h->v[kept].ranks = OT_MIN(h->v[i].slots, want - next);

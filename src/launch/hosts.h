@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,7 +37,8 @@ ot_rc ot_job_hosts_file(ot_job_hosts *h, const char *text, const char *file,
 ot_rc ot_job_hosts_slurm(ot_job_hosts *h, const char *nodes, const char *tasks,
                          ot_error *err) OT_CHECKED;
 /* Deals ranks 0 .. np-1 in order, filling host after host; np 0 takes all slots. Hosts that get
- * none are removed. OT_EXHAUSTED: more ranks than slots. */
-ot_rc ot_job_hosts_deal(ot_job_hosts *h, int32_t np, int32_t *np_out, ot_error *err) OT_CHECKED;
+ * none are removed, unless they are kept as spares. OT_EXHAUSTED: more ranks than slots. */
+ot_rc ot_job_hosts_deal(ot_job_hosts *h, int32_t np, bool spares, int32_t *np_out,
+                        ot_error *err) OT_CHECKED;
 
 #endif

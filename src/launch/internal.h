@@ -16,7 +16,7 @@
 typedef struct ot_launch_spec_doc {
     ot_launch_spec spec;
     json_t *root;
-    const char **argv;
+    const char **argv, **job;
     ot_launch_env *env;
 } ot_launch_spec_doc;
 
@@ -27,6 +27,9 @@ ot_rc ot_launch_spec_parse(const char *text, size_t n, ot_launch_spec_doc *out,
                            ot_error *err) OT_CHECKED;
 ot_rc ot_launch_spec_load(const char *rundir, ot_launch_spec_doc *out, ot_error *err) OT_CHECKED;
 void ot_launch_spec_done(ot_launch_spec_doc *doc);
+
+/* spec.json as a text, which the caller frees with free(). */
+ot_rc ot_launch_spec_text(const ot_launch_spec *spec, char **out, ot_error *err) OT_CHECKED;
 
 /* exit.json. Load gives OT_NOT_FOUND while the run has not ended. */
 ot_rc ot_launch_exit_write(const char *rundir, const ot_launch_exit *e, ot_error *err) OT_CHECKED;
@@ -49,6 +52,17 @@ ot_rc ot_launch_shim_load(const char *rundir, ot_launch_shim_record *out, ot_err
 /* A file of the run directory. */
 ot_rc ot_launch_path(char out[OT_PATH_MAX], const char *rundir, const char *name,
                      ot_error *err) OT_CHECKED;
+
+/* Starts `overtake shim WHAT OPTION FD`, detached from this process. */
+typedef struct ot_launch_detached {
+    const char *what, *option;
+    const char *exe; /* NULL: /proc/self/exe */
+    const char *log; /* becomes its standard error */
+    bool background;
+    int fd; /* stays open in it, under the same number */
+} ot_launch_detached;
+/* *pidfd_out may be -1 where the kernel gives none. */
+ot_rc ot_launch_detach(const ot_launch_detached *d, int *pidfd_out, ot_error *err) OT_CHECKED;
 
 /* Finds argv[0] along PATH; what is not found is left for exec to refuse. */
 ot_rc ot_launch_find_program(const char *name, const char *path, const char *cwd,

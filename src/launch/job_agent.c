@@ -4,15 +4,15 @@
  *     {"version": "0.1.0", "key": "...", "rendezvous": "10.0.0.1:4000", "size": 4, "node": 1,
  *      "hosts": [2, 2], "argv": [...], "env": {"NAME": "value"}, "cwd": "/home/me", "bind": false,
  *      "input": -1, "restart": 0, "master": "a", "master_port": 23456, "errors": "/home/me/out"}
- * `hosts` is how many ranks each host has, `node` which of them this is. */
+ * `hosts` is how many ranks each host has, `node` which of them this is. With "elastic": true it
+ * starts none: each comes with OT_JOB_SPAWN, and the agent stays when all have ended. */
+#include "launch/job_agent.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "collective/meet.h"
 #include "launch/internal.h"
 #include "launch/job.h"
-#include "launch/job_channel.h"
-#include "launch/job_spawn.h"
 #include "launch/proc.h"
 
 #include <errno.h>
@@ -23,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -34,196 +33,6 @@
 #define OUTPUT_QUEUE_MAX (4u << 20) /* then ranks wait with printing */
 #define INPUT_QUEUE_MAX (1u << 20)
 #define KILL_ROUNDS 500
-
-extern char **environ;
-
-typedef struct agent_rank {
-    int32_t rank;
-    ot_job_child child;
-    bool alive, dumped; /* dumped: it is printing where it is, and ends by that */
-} agent_rank;
-
-typedef struct agent {
-    const char *version;
-    ot_job_channel channel;
-    int signal_fd, key_fd;
-    json_t *spec;
-    agent_rank *ranks;
-    size_t n, n_alive;
-    ot_str input; /* for the rank that reads */
-    bool input_ended, stopping, done;
-    uint64_t kill_at_ns; /* 0: not stopping */
-} agent;
-
-/* --- starting -------------------------------------------------------------------------------- */
-
-static int64_t spec_int(const json_t *spec, const char *name)
-{
-    return json_integer_value(json_object_get(spec, name));
-}
-
-static const char *spec_text(const json_t *spec, const char *name)
-{
-    const char *s = json_string_value(json_object_get(spec, name));
-    return s != NULL ? s : "";
-}
-
-static ot_rc spec_check(const agent *a, const json_t *spec, ot_error *err)
-{
-    const json_t *hosts = json_object_get(spec, "hosts"), *argv = json_object_get(spec, "argv");
-    int64_t node = spec_int(spec, "node"), size = spec_int(spec, "size");
-    if (strcmp(spec_text(spec, "version"), a->version) != 0) {
-        return ot_fail(err, OT_UNIMPLEMENTED,
-                       "the launcher is version %s, this host has %s; install the same on all",
-                       spec_text(spec, "version"), a->version);
-    }
-    if (node < 0 || (size_t)node >= json_array_size(hosts) || json_array_size(argv) == 0 ||
-        json_array_size(argv) > OT_LAUNCH_ARGS_MAX || size < 1 || size > OT_MEET_RANKS_MAX ||
-        json_integer_value(json_array_get(hosts, (size_t)node)) < 1 ||
-        json_integer_value(json_array_get(hosts, (size_t)node)) > size) {
-        return ot_fail(err, OT_INVALID, "what the launcher sent is not a job");
-    }
-    return OT_OK;
-}
-
-static void set(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void set(const char *name, const char *fmt, ...)
-{
-    char text[600];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    (void)setenv(name, text, 1);
-}
-
-static int32_t ranks_of(const agent *a, size_t node)
-{
-    const json_t *hosts = json_object_get(a->spec, "hosts");
-    return (int32_t)json_integer_value(json_array_get(hosts, node));
-}
-
-static void set_common(const agent *a)
-{
-    const char *name;
-    json_t *value;
-    json_object_foreach(json_object_get(a->spec, "env"), name, value)
-    {
-        (void)setenv(name, json_string_value(value), 1);
-    }
-    int64_t size = spec_int(a->spec, "size"), node = spec_int(a->spec, "node");
-    set("OVERTAKE_SIZE", "%" PRId64, size);
-    set("OVERTAKE_LOCAL_SIZE", "%zu", a->n);
-    set("OVERTAKE_RENDEZVOUS", "%s", spec_text(a->spec, "rendezvous"));
-    set("OVERTAKE_KEY_FD", "%d:%d:%d", OT_JOB_KEY_FD, (int)getpid(), a->key_fd);
-    set("OVERTAKE_RESTART", "%" PRId64, spec_int(a->spec, "restart"));
-    set("WORLD_SIZE", "%" PRId64, size);
-    set("LOCAL_WORLD_SIZE", "%zu", a->n);
-    set("GROUP_RANK", "%" PRId64, node);
-    set("GROUP_WORLD_SIZE", "%zu", json_array_size(json_object_get(a->spec, "hosts")));
-    set("MASTER_ADDR", "%s", spec_text(a->spec, "master"));
-    set("MASTER_PORT", "%" PRId64, spec_int(a->spec, "master_port"));
-    set("HOROVOD_SIZE", "%" PRId64, size);
-    set("HOROVOD_LOCAL_SIZE", "%zu", a->n);
-    char each[16];
-    snprintf(each, sizeof each, "%d", ot_job_cpus_each((int)a->n));
-    (void)setenv("OMP_NUM_THREADS", each, 0);
-    (void)setenv("PYTHONFAULTHANDLER", "1", 0); /* a crash, and OT_JOB_DUMP, print where it was */
-    (void)setenv("PYTHONUNBUFFERED", "1", 0);   /* the last line before a kill is worth more */
-}
-
-static void set_rank(const agent *a, int32_t local, int32_t rank)
-{
-    size_t nodes = json_array_size(json_object_get(a->spec, "hosts"));
-    size_t node = (size_t)spec_int(a->spec, "node");
-    int cross = 0, cross_size = 0;
-    for (size_t i = 0; i < nodes; i++) {
-        cross += i < node && ranks_of(a, i) > local;
-        cross_size += ranks_of(a, i) > local;
-    }
-    set("OVERTAKE_RANK", "%" PRId32, rank);
-    set("OVERTAKE_LOCAL_RANK", "%" PRId32, local);
-    set("RANK", "%" PRId32, rank);
-    set("LOCAL_RANK", "%" PRId32, local);
-    set("HOROVOD_RANK", "%" PRId32, rank);
-    set("HOROVOD_LOCAL_RANK", "%" PRId32, local);
-    const char *errors = spec_text(a->spec, "errors");
-    if (errors[0] != 0) { /* torch.distributed's record decorator writes there */
-        set("OVERTAKE_ERROR_FILE", "%s/rank-%" PRId32 ".error", errors, rank);
-        set("TORCHELASTIC_ERROR_FILE", "%s/rank-%" PRId32 ".error", errors, rank);
-    }
-    set("HOROVOD_CROSS_RANK", "%d", cross);
-    set("HOROVOD_CROSS_SIZE", "%d", cross_size);
-}
-
-static ot_rc start_rank(agent *a, size_t i, const char *const *argv, const char *cwd, ot_error *err)
-{
-    agent_rank *r = &a->ranks[i];
-    cpu_set_t cpus;
-    union {
-        char **in;
-        const char *const *out;
-    } env;
-    set_rank(a, (int32_t)i, r->rank);
-    env.in = environ;
-    bool bind =
-        json_is_true(json_object_get(a->spec, "bind")) && ot_job_cpus((int)i, (int)a->n, &cpus);
-    ot_job_spawn s = {.argv = argv,
-                      .env = env.out,
-                      .cwd = cwd,
-                      .key_fd = a->key_fd,
-                      .input = spec_int(a->spec, "input") == r->rank,
-                      .cpus = bind ? &cpus : NULL};
-    OT_TRY(ot_job_spawn_start(&s, &r->child, err));
-    r->alive = true;
-    a->n_alive++;
-    ot_job_channel_send(&a->channel, OT_JOB_STARTED,
-                        json_pack("{s:i,s:i}", "rank", r->rank, "pid", (int)r->child.pid), NULL, 0);
-    return OT_OK;
-}
-
-static ot_rc open_key(agent *a, ot_error *err)
-{
-    const char *key = spec_text(a->spec, "key");
-    a->key_fd = memfd_create("overtake-key", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (a->key_fd < 0 || write(a->key_fd, key, strlen(key)) != (ssize_t)strlen(key) ||
-        fcntl(a->key_fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK) != 0) {
-        return ot_fail_errno(err, errno, "memory file for the job's key");
-    }
-    return OT_OK;
-}
-
-static ot_rc start_all(agent *a, ot_error *err)
-{
-    const char *argv[OT_LAUNCH_ARGS_MAX + 1] = {NULL}, *cwd = spec_text(a->spec, "cwd");
-    size_t node = (size_t)spec_int(a->spec, "node");
-    const json_t *words = json_object_get(a->spec, "argv");
-    int32_t first = 0;
-    for (size_t i = 0; i < json_array_size(words); i++) {
-        argv[i] = json_string_value(json_array_get(words, i));
-    }
-    for (size_t i = 0; i < node; i++) {
-        first += ranks_of(a, i);
-    }
-    a->n = (size_t)ranks_of(a, node);
-    a->ranks = ot_calloc(a->n, sizeof *a->ranks);
-    if (a->ranks == NULL) {
-        return ot_fail(err, OT_EXHAUSTED, "no memory for %zu ranks", a->n);
-    }
-    for (size_t i = 0; i < a->n; i++) {
-        a->ranks[i] =
-            (agent_rank){.rank = first + (int32_t)i, .child = {.in = -1, .out = -1, .err = -1}};
-    }
-    OT_TRY(open_key(a, err));
-    if (chdir(cwd) != 0) {
-        return ot_fail_errno(err, errno, "working directory '%.300s', which the launcher has", cwd);
-    }
-    set_common(a);
-    for (size_t i = 0; i < a->n; i++) {
-        OT_TRY(start_rank(a, i, argv, cwd, err));
-    }
-    return OT_OK;
-}
 
 /* --- the ranks ------------------------------------------------------------------------------- */
 
@@ -272,6 +81,9 @@ static void rank_changed(agent *a, agent_rank *r, const siginfo_t *si)
     }
     r->alive = false;
     a->n_alive--;
+    if (a->elastic) { /* the job goes on: what it has left there ends now */
+        (void)kill(-r->child.pid, SIGKILL);
+    }
     ot_fd_close(&r->child.in);
     hand_on(a, r, 1, &r->child.out, true); /* what it said last comes before its end */
     hand_on(a, r, 2, &r->child.err, true);
@@ -354,6 +166,48 @@ static void give_up(agent *a, const ot_error *err)
     stop(a, 0);
 }
 
+/* One that can't start has ended. */
+static void spawn(agent *a, const json_t *spec)
+{
+    ot_error err = {0};
+    if (a->spec == NULL || a->stopping || agent_spawn(a, spec, &err) == OT_OK) {
+        return;
+    }
+    ot_job_channel_send(&a->channel, OT_JOB_EVENT,
+                        json_pack("{s:I,s:i,s:s}", "rank", (json_int_t)agent_spec_int(spec, "rank"),
+                                  "kind", (int)OT_EVENT_LOST, "text", err.msg),
+                        NULL, 0);
+}
+
+/* SIGTERM, and SIGKILL after the grace. */
+static void end_rank(agent *a, int64_t rank, int64_t grace_us)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        agent_rank *r = &a->ranks[i];
+        if (r->rank == rank && r->alive) {
+            r->kill_at_ns = ot_clock_mono_ns() + (uint64_t)grace_us * 1000;
+            (void)(grace_us > 0 && kill(r->child.pid, SIGTERM) == 0 &&
+                   kill(-r->child.pid, SIGCONT));
+        }
+    }
+}
+
+/* When the next is due; 0: none. */
+static uint64_t kill_due(agent *a)
+{
+    uint64_t now = ot_clock_mono_ns(), next = 0;
+    for (size_t i = 0; i < a->n; i++) {
+        agent_rank *r = &a->ranks[i];
+        if (r->alive && r->kill_at_ns != 0 && now >= r->kill_at_ns) {
+            r->kill_at_ns = 0;
+            (void)kill(-r->child.pid, SIGKILL);
+        } else if (r->alive && r->kill_at_ns != 0 && (next == 0 || r->kill_at_ns < next)) {
+            next = r->kill_at_ns;
+        }
+    }
+    return next;
+}
+
 static void write_input(agent *a)
 {
     for (size_t i = 0; i < a->n; i++) {
@@ -387,19 +241,34 @@ static void take_frame(agent *a, const ot_frame *f)
             break;
         }
         a->spec = json_incref(json);
-        if (spec_check(a, json, &err) != OT_OK || start_all(a, &err) != OT_OK) {
+        if (agent_start(a, &err) != OT_OK) {
             give_up(a, &err);
         }
         break;
+    case OT_JOB_PREPARE:
+        if (a->spec != NULL || a->prepare != NULL || json == NULL) {
+            break;
+        }
+        a->prepare = json_incref(json);
+        if (agent_prepare(a, &err) != OT_OK) {
+            give_up(a, &err);
+        }
+        break;
+    case OT_JOB_SPAWN:
+        spawn(a, json);
+        break;
+    case OT_JOB_KILL:
+        end_rank(a, agent_spec_int(json, "rank"), agent_spec_int(json, "grace_us"));
+        break;
     case OT_JOB_SIGNAL:
-        signal_ranks(a, (int)spec_int(json, "signal"),
+        signal_ranks(a, (int)agent_spec_int(json, "signal"),
                      json_is_true(json_object_get(json, "group")));
         break;
     case OT_JOB_STOP:
-        stop(a, spec_int(json, "grace_us"));
+        stop(a, agent_spec_int(json, "grace_us"));
         break;
     case OT_JOB_DUMP:
-        dump(a, spec_int(json, "rank"));
+        dump(a, agent_spec_int(json, "rank"));
         break;
     case OT_JOB_INPUT:
         a->input_ended = f->bin_len == 0;
@@ -470,18 +339,20 @@ static size_t fill_poll(const agent *a, struct pollfd *p)
         p[n++] = (struct pollfd){.fd = full ? -1 : c->err, .events = POLLIN};
         p[n++] = (struct pollfd){.fd = a->input.len > 0 ? c->in : -1, .events = POLLOUT};
     }
-    return n;
+    return n + agent_spares_poll(a, p + n);
 }
 
 static void turn(agent *a, struct pollfd *p)
 {
     size_t n = fill_poll(a, p), had = a->n;
     int ms = TICK_MS;
-    uint64_t now = ot_clock_mono_ns();
-    if (a->kill_at_ns != 0) {
-        ms = a->kill_at_ns > now ? (int)OT_MIN((a->kill_at_ns - now) / 1000000 + 1, 1000u) : 0;
+    uint64_t now = ot_clock_mono_ns(), due = kill_due(a);
+    due = due == 0 || (a->kill_at_ns != 0 && a->kill_at_ns < due) ? a->kill_at_ns : due;
+    if (due != 0) {
+        ms = due > now ? (int)OT_MIN((due - now) / 1000000 + 1, 1000u) : 0;
     }
     (void)poll(p, (nfds_t)n, ms);
+    agent_spares_turn(a, p + 3 + 3 * had);
     if (p[1].revents != 0) {
         take_frames(a);
     }
@@ -505,7 +376,7 @@ static void turn(agent *a, struct pollfd *p)
     if (a->kill_at_ns != 0 && ot_clock_mono_ns() >= a->kill_at_ns) {
         kill_tree(a);
     }
-    if (!a->done && a->n_alive == 0 && (a->n > 0 || a->stopping)) {
+    if (!a->done && a->n_alive == 0 && ((a->n > 0 && !a->elastic) || a->stopping)) {
         finish(a);
     }
 }
@@ -536,6 +407,9 @@ static int run(const char *version)
     }
     ot_free(p);
     ot_free(a.ranks);
+    agent_spares_end(&a);
+    ot_free(a.spares);
+    json_decref(a.prepare);
     ot_str_done(&a.input);
     ot_job_channel_done(&a.channel);
     ot_fd_close(&a.key_fd);

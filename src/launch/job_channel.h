@@ -17,6 +17,10 @@ typedef enum ot_job_frame {
     OT_JOB_STOP,      /* {"grace_us": 5000000}: SIGTERM, then SIGKILL */
     OT_JOB_INPUT,     /* bytes for the rank that reads; none: they end */
     OT_JOB_DUMP,      /* {"rank": 3}: what it is doing */
+    /* Elastic: one more, {"rank": 5, "local": 1, "env": {"NAME": "value"}}; `rank` is the number of
+     * the process. */
+    OT_JOB_SPAWN,
+    OT_JOB_KILL, /* {"rank": 5, "grace_us": 5000000}: it alone */
     /* From it. */
     OT_JOB_STARTED, /* {"rank": 3, "pid": 4711} */
     OT_JOB_OUTPUT,  /* rank 4 | stream 1 (1: output, 2: error) | bytes */
@@ -24,6 +28,10 @@ typedef enum ot_job_frame {
     OT_JOB_FAILED,  /* {"text": "..."}: the agent can't do its work */
     OT_JOB_DUMPED,  /* {"rank": 3, "text": "..."} */
     OT_JOB_DONE,    /* all its ranks have ended, and nothing of them is left */
+    /* A job in waiting (job_spare.h). */
+    OT_JOB_PREPARE, /* to the agent, before OT_JOB_START: {"np": 2, "python": [...], "modules":
+                       [...]} */
+    OT_JOB_READY,   /* from it: what was to be prepared is */
 } ot_job_frame;
 
 #define OT_JOB_OUTPUT_HEAD 5

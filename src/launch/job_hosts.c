@@ -7,6 +7,7 @@
 #include "launch/job_manifest.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -32,11 +33,12 @@ static void on_all_here(void *arg)
     pthread_mutex_unlock(&j->lock);
 }
 
-static void blame(job *j, int32_t rank, const char *how, const char *why)
+static void blame(job *j, int32_t rank, const char *how, const char *why, bool lost)
 {
     pthread_mutex_lock(&j->lock);
     if (j->blamed < 0) {
         j->blamed = rank;
+        j->blamed_lost = lost;
         snprintf(j->blame, sizeof j->blame, "%s: %s", how, why);
     }
     pthread_mutex_unlock(&j->lock);
@@ -46,10 +48,14 @@ static void blame(job *j, int32_t rank, const char *how, const char *why)
 static void on_event(void *arg, const ot_event *e)
 {
     job *j = arg;
-    if (e->kind == OT_EVENT_LOST) {
-        blame(j, e->rank, "is lost", e->text);
+    if (j->o->min_np > 0) {
+        if (e->kind == OT_EVENT_LOST) {
+            job_elastic_fence(j, e->rank, e->text);
+        } /* what they say of each other ends the epoch, not the job */
+    } else if (e->kind == OT_EVENT_LOST) {
+        blame(j, e->rank, "is lost", e->text, true);
     } else if (e->kind == OT_EVENT_FAILED && e->code > 0 && e->code <= j->o->np) {
-        blame(j, e->code - 1, "is at fault", e->text);
+        blame(j, e->code - 1, "is at fault", e->text, false);
     } else if (e->kind == OT_EVENT_FAILED || e->kind == OT_EVENT_STUCK) {
         ot_job_print_say(j->print, "rank %" PRId32 " (host %s) %s%s%s", e->rank, e->host,
                          e->kind == OT_EVENT_STUCK ? "is stuck" : "has failed",
@@ -61,8 +67,16 @@ static void on_pulse(void *arg, int32_t rank, const ot_pulse *p)
 {
     job *j = arg;
     pthread_mutex_lock(&j->lock);
-    j->pulses[rank] = *p;
+    j->pulses[rank] = *p; /* of the newest epoch, which has at most OT_MEET_RANKS_MAX */
     pthread_mutex_unlock(&j->lock);
+}
+
+static void on_timeline(void *arg, int32_t rank, bool last, const char *p, size_t n)
+{
+    job *j = arg;
+    if (j->timeline != NULL) {
+        ot_job_timeline_take(j->timeline, rank, last, p, n);
+    }
 }
 
 static void on_text(void *arg, const char *text)
@@ -88,19 +102,28 @@ ot_rc job_server_start(job *j, ot_error *err)
     ot_meet_server_ops ops = {.all_here = on_all_here,
                               .event = on_event,
                               .pulse = on_pulse,
+                              .timeline = on_timeline,
                               .waiting = on_text,
                               .refused = on_text,
+                              .formed = job_elastic_formed,
+                              .cut = job_elastic_cut,
                               .arg = j};
     ot_random_bytes(raw, sizeof raw);
     ot_hex(raw, sizeof raw, j->key);
-    ot_settings_format(&j->o->settings, settings);
+    ot_settings given = j->o->settings;
+    given.timeline = j->timeline != NULL;
+    given.min_np = j->o->min_np;
+    given.batch_np = j->o->min_np > 0 && !j->o->keep_batch ? j->o->np : 0;
+    ot_settings_format(&given, settings);
     ot_meet_server_options so = {.size = j->o->np,
                                  .key = j->key,
                                  .key_len = strlen(j->key),
                                  .timeout_us = j->o->start_timeout_us,
-                                 .settings = settings};
+                                 .settings = settings,
+                                 .min = j->o->min_np,
+                                 .reform_us = j->o->settings.timeout_us};
     snprintf(so.listen.host, sizeof so.listen.host, "%s",
-             all_local(j)                                                  ? "127.0.0.1"
+             all_local(j) && j->o->discover == NULL                        ? "127.0.0.1"
              : j->o->address != NULL && strchr(j->o->address, ':') != NULL ? "::"
                                                                            : "0.0.0.0");
     return ot_meet_server_create(&so, &ops, &j->server, err);
@@ -203,25 +226,27 @@ static const char *master(const job *j, char out[300])
     return out;
 }
 
-static ot_rc send_start(job *j, size_t i, unsigned master_port, ot_error *err)
+static ot_rc send_start(job *j, size_t i, ot_error *err)
 {
     job_agent *a = &j->agents[i];
     char where[600], first[300], cwd[OT_PATH_MAX];
     json_t *argv = json_array(), *hosts = json_array();
-    bool good = getcwd(cwd, sizeof cwd) != NULL;
+    bool good = getcwd(cwd, sizeof cwd) != NULL, elastic = j->o->min_np > 0;
     rendezvous(j, a, where, sizeof where);
     for (size_t k = 0; k < j->o->n_argv; k++) {
         good &= json_array_append_new(argv, json_string(j->o->argv[k])) == 0;
     }
     for (size_t k = 0; k < j->n_agents; k++) {
-        good &= json_array_append_new(hosts, json_integer(j->agents[k].host->ranks)) == 0;
+        const ot_job_host *h = j->agents[k].host;
+        good &= json_array_append_new(hosts, json_integer(elastic ? h->slots : h->ranks)) == 0;
     }
-    json_t *spec = json_pack(
-        "{s:s,s:s,s:s,s:i,s:i,s:o,s:o,s:o,s:s,s:b,s:i,s:i,s:s,s:i,s:s}", "version", j->o->version,
-        "key", j->key, "rendezvous", where, "size", (int)j->o->np, "node", (int)i, "hosts", hosts,
-        "argv", argv, "env", env_of(j, a), "cwd", good ? cwd : "/", "bind", (int)j->o->bind_cores,
-        "input", j->o->input ? 0 : -1, "restart", j->restart, "master", master(j, first),
-        "master_port", (int)master_port, "errors", j->errors);
+    json_t *spec =
+        json_pack("{s:s,s:b,s:s,s:s,s:i,s:i,s:o,s:o,s:o,s:s,s:b,s:i,s:i,s:s,s:i,s:s}", "version",
+                  j->o->version, "elastic", (int)elastic, "key", j->key, "rendezvous", where,
+                  "size", (int)j->o->np, "node", (int)i, "hosts", hosts, "argv", argv, "env",
+                  env_of(j, a), "cwd", good ? cwd : "/", "bind", (int)j->o->bind_cores, "input",
+                  j->o->input ? 0 : -1, "restart", j->restart, "master", master(j, first),
+                  "master_port", (int)j->master_port, "errors", j->errors);
     if (spec == NULL || !good) {
         json_decref(spec);
         return ot_fail(err, OT_INVALID,
@@ -289,29 +314,70 @@ static void run_child(int fd, pid_t parent, const char *exe, const char *const *
     _exit(127);
 }
 
-static ot_rc start_agent(job *j, job_agent *a, ot_error *err)
+ot_rc job_agent_spawn(const char *exe, const char *const *argv, pid_t *pid_out, int *fd_out,
+                      ot_error *err)
 {
-    static const char *const here[] = {"overtake", "run", "--agent", NULL};
-    const char *there[SSH_WORDS_MAX + 5];
-    char words[4096];
     int ends[2];
-    if (!a->local) {
-        OT_TRY(remote_words(j, a, words, sizeof words, there, err));
-    }
     OT_TRY(ot_sock_pair(ends, err));
     pid_t parent = getpid(), pid = fork();
     if (pid == 0) {
         ot_sock_nonblock(ends[1], false);
-        run_child(ends[1], parent, a->local ? "/proc/self/exe" : there[0], a->local ? here : there);
+        run_child(ends[1], parent, exe, argv);
     }
     close(ends[1]);
     if (pid < 0) {
         close(ends[0]);
-        return ot_fail_errno(err, errno, "host %s: fork", a->name);
+        return ot_fail_errno(err, errno, "fork");
     }
-    a->pid = pid;
+    *pid_out = pid;
+    *fd_out = ends[0];
+    return OT_OK;
+}
+
+/* The agent that was there before the job. */
+static bool use_prepared(job *j, job_agent *a)
+{
+    if (!a->local || j->o->prepared_pid == 0 || j->restart > 0 || j->prepared_used) {
+        return false;
+    }
+    j->prepared_used = true;
+    a->pid = j->o->prepared_pid;
     a->open = true;
-    ot_job_channel_init(&a->channel, ends[0], ends[0]);
+    (void)fcntl(j->o->prepared_fd, F_SETFD, FD_CLOEXEC);
+    ot_job_channel_init(&a->channel, j->o->prepared_fd, j->o->prepared_fd);
+    return true;
+}
+
+static ot_rc run_agent(job *j, job_agent *a, ot_error *err)
+{
+    static const char *const here[] = {"overtake", "run", "--agent", NULL};
+    const char *there[SSH_WORDS_MAX + 5];
+    char words[4096];
+    int fd;
+    if (use_prepared(j, a)) {
+        return OT_OK;
+    }
+    if (!a->local) {
+        OT_TRY(remote_words(j, a, words, sizeof words, there, err));
+    }
+    ot_rc rc = job_agent_spawn(a->local ? "/proc/self/exe" : there[0], a->local ? here : there,
+                               &a->pid, &fd, err);
+    if (rc != OT_OK) {
+        return ot_error_prefix(err, rc, "host %s", a->name);
+    }
+    a->open = true;
+    ot_job_channel_init(&a->channel, fd, fd);
+    return OT_OK;
+}
+
+ot_rc job_agent_start(job *j, size_t i, ot_error *err)
+{
+    job_agent *a = &j->agents[i];
+    a->heard = a->done = false;
+    a->failed[0] = 0;
+    OT_TRY(run_agent(j, a, err));
+    OT_TRY(send_start(j, i, err));
+    job_elastic_begin(j, i);
     return OT_OK;
 }
 
@@ -319,10 +385,9 @@ ot_rc job_agents_start(job *j, ot_error *err)
 {
     uint64_t at;
     ot_random_bytes(&at, sizeof at);
-    unsigned port = MASTER_PORT_FIRST + (unsigned)(at % MASTER_PORT_N);
+    j->master_port = MASTER_PORT_FIRST + (unsigned)(at % MASTER_PORT_N);
     for (size_t i = 0; i < j->n_agents; i++) {
-        OT_TRY(start_agent(j, &j->agents[i], err));
-        OT_TRY(send_start(j, i, port, err));
+        OT_TRY(job_agent_start(j, i, err));
     }
     return OT_OK;
 }

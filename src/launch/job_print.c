@@ -3,6 +3,7 @@
 #include "base/disk.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "launch/logfile.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -35,7 +36,8 @@ typedef struct writer {
 typedef struct rank_print {
     ot_str part[2]; /* of a line whose end has not come */
     char last[2][LAST_MAX];
-    ot_file *log;
+    ot_file *log; /* or `capped`, where there is a limit */
+    ot_launch_logfile *capped;
     bool log_broken;
 } rank_print;
 
@@ -43,6 +45,7 @@ struct ot_job_print {
     ot_job_print_options o;
     bool one; /* both streams are the terminal: one writer keeps their order */
     writer writers[2];
+    int32_t began; /* with so many ranks */
     pthread_mutex_t lock;
     /* Synchronization: under lock. */
     rank_print *ranks;
@@ -232,6 +235,9 @@ static void add_log(ot_job_print *p, int32_t rank, const char *text, size_t n)
 {
     rank_print *r = &p->ranks[rank];
     ot_error err = {0};
+    if (r->capped != NULL) {
+        ot_launch_logfile_add(r->capped, text, n);
+    }
     if (r->log == NULL || r->log_broken || r->log->ops->append(r->log, text, n, &err) == OT_OK) {
         return;
     }
@@ -307,18 +313,58 @@ bool ot_job_print_full(ot_job_print *p)
     return full;
 }
 
-static ot_rc open_logs(ot_job_print *p, ot_error *err)
+static ot_rc open_capped(ot_job_print *p, int32_t rank, const char *path, ot_error *err)
+{
+    ot_launch_logfile *l = ot_calloc(1, sizeof *l);
+    if (l == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for the log of rank %" PRId32, rank);
+    }
+    ot_rc rc = ot_launch_logfile_init(l, path, p->o.log_limit / (uint64_t)p->began, err);
+    if (rc != OT_OK) {
+        ot_free(l);
+        return rc;
+    }
+    p->ranks[rank].capped = l;
+    return OT_OK;
+}
+
+static ot_rc open_log(ot_job_print *p, int32_t r, ot_error *err)
 {
     ot_disk *d = ot_disk_posix();
-    OT_TRY(ot_disk_mkdirs(d, p->o.dir, 0777, err));
+    char name[32], path[OT_PATH_MAX];
+    snprintf(name, sizeof name, "rank-%" PRId32 ".log", r);
+    OT_TRY(ot_path_join(path, p->o.dir, name, err));
+    if (p->o.log_limit > 0) {
+        return open_capped(p, r, path, err);
+    }
+    return d->ops->open(d, path, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_TRUNC, 0666,
+                        &p->ranks[r].log, err);
+}
+
+static ot_rc open_logs(ot_job_print *p, ot_error *err)
+{
+    OT_TRY(ot_disk_mkdirs(ot_disk_posix(), p->o.dir, 0777, err));
     for (int32_t r = 0; r < p->o.ranks; r++) {
-        char name[32], path[OT_PATH_MAX];
-        snprintf(name, sizeof name, "rank-%" PRId32 ".log", r);
-        OT_TRY(ot_path_join(path, p->o.dir, name, err));
-        OT_TRY(d->ops->open(d, path, OT_OPEN_WRITE | OT_OPEN_CREATE | OT_OPEN_TRUNC, 0666,
-                            &p->ranks[r].log, err));
+        OT_TRY(open_log(p, r, err));
     }
     return OT_OK;
+}
+
+ot_rc ot_job_print_more(ot_job_print *p, ot_error *err)
+{
+    pthread_mutex_lock(&p->lock);
+    int32_t r = p->o.ranks;
+    rank_print *grown = ot_realloc(p->ranks, ((size_t)r + 1) * sizeof *grown);
+    if (grown != NULL) {
+        p->ranks = grown;
+        grown[r] = (rank_print){.part = {OT_STR_INIT, OT_STR_INIT}};
+        p->o.ranks++;
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (grown == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "no memory for what one more rank prints");
+    }
+    return p->o.dir != NULL ? open_log(p, r, err) : OT_OK;
 }
 
 ot_rc ot_job_print_create(const ot_job_print_options *o, ot_job_print **print_out, ot_error *err)
@@ -331,6 +377,7 @@ ot_rc ot_job_print_create(const ot_job_print_options *o, ot_job_print **print_ou
         return ot_fail(err, OT_EXHAUSTED, "no memory for what %" PRId32 " ranks print", o->ranks);
     }
     p->o = *o;
+    p->began = o->ranks;
     p->ranks = ranks;
     p->one = isatty(1) != 0 && isatty(2) != 0;
     pthread_mutex_init(&p->lock, NULL);
@@ -361,6 +408,10 @@ void ot_job_print_destroy(ot_job_print *p)
         ot_str_done(&p->ranks[r].part[0]);
         ot_str_done(&p->ranks[r].part[1]);
         ot_file_close(p->ranks[r].log);
+        if (p->ranks[r].capped != NULL) {
+            ot_launch_logfile_done(p->ranks[r].capped);
+            ot_free(p->ranks[r].capped);
+        }
     }
     pthread_mutex_destroy(&p->lock);
     ot_free(p->ranks);

@@ -17,14 +17,17 @@ typedef struct ot_job_print ot_job_print;
 
 typedef struct ot_job_print_options {
     int32_t ranks;
-    bool prefix;     /* else bytes as they come */
-    bool color;      /* of the prefix */
-    const char *dir; /* rank-N.log of each in it; NULL: none */
+    bool prefix;        /* else bytes as they come */
+    bool color;         /* of the prefix */
+    const char *dir;    /* rank-N.log of each in it; NULL: none */
+    uint64_t log_limit; /* bytes of all these together, each an equal part; 0: none */
 } ot_job_print_options;
 
 ot_rc ot_job_print_create(const ot_job_print_options *o, ot_job_print **print_out,
                           ot_error *err) OT_CHECKED;
 void ot_job_print_destroy(ot_job_print *p);
+/* One more rank: the next number. */
+ot_rc ot_job_print_more(ot_job_print *p, ot_error *err) OT_CHECKED;
 /* stream: 1 output, 2 error. */
 void ot_job_print_add(ot_job_print *p, int32_t rank, int stream, const char *text, size_t n);
 /* The rank has ended: a line without an end is one. */

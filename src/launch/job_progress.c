@@ -34,39 +34,47 @@ static int32_t slowest(const ot_pulse *then, const ot_pulse *now, int32_t n, uin
     return 2 * most > all && *share_out >= WAITS_SAID ? best : -1;
 }
 
-static void add_rate(ot_str *out, uint64_t x, double seconds, const char *what)
+ot_job_rates ot_job_rates_of(const ot_pulse *then, const ot_pulse *now, int32_t n, uint64_t us)
 {
-    double rate = (double)x / seconds;
-    if (x > 0) {
-        ot_str_addf(out, rate < 100 ? ", %.1f %s/s" : ", %.0f %s/s", rate, what);
-    }
-}
-
-void ot_job_progress(const ot_pulse *then, const ot_pulse *now, int32_t n, uint64_t us, char *out,
-                     size_t size)
-{
-    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
     uint64_t steps = 0, operations = 0, samples = 0, bytes = 0;
-    double seconds = (double)OT_MAX(us, (uint64_t)1) / 1e6, share;
-    char each[32];
+    us = OT_MAX(us, (uint64_t)1);
     for (int32_t r = 0; r < n; r++) {
         steps = OT_MAX(steps, more(then[r].steps, now[r].steps));
         operations = OT_MAX(operations, more(then[r].operations, now[r].operations));
         samples += more(then[r].samples, now[r].samples);
         bytes += more(then[r].bytes_out, now[r].bytes_out);
     }
-    ot_str_addf(&text, "%" PRId32 " ranks", n);
-    add_rate(&text, steps, seconds, "steps");
-    add_rate(&text, steps > 0 ? 0 : operations, seconds, "operations");
-    add_rate(&text, samples, seconds, "samples");
-    if (bytes > 0) {
-        ot_str_addf(&text, ", %s/s sent",
-                    ot_format_size((uint64_t)((double)bytes / seconds), each));
+    double per_s = 1e6 / (double)us;
+    ot_job_rates x = {.steps = (double)steps * per_s,
+                      .operations = (double)operations * per_s,
+                      .samples = (double)samples * per_s,
+                      .bytes = (double)bytes * per_s};
+    x.slowest = slowest(then, now, n, us, &x.waits);
+    x.waits = x.slowest >= 0 ? OT_MIN(x.waits, 1.0) : 0;
+    return x;
+}
+
+static void add_rate(ot_str *out, double rate, const char *what)
+{
+    if (rate > 0) {
+        ot_str_addf(out, rate < 100 ? ", %.1f %s/s" : ", %.0f %s/s", rate, what);
     }
-    int32_t rank = slowest(then, now, n, OT_MAX(us, (uint64_t)1), &share);
-    if (rank >= 0) {
-        ot_str_addf(&text, ", slowest: rank %" PRId32 " (others wait %.0f%%)", rank,
-                    OT_MIN(share, 1.0) * 100);
+}
+
+void ot_job_progress(const ot_job_rates *r, int32_t n, char *out, size_t size)
+{
+    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
+    char each[32];
+    ot_str_addf(&text, "%" PRId32 " ranks", n);
+    add_rate(&text, r->steps, "steps");
+    add_rate(&text, r->steps > 0 ? 0 : r->operations, "operations");
+    add_rate(&text, r->samples, "samples");
+    if (r->bytes > 0) {
+        ot_str_addf(&text, ", %s/s sent", ot_format_size((uint64_t)r->bytes, each));
+    }
+    if (r->slowest >= 0) {
+        ot_str_addf(&text, ", slowest: rank %" PRId32 " (others wait %.0f%%)", r->slowest,
+                    r->waits * 100);
     }
     snprintf(out, size, "%s", text.data);
 }

@@ -8,10 +8,17 @@
 
 #include <stddef.h>
 
-/* From the pulses of n ranks then and now, `us` apart: "4 ranks, 12.5 steps/s, 800 samples/s, 1.2
- * GiB/s sent, slowest: rank 2 (others wait 35%)", of the time. What is not told is left
- * out; a rank is slowest when most of the waiting is for it. */
-void ot_job_progress(const ot_pulse *then, const ot_pulse *now, int32_t n, uint64_t us, char *out,
-                     size_t size);
+/* Of all ranks together, in a second. */
+typedef struct ot_job_rates {
+    double steps, operations, samples, bytes; /* steps, operations: of the rank that did most */
+    int32_t slowest;                          /* the rank that most of the waiting is for; -1 */
+    double waits; /* share of the time that another rank waits for it; 0..1 */
+} ot_job_rates;
+
+/* From the pulses of n ranks then and now, `us` apart. */
+ot_job_rates ot_job_rates_of(const ot_pulse *then, const ot_pulse *now, int32_t n, uint64_t us);
+/* "4 ranks, 12.5 steps/s, 800 samples/s, 1.2 GiB/s sent, slowest: rank 2 (others wait 35%)", of the
+ * time. What is not told is left out. */
+void ot_job_progress(const ot_job_rates *r, int32_t n, char *out, size_t size);
 
 #endif

@@ -52,6 +52,9 @@ static void run_child(const plan *p)
         _exit(127);
     }
     place_fds(p);
+    if (p->s->keep_fd > 0 && fcntl(p->s->keep_fd, F_SETFD, 0) != 0) {
+        fail_child(p);
+    }
     if (p->s->cpus != NULL) {
         (void)sched_setaffinity(0, sizeof *p->s->cpus, p->s->cpus);
     }

@@ -17,6 +17,7 @@ typedef struct ot_job_spawn {
     const char *const *env;
     const char *cwd;
     int key_fd;
+    int keep_fd;           /* stays open in it under this number; 0: none */
     bool input;            /* it reads; else /dev/null */
     const cpu_set_t *cpus; /* NULL: as we are bound */
 } ot_job_spawn;

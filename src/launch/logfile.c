@@ -60,6 +60,13 @@ void ot_launch_logfile_add(ot_launch_logfile *l, const char *p, size_t n)
     }
 }
 
+void ot_launch_logfile_note(ot_launch_logfile *l, const char *text)
+{
+    char line[640];
+    snprintf(line, sizeof line, "[overtake: %.600s]\n", text);
+    put(l, line, strlen(line));
+}
+
 /* Copies the last n bytes printed; n <= what the ring holds. */
 static void ring_copy(const ot_launch_logfile *l, char *out, size_t n)
 {

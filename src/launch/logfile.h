@@ -28,6 +28,8 @@ typedef struct ot_launch_logfile {
 ot_rc ot_launch_logfile_init(ot_launch_logfile *l, const char *path, uint64_t limit,
                              ot_error *err) OT_CHECKED;
 void ot_launch_logfile_add(ot_launch_logfile *l, const char *p, size_t n);
+/* A line of ours, which counts as nothing that the program printed. */
+void ot_launch_logfile_note(ot_launch_logfile *l, const char *text);
 /* Writes the tail if there is one and closes. */
 void ot_launch_logfile_done(ot_launch_logfile *l);
 bool ot_launch_logfile_truncated(const ot_launch_logfile *l);

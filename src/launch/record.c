@@ -93,9 +93,9 @@ ot_rc ot_launch_spec_check(const ot_launch_spec *s, ot_error *err)
     if (argv == command) {
         return ot_fail(err, OT_INVALID, "run: give either argv or command, and not empty");
     }
-    if (s->n_argv > OT_LAUNCH_ARGS_MAX) {
-        return ot_fail(err, OT_INVALID, "run: %zu arguments; at most %d are allowed", s->n_argv,
-                       OT_LAUNCH_ARGS_MAX);
+    if (s->n_argv > OT_LAUNCH_ARGS_MAX || s->n_job > OT_LAUNCH_ARGS_MAX) {
+        return ot_fail(err, OT_INVALID, "run: %zu arguments; at most %d are allowed",
+                       OT_MAX(s->n_argv, s->n_job), OT_LAUNCH_ARGS_MAX);
     }
     if (s->n_env > OT_LAUNCH_ENV_MAX) {
         return ot_fail(err, OT_INVALID, "run: %zu environment variables; at most %d are allowed",
@@ -141,18 +141,30 @@ static bool set_str(json_t *o, const char *key, const char *s)
     return s == NULL || set(o, key, json_string(s));
 }
 
+static bool set_words(json_t *o, const char *key, const char *const *words, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        if (json_array_append_new(list, json_string(words[i])) != 0) {
+            json_decref(list);
+            return false;
+        }
+    }
+    bool good = n == 0 || json_object_set(o, key, list) == 0;
+    json_decref(list);
+    return good;
+}
+
 static json_t *spec_to_json(const ot_launch_spec *s)
 {
-    json_t *o = json_object(), *argv = json_array(), *env = json_object();
-    bool good = o != NULL && argv != NULL && env != NULL;
-    for (size_t i = 0; good && i < s->n_argv; i++) {
-        good = json_array_append_new(argv, json_string(s->argv[i])) == 0;
-    }
+    json_t *o = json_object(), *env = json_object();
+    bool good = o != NULL && env != NULL;
     for (size_t i = 0; good && i < s->n_env; i++) {
         const char *v = s->env[i].value;
         good = set(env, s->env[i].name, v != NULL ? json_string(v) : json_null());
     }
-    good = good && (s->n_argv == 0 || json_object_set(o, "argv", argv) == 0) &&
+    good = good && set_words(o, "argv", s->argv, s->n_argv) &&
+           set_words(o, "job", s->job, s->n_job) && set_int(o, "np", s->np) &&
            set_str(o, "command", s->command) && set_str(o, "cwd", s->cwd) &&
            json_object_set(o, "env", env) == 0 && set_int(o, "run", s->run) &&
            set_int(o, "time_limit_us", s->time_limit_us) && set_int(o, "grace_us", s->grace_us) &&
@@ -161,8 +173,7 @@ static json_t *spec_to_json(const ot_launch_spec *s)
            set_str(o, "disk_dir", s->disk_dir) &&
            set_bytes(o, "log_limit_bytes", s->log_limit_bytes) && set_int(o, "nice", s->nice) &&
            set_int(o, "cpu_weight", s->cpu_weight) &&
-           (!s->background || set(o, "background", json_true()));
-    json_decref(argv);
+           (!s->background || set(o, "background", json_true())) && set_str(o, "note", s->note);
     json_decref(env);
     if (!good) {
         json_decref(o);
@@ -171,22 +182,33 @@ static json_t *spec_to_json(const ot_launch_spec *s)
     return o;
 }
 
-ot_rc ot_launch_spec_write(const char *rundir, const ot_launch_spec *spec, ot_error *err)
+ot_rc ot_launch_spec_text(const ot_launch_spec *spec, char **out, ot_error *err)
 {
     OT_TRY(ot_launch_spec_check(spec, err));
     json_t *o = spec_to_json(spec);
-    if (o == NULL) {
+    char *text = o != NULL ? json_dumps(o, JSON_INDENT(1)) : NULL;
+    json_decref(o);
+    if (text == NULL) {
         return ot_fail(err, OT_INVALID,
                        "run: an argument or a variable is not UTF-8 text, or memory is short");
     }
-    char *text = json_dumps(o, 0);
-    size_t n = text != NULL ? strlen(text) : 0;
+    size_t n = strlen(text);
+    if (n > OT_LAUNCH_SPEC_BYTES_MAX / 2) {
+        free(text);
+        return ot_fail(err, OT_INVALID, "run: its spec has %zu bytes; at most %u are allowed", n,
+                       OT_LAUNCH_SPEC_BYTES_MAX / 2);
+    }
+    *out = text;
+    return OT_OK;
+}
+
+ot_rc ot_launch_spec_write(const char *rundir, const ot_launch_spec *spec, ot_error *err)
+{
+    char path[OT_PATH_MAX], *text = NULL;
+    OT_TRY(ot_launch_path(path, rundir, "spec.json", err));
+    OT_TRY(ot_launch_spec_text(spec, &text, err));
+    ot_rc rc = ot_disk_write_atomic(ot_disk_posix(), path, text, strlen(text), 0600, err);
     free(text);
-    ot_rc rc = n > OT_LAUNCH_SPEC_BYTES_MAX / 2
-                   ? ot_fail(err, OT_INVALID, "run: its spec has %zu bytes; at most %u are allowed",
-                             n, OT_LAUNCH_SPEC_BYTES_MAX / 2)
-                   : write_json(rundir, "spec.json", o, err);
-    json_decref(o);
     return rc;
 }
 
@@ -215,25 +237,39 @@ static ot_rc get_str(json_t *o, const char *key, const char **out, ot_error *err
     return OT_OK;
 }
 
-static ot_rc spec_lists(ot_launch_spec_doc *d, ot_error *err)
+static ot_rc get_words(const json_t *o, const char *key, const char ***words, size_t *n,
+                       ot_error *err)
 {
-    json_t *argv = json_object_get(d->root, "argv"), *env = json_object_get(d->root, "env");
-    if ((argv != NULL && !json_is_array(argv)) || (env != NULL && !json_is_object(env))) {
-        return ot_fail(err, OT_INVALID, "spec.json: argv is a list of texts, env an object");
+    json_t *list = json_object_get(o, key), *v;
+    size_t i;
+    if (list != NULL && !json_is_array(list)) {
+        return ot_fail(err, OT_INVALID, "spec.json: %s is a list of texts", key);
     }
-    d->argv = ot_calloc(json_array_size(argv) + 1, sizeof *d->argv);
-    d->env = ot_calloc(json_object_size(env) + 1, sizeof *d->env);
-    if (d->argv == NULL || d->env == NULL) {
+    *words = ot_calloc(json_array_size(list) + 1, sizeof **words);
+    if (*words == NULL) {
         return ot_fail(err, OT_EXHAUSTED, "spec.json: no memory to read it");
     }
-    size_t i;
-    json_t *v;
-    json_array_foreach(argv, i, v)
+    json_array_foreach(list, i, v)
     {
         if (!json_is_string(v)) {
-            return ot_fail(err, OT_INVALID, "spec.json: argv[%zu] is not a text", i);
+            return ot_fail(err, OT_INVALID, "spec.json: %s[%zu] is not a text", key, i);
         }
-        d->argv[d->spec.n_argv++] = json_string_value(v);
+        (*words)[(*n)++] = json_string_value(v);
+    }
+    return OT_OK;
+}
+
+static ot_rc spec_lists(ot_launch_spec_doc *d, ot_error *err)
+{
+    json_t *env = json_object_get(d->root, "env"), *v;
+    if (env != NULL && !json_is_object(env)) {
+        return ot_fail(err, OT_INVALID, "spec.json: env is an object");
+    }
+    OT_TRY(get_words(d->root, "argv", &d->argv, &d->spec.n_argv, err));
+    OT_TRY(get_words(d->root, "job", &d->job, &d->spec.n_job, err));
+    d->env = ot_calloc(json_object_size(env) + 1, sizeof *d->env);
+    if (d->env == NULL) {
+        return ot_fail(err, OT_EXHAUSTED, "spec.json: no memory to read it");
     }
     const char *key;
     json_object_foreach(env, key, v)
@@ -244,6 +280,7 @@ static ot_rc spec_lists(ot_launch_spec_doc *d, ot_error *err)
         d->env[d->spec.n_env++] = (ot_launch_env){.name = key, .value = json_string_value(v)};
     }
     d->spec.argv = d->argv;
+    d->spec.job = d->job;
     d->spec.env = d->env;
     return OT_OK;
 }
@@ -252,11 +289,12 @@ static ot_rc spec_from_json(ot_launch_spec_doc *d, ot_error *err)
 {
     ot_launch_spec *s = &d->spec;
     json_t *o = d->root;
-    int64_t memory, disk, log, nice, weight;
+    int64_t memory, disk, log, nice, weight, np;
     OT_TRY(spec_lists(d, err));
     OT_TRY(get_str(o, "command", &s->command, err));
     OT_TRY(get_str(o, "cwd", &s->cwd, err));
     OT_TRY(get_str(o, "disk_dir", &s->disk_dir, err));
+    OT_TRY(get_str(o, "note", &s->note, err));
     OT_TRY(get_int(o, "run", INT64_MAX, &s->run, err));
     OT_TRY(get_int(o, "time_limit_us", INT64_MAX / 4, &s->time_limit_us, err));
     OT_TRY(get_int(o, "grace_us", INT64_MAX / 4, &s->grace_us, err));
@@ -268,6 +306,8 @@ static ot_rc spec_from_json(ot_launch_spec_doc *d, ot_error *err)
     s->memory_limit_bytes = (uint64_t)memory;
     s->disk_limit_bytes = (uint64_t)disk;
     s->log_limit_bytes = (uint64_t)log;
+    OT_TRY(get_int(o, "np", INT32_MAX, &np, err));
+    s->np = (int32_t)np;
     s->nice = (int)nice;
     s->cpu_weight = (unsigned)weight;
     s->background = json_is_true(json_object_get(o, "background"));
@@ -303,6 +343,7 @@ void ot_launch_spec_done(ot_launch_spec_doc *doc)
 {
     json_decref(doc->root);
     ot_free(doc->argv);
+    ot_free(doc->job);
     ot_free(doc->env);
     *doc = (ot_launch_spec_doc){0};
 }

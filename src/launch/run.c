@@ -5,140 +5,16 @@
 #include "launch/cgroup.h"
 #include "launch/internal.h"
 #include "launch/proc.h"
+#include "launch/spare.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define SETTLE_ROUNDS 200
-
-/* --- starting -------------------------------------------------------------------------------- */
-
-struct start {
-    char dir[OT_PATH_MAX]; /* absolute */
-    char log[OT_PATH_MAX]; /* shim.log */
-    char lock_text[16];
-    const char *exe;
-    bool background;
-    int lock_fd;
-    int to_parent[2], to_middle[2]; /* pid or errno up; end of file down */
-};
-
-struct report {
-    pid_t pid;
-    int errnum;
-};
-
-/* The functions below run after fork in a process that may have had threads: only what is safe in a
- * signal handler. */
-static void send_report(const struct start *s, pid_t pid, int errnum)
-{
-    struct report r = {.pid = pid, .errnum = errnum};
-    ssize_t k = write(s->to_parent[1], &r, sizeof r);
-    (void)k;
-}
-
-static void exec_shim(const struct start *s)
-{
-    sigset_t set;
-    /* Until the shim listens for them, these wait. */
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigprocmask(SIG_SETMASK, &set, NULL);
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    int log = open(s->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-    bool good = null >= 0 && log >= 0 && dup2(null, 0) == 0 && dup2(null, 1) == 1 &&
-                dup2(log, 2) == 2 && fcntl(s->lock_fd, F_SETFD, 0) == 0;
-    if (good) {
-        execl(s->exe, "overtake", "shim", s->dir, "--lock-fd", s->lock_text, (char *)NULL);
-    }
-    send_report(s, 0, errno);
-    _exit(127);
-}
-
-/* Starts the shim and stays until the parent has a descriptor of it, so that its number can't be
- * given to somebody else meanwhile. */
-static void run_middle(const struct start *s)
-{
-    char byte;
-    ot_launch_part(s->background);
-    pid_t pid = fork();
-    if (pid == 0) {
-        ot_launch_part(s->background);
-        exec_shim(s);
-    }
-    send_report(s, pid, pid < 0 ? errno : 0);
-    close(s->to_middle[1]);
-    while (read(s->to_middle[0], &byte, 1) < 0 && errno == EINTR) {
-    }
-    _exit(0);
-}
-
-static void close_pair(int fd[2])
-{
-    ot_fd_close(&fd[0]);
-    ot_fd_close(&fd[1]);
-}
-
-static bool read_report(int fd, struct report *r)
-{
-    ssize_t k;
-    do {
-        k = read(fd, r, sizeof *r);
-    } while (k < 0 && errno == EINTR);
-    return k == (ssize_t)sizeof *r;
-}
-
-/* Reads reports until the pipe ends (the shim's copy closes at exec). */
-static ot_rc hear(struct start *s, int *pidfd_out, ot_error *err)
-{
-    struct report r;
-    int pidfd = -1, errnum = 0;
-    /* The middle process holds the pipe as long as it waits, so its report comes first or second
-     * and the end of file only after it was let go. */
-    for (int i = 0; i < 2 && read_report(s->to_parent[0], &r); i++) {
-        errnum = r.errnum != 0 ? r.errnum : errnum;
-        if (r.pid > 0) {
-            pidfd = (int)syscall(SYS_pidfd_open, r.pid, 0);
-            ot_fd_close(&s->to_middle[1]);
-        } else if (r.pid < 0) {
-            break;
-        }
-    }
-    ot_fd_close(&s->to_middle[1]);
-    if (errnum != 0) {
-        ot_fd_close(&pidfd);
-        return ot_fail_errno(err, errnum, "%s: start its shim (%s)", s->dir, s->exe);
-    }
-    *pidfd_out = pidfd;
-    return OT_OK;
-}
-
-static ot_rc start_shim(struct start *s, int *pidfd_out, ot_error *err)
-{
-    if (pipe2(s->to_parent, O_CLOEXEC) != 0 || pipe2(s->to_middle, O_CLOEXEC) != 0) {
-        return ot_fail_errno(err, errno, "%s: pipes to its shim", s->dir);
-    }
-    pid_t middle = fork();
-    if (middle < 0) {
-        return ot_fail_errno(err, errno, "%s: fork for its shim", s->dir);
-    }
-    if (middle == 0) {
-        run_middle(s);
-    }
-    ot_fd_close(&s->to_parent[1]);
-    ot_rc rc = hear(s, pidfd_out, err);
-    while (waitpid(middle, NULL, 0) < 0 && errno == EINTR) {
-    }
-    return rc;
-}
 
 static ot_rc absolute(const char *path, char out[OT_PATH_MAX], ot_error *err)
 {
@@ -150,55 +26,78 @@ static ot_rc absolute(const char *path, char out[OT_PATH_MAX], ot_error *err)
                           : ot_path_join(out, cwd, path, err);
 }
 
-static ot_rc prepare(struct start *s, const char *rundir, const ot_launch_spec *spec, ot_error *err)
+/* The directory with a spec in it, absolute, and its lock. */
+static ot_rc prepare(const char *rundir, const ot_launch_spec *spec, char dir[OT_PATH_MAX],
+                     int *lock_fd, ot_error *err)
 {
     char path[OT_PATH_MAX];
     ot_disk *d = ot_disk_posix();
     OT_TRY(ot_launch_spec_check(spec, err));
-    OT_TRY(absolute(rundir, s->dir, err));
-    OT_TRY(ot_disk_mkdirs(d, s->dir, 0700, err));
-    OT_TRY(ot_launch_path(path, s->dir, "spec.json", err));
+    OT_TRY(absolute(rundir, dir, err));
+    OT_TRY(ot_disk_mkdirs(d, dir, 0700, err));
+    OT_TRY(ot_launch_path(path, dir, "spec.json", err));
     if (ot_disk_exists(d, path)) {
         return ot_fail(err, OT_EXISTS, "%s: a run was started here before; take a new directory",
-                       s->dir);
+                       dir);
     }
-    OT_TRY(ot_launch_path(s->log, s->dir, "shim.log", err));
-    OT_TRY(ot_launch_path(path, s->dir, "lock", err));
-    OT_TRY(ot_disk_lock_file(path, &s->lock_fd, err));
-    snprintf(s->lock_text, sizeof s->lock_text, "%d", s->lock_fd);
-    return ot_launch_spec_write(s->dir, spec, err);
+    OT_TRY(ot_launch_path(path, dir, "lock", err));
+    OT_TRY(ot_disk_lock_file(path, lock_fd, err));
+    return ot_launch_spec_write(dir, spec, err);
 }
 
-ot_rc ot_launch_start(const char *rundir, const ot_launch_spec *spec, const char *exe, int *fd_out,
-                      ot_error *err)
+static ot_rc start_cold(const char *dir, bool background, const char *exe, int lock_fd,
+                        int *pidfd_out, ot_error *err)
 {
-    struct start s = {.exe = exe != NULL ? exe : "/proc/self/exe",
-                      .background = spec->background,
-                      .lock_fd = -1,
-                      .to_parent = {-1, -1},
-                      .to_middle = {-1, -1}};
-    int pidfd = -1;
-    ot_rc rc = prepare(&s, rundir, spec, err);
-    if (rc == OT_OK) {
-        rc = start_shim(&s, &pidfd, err);
-        if (rc != OT_OK) {
-            char path[OT_PATH_MAX];
-            ot_disk *d = ot_disk_posix();
-            if (ot_launch_path(path, s.dir, "spec.json", NULL) == OT_OK) {
-                (void)d->ops->unlink(d, path,
-                                     NULL); /* nothing was started: it may be tried again */
-            }
+    char path[OT_PATH_MAX], log[OT_PATH_MAX];
+    ot_disk *d = ot_disk_posix();
+    OT_TRY(ot_launch_path(log, dir, "shim.log", err));
+    ot_launch_detached start = {.what = dir,
+                                .option = "--lock-fd",
+                                .exe = exe,
+                                .log = log,
+                                .background = background,
+                                .fd = lock_fd};
+    ot_rc rc = ot_launch_detach(&start, pidfd_out, err);
+    if (rc != OT_OK && ot_launch_path(path, dir, "spec.json", NULL) == OT_OK) {
+        (void)d->ops->unlink(d, path, NULL); /* nothing was started: it may be tried again */
+    }
+    return rc;
+}
+
+ot_rc ot_launch_start_warm(const char *rundir, const ot_launch_spec *spec, ot_launch_spare *spare,
+                           const char *exe, int *fd_out, ot_error *err)
+{
+    char dir[OT_PATH_MAX];
+    int lock_fd = -1, pidfd = -1;
+    bool warm = false;
+    ot_error why = {0};
+    ot_rc rc = prepare(rundir, spec, dir, &lock_fd, err);
+    if (rc == OT_OK && spare != NULL) {
+        warm = ot_launch_spare_give(spare, spec, dir, lock_fd, &pidfd, &why) == OT_OK;
+        if (!warm) {
+            char note[sizeof why.msg + 64];
+            ot_launch_spec noted = *spec;
+            snprintf(note, sizeof note, "started cold: %s", why.msg);
+            noted.note = note;
+            rc = ot_launch_spec_write(dir, &noted, err);
         }
     }
-    close_pair(s.to_parent);
-    close_pair(s.to_middle);
-    ot_fd_close(&s.lock_fd);
+    if (rc == OT_OK && !warm) {
+        rc = start_cold(dir, spec->background, exe, lock_fd, &pidfd, err);
+    }
+    ot_fd_close(&lock_fd);
     if (rc == OT_OK && fd_out != NULL) {
         *fd_out = pidfd;
     } else {
         ot_fd_close(&pidfd);
     }
     return rc;
+}
+
+ot_rc ot_launch_start(const char *rundir, const ot_launch_spec *spec, const char *exe, int *fd_out,
+                      ot_error *err)
+{
+    return ot_launch_start_warm(rundir, spec, NULL, exe, fd_out, err);
 }
 
 ot_rc ot_launch_record(const char *rundir, const ot_launch_spec *spec, const ot_launch_exit *end,
@@ -380,10 +279,19 @@ ot_rc ot_launch_settle(const char *rundir, ot_launch_exit *exit_out, ot_error *e
 ot_rc ot_launch_log_read(const char *rundir, uint64_t offset, size_t max, ot_str *out,
                          uint64_t *next_out, ot_error *err)
 {
-    char path[OT_PATH_MAX];
+    return ot_launch_rank_log_read(rundir, -1, offset, max, out, next_out, err);
+}
+
+ot_rc ot_launch_rank_log_read(const char *rundir, int64_t rank, uint64_t offset, size_t max,
+                              ot_str *out, uint64_t *next_out, ot_error *err)
+{
+    char path[OT_PATH_MAX], name[64] = "log";
+    if (rank >= 0) {
+        snprintf(name, sizeof name, OT_LAUNCH_RANKS "/rank-%" PRId64 ".log", rank);
+    }
     ot_disk *d = ot_disk_posix();
     ot_file *f;
-    OT_TRY(ot_launch_path(path, rundir, "log", err));
+    OT_TRY(ot_launch_path(path, rundir, name, err));
     ot_rc rc = d->ops->open(d, path, OT_OPEN_READ | OT_OPEN_NOFOLLOW, 0, &f, err);
     if (rc == OT_NOT_FOUND) {
         *next_out = offset;

@@ -7,6 +7,8 @@
  *     lock        flock held from before the shim starts until it has ended
  *     shim.json   pid, start time, boot id of the shim; process group and mark of the program
  *     log         standard output and error of the program, capped
+ *     ranks/      of a job of ranks: rank-N.log, what each printed
+ *     ranks.json  of a job of ranks: how it goes and how it ended (launch/job_state.h)
  *     cancel      its presence asks the shim to stop the run
  *     exit.json   how it ended; written atomically, exactly once
  *     shim.log    what the shim itself has to say; empty but for trouble
@@ -28,6 +30,8 @@
 #define OT_LAUNCH_ENV_MAX 1024
 #define OT_LAUNCH_SPEC_BYTES_MAX (1u << 20)
 #define OT_LAUNCH_LOG_DEFAULT (16u << 20)
+#define OT_LAUNCH_RANKS "ranks"
+#define OT_LAUNCH_JOB "ranks.json"
 
 typedef struct ot_launch_env {
     const char *name, *value; /* value NULL removes the variable */
@@ -52,6 +56,12 @@ typedef struct ot_launch_spec {
     int nice;                    /* 0..19 */
     unsigned cpu_weight;         /* cgroup v2, 1..10000 */
     bool background;             /* idle class for CPU and disk: never starves serving */
+    int32_t np;                  /* of a job: its ranks, all of them here; 0: one process */
+    const char *const *job;      /* n_job words: the job as `overtake` starts it, which is what a
+                                    spare of it becomes; `command` does the same. The last word is
+                                    the shell command of a rank */
+    size_t n_job;
+    const char *note; /* our own first line in the log; NULL: none */
 } ot_launch_spec;
 
 typedef enum ot_launch_state {
@@ -122,5 +132,8 @@ ot_rc ot_launch_settle(const char *rundir, ot_launch_exit *exit_out, ot_error *e
  * does not move at the end). A log that does not exist yet is empty. */
 ot_rc ot_launch_log_read(const char *rundir, uint64_t offset, size_t max, ot_str *out,
                          uint64_t *next_out, ot_error *err) OT_CHECKED;
+/* The same of what one rank of a job printed; rank -1: of the whole run. */
+ot_rc ot_launch_rank_log_read(const char *rundir, int64_t rank, uint64_t offset, size_t max,
+                              ot_str *out, uint64_t *next_out, ot_error *err) OT_CHECKED;
 
 #endif

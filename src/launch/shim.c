@@ -4,12 +4,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
-#include "launch/cgroup.h"
-#include "launch/internal.h"
-#include "launch/logfile.h"
 #include "launch/proc.h"
+#include "launch/shim_internal.h"
 #include "launch/spawn.h"
-#include "launch/usage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,26 +26,9 @@
 #define WRITE_TRIES 60
 #define KILL_ROUNDS 500
 
-struct shim {
-    const char *rundir;
-    int lock_fd, signal_fd, output;
-    ot_launch_spec_doc doc;
-    ot_launch_shim_record record;
-    ot_launch_cgroup cgroup;
-    ot_launch_logfile log;
-    ot_launch_usage usage;
-    pid_t child;
-    bool ended; /* the program itself; `status` is valid */
-    int status;
-    bool stopping;        /* we are ending it, `exit.state` says why */
-    uint64_t deadline_ns; /* of the time limit; 0: none */
-    uint64_t kill_at_ns;  /* of the grace; 0: not stopping */
-    ot_launch_exit exit;
-};
-
 /* --- stopping -------------------------------------------------------------------------------- */
 
-static void stop(struct shim *s, ot_launch_state why)
+static void stop(ot_shim *s, ot_launch_state why)
 {
     if (s->stopping || s->ended) {
         return;
@@ -68,7 +48,7 @@ static void stop(struct shim *s, ot_launch_state why)
 }
 
 /* False when no child is left. */
-static bool reap(struct shim *s)
+bool ot_shim_reap(ot_shim *s)
 {
     int status;
     pid_t pid;
@@ -83,12 +63,12 @@ static bool reap(struct shim *s)
 
 /* Ends every descendant. Orphans come to us (subreaper), so when nobody is left the tree is gone.
  * A program that forks faster than it is listed ends in its cgroup, or with the last round. */
-static void kill_tree(struct shim *s)
+void ot_shim_kill_tree(ot_shim *s)
 {
     ot_launch_procs procs = {0};
     for (int round = 0; round < KILL_ROUNDS; round++) {
         (void)ot_launch_cgroup_kill(s->cgroup.path);
-        if (!reap(s)) {
+        if (!ot_shim_reap(s)) {
             break;
         }
         ot_launch_procs_kill_tree(&procs, getpid());
@@ -99,7 +79,7 @@ static void kill_tree(struct shim *s)
 
 /* --- watching -------------------------------------------------------------------------------- */
 
-static void drain_output(struct shim *s)
+static void drain_output(ot_shim *s)
 {
     char buf[65536];
     /* Bounded, so that a program that never stops printing does not keep us from its limits. */
@@ -115,26 +95,26 @@ static void drain_output(struct shim *s)
     }
 }
 
-static void read_signals(struct shim *s)
+static void read_signals(ot_shim *s)
 {
     struct signalfd_siginfo si;
     while (read(s->signal_fd, &si, sizeof si) == (ssize_t)sizeof si) {
         if (si.ssi_signo == SIGCHLD) {
-            (void)reap(s);
+            (void)ot_shim_reap(s);
         } else {
             stop(s, OT_LAUNCH_CANCELLED);
         }
     }
 }
 
-static bool cancel_asked(const struct shim *s)
+static bool cancel_asked(const ot_shim *s)
 {
     char path[OT_PATH_MAX];
     return ot_launch_path(path, s->rundir, "cancel", NULL) == OT_OK &&
            ot_disk_exists(ot_disk_posix(), path);
 }
 
-static void tick(struct shim *s)
+static void tick(ot_shim *s)
 {
     const ot_launch_spec *spec = &s->doc.spec;
     uint64_t now = ot_clock_mono_ns();
@@ -152,11 +132,11 @@ static void tick(struct shim *s)
         stop(s, OT_LAUNCH_DISK_QUOTA);
     }
     if (s->kill_at_ns != 0 && now >= s->kill_at_ns) {
-        kill_tree(s);
+        ot_shim_kill_tree(s);
     }
 }
 
-static int wait_ms(const struct shim *s)
+static int wait_ms(const ot_shim *s)
 {
     uint64_t now = ot_clock_mono_ns(), next = now + TICK_MS * 1000000u;
     if (s->deadline_ns > now && !s->stopping) {
@@ -168,7 +148,7 @@ static int wait_ms(const struct shim *s)
     return (int)((next - now + 999999) / 1000000);
 }
 
-static void watch(struct shim *s)
+static void watch(ot_shim *s)
 {
     while (!s->ended) {
         struct pollfd p[2] = {{.fd = s->signal_fd, .events = POLLIN},
@@ -176,7 +156,7 @@ static void watch(struct shim *s)
         (void)poll(p, 2, wait_ms(s));
         read_signals(s);
         drain_output(s);
-        (void)reap(s);
+        (void)ot_shim_reap(s);
         if (!s->ended) {
             tick(s);
         }
@@ -185,7 +165,7 @@ static void watch(struct shim *s)
 
 /* --- the record ------------------------------------------------------------------------------ */
 
-static void explain_stop(struct shim *s)
+static void explain_stop(ot_shim *s)
 {
     const ot_launch_spec *spec = &s->doc.spec;
     char a[32], b[32], *m = s->exit.message;
@@ -212,7 +192,7 @@ static void explain_stop(struct shim *s)
     }
 }
 
-static void explain_exit(struct shim *s)
+static void explain_exit(ot_shim *s)
 {
     char line[384], took[32], *m = s->exit.message;
     size_t n = sizeof s->exit.message;
@@ -238,7 +218,7 @@ static bool from_outside(int signo)
            signo == SIGQUIT;
 }
 
-static void classify(struct shim *s)
+static void classify(ot_shim *s)
 {
     ot_launch_exit *e = &s->exit;
     e->exit_code = WIFEXITED(s->status) ? WEXITSTATUS(s->status) : -1;
@@ -261,7 +241,7 @@ static void classify(struct shim *s)
     }
 }
 
-static void account(struct shim *s)
+static void account(ot_shim *s)
 {
     struct rusage ru;
     ot_launch_exit *e = &s->exit;
@@ -278,7 +258,7 @@ static void account(struct shim *s)
 }
 
 /* The program may have filled the disk: give somebody the time to make room. */
-static int write_record(struct shim *s)
+static int write_record(ot_shim *s)
 {
     ot_error err;
     for (int i = 0; i < WRITE_TRIES; i++) {
@@ -295,7 +275,7 @@ static int write_record(struct shim *s)
 
 /* --- set-up ---------------------------------------------------------------------------------- */
 
-static ot_rc take_lock(struct shim *s, ot_error *err)
+static ot_rc take_lock(ot_shim *s, ot_error *err)
 {
     char path[OT_PATH_MAX];
     if (s->lock_fd >= 0) {
@@ -307,9 +287,9 @@ static ot_rc take_lock(struct shim *s, ot_error *err)
     return ot_disk_lock_file(path, &s->lock_fd, err);
 }
 
-static ot_rc become_owner(struct shim *s, ot_error *err)
+ot_rc ot_shim_become_owner(ot_shim *s, bool background, ot_error *err)
 {
-    ot_launch_part(s->doc.spec.background);
+    ot_launch_part(background);
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
         return ot_fail_errno(err, errno, "become the reaper of the run's processes");
     }
@@ -326,30 +306,37 @@ static ot_rc become_owner(struct shim *s, ot_error *err)
     return s->signal_fd >= 0 ? OT_OK : ot_fail_errno(err, errno, "signalfd");
 }
 
-static ot_rc write_shim_record(struct shim *s, ot_error *err)
+void ot_shim_mark_tree(ot_shim *s, const ot_launch_spec *spec)
 {
     ot_launch_shim_record *r = &s->record;
-    ot_launch_proc self;
     uint8_t mark[16];
-    OT_TRY(ot_launch_proc_read(getpid(), &self, err));
-    r->pid = getpid();
-    r->start_time = self.start_time;
-    r->started_us = s->exit.started_us = ot_clock_wall_us();
-    ot_launch_boot_id(r->boot_id);
     ot_random_bytes(mark, sizeof mark);
     ot_hex(mark, sizeof mark, r->mark);
     char name[64];
-    snprintf(name, sizeof name, "overtake-%" PRId64 "-%.8s", s->doc.spec.run, r->mark);
-    const ot_launch_spec *spec = &s->doc.spec;
+    snprintf(name, sizeof name, "overtake-%" PRId64 "-%.8s", spec->run, r->mark);
     ot_launch_cgroup_limits limits = {.memory = spec->memory_limit_bytes,
                                       .cpu_weight = spec->cpu_weight,
                                       .background = spec->background};
     ot_launch_cgroup_create(name, &limits, &s->cgroup);
     snprintf(r->cgroup, sizeof r->cgroup, "%s", s->cgroup.path);
+}
+
+static ot_rc write_shim_record(ot_shim *s, ot_error *err)
+{
+    ot_launch_shim_record *r = &s->record;
+    ot_launch_proc self;
+    OT_TRY(ot_launch_proc_read(getpid(), &self, err));
+    r->pid = getpid();
+    r->start_time = self.start_time;
+    r->started_us = s->exit.started_us = ot_clock_wall_us();
+    ot_launch_boot_id(r->boot_id);
+    if (s->spare == NULL) { /* else its tree is there already */
+        ot_shim_mark_tree(s, &s->doc.spec);
+    }
     return ot_launch_shim_write(s->rundir, r, err);
 }
 
-static ot_rc set_up(struct shim *s, ot_error *err)
+static ot_rc set_up(ot_shim *s, ot_error *err)
 {
     char path[OT_PATH_MAX];
     OT_TRY(take_lock(s, err));
@@ -358,14 +345,16 @@ static ot_rc set_up(struct shim *s, ot_error *err)
         return ot_fail(err, OT_EXISTS, "%s: this run has ended; a directory serves one run", path);
     }
     OT_TRY(ot_launch_spec_load(s->rundir, &s->doc, err));
-    OT_TRY(become_owner(s, err));
+    if (s->spare == NULL) {
+        OT_TRY(ot_shim_become_owner(s, s->doc.spec.background, err));
+    }
     OT_TRY(ot_launch_path(path, s->rundir, "log", err));
     uint64_t limit = s->doc.spec.log_limit_bytes;
     OT_TRY(ot_launch_logfile_init(&s->log, path, limit > 0 ? limit : OT_LAUNCH_LOG_DEFAULT, err));
     return write_shim_record(s, err);
 }
 
-static ot_rc launch(struct shim *s, ot_error *err)
+static ot_rc launch(ot_shim *s, ot_error *err)
 {
     if (cancel_asked(s)) {
         s->stopping = true;
@@ -374,8 +363,13 @@ static ot_rc launch(struct shim *s, ot_error *err)
     }
     const ot_launch_spec *spec = &s->doc.spec;
     const char *cwd = spec->cwd != NULL ? spec->cwd : s->rundir;
-    OT_TRY(
-        ot_launch_spawn(spec, s->rundir, s->record.mark, &s->cgroup, &s->child, &s->output, err));
+    if (spec->note != NULL) {
+        ot_launch_logfile_note(&s->log, spec->note);
+    }
+    if (s->spare == NULL || !ot_shim_spare_hand_over(s)) {
+        OT_TRY(ot_launch_spawn(spec, s->rundir, s->record.mark, &s->cgroup, -1, &s->child,
+                               &s->output, err));
+    }
     (void)fcntl(s->output, F_SETFL, O_NONBLOCK);
     s->usage = (ot_launch_usage){.root = getpid(),
                                  .background = spec->background,
@@ -389,9 +383,9 @@ static ot_rc launch(struct shim *s, ot_error *err)
     return OT_OK;
 }
 
-static void finish(struct shim *s)
+static void finish(ot_shim *s)
 {
-    kill_tree(s);
+    ot_shim_kill_tree(s);
     for (int i = 0; s->output >= 0 && i < 64; i++) {
         drain_output(s);
     }
@@ -403,8 +397,11 @@ static void finish(struct shim *s)
     ot_launch_usage_done(&s->usage);
 }
 
-static void not_started(struct shim *s, const ot_error *err)
+static void not_started(ot_shim *s, const ot_error *err)
 {
+    if (s->spare != NULL) {
+        ot_shim_kill_tree(s);
+    }
     s->exit.state = s->stopping ? OT_LAUNCH_CANCELLED : OT_LAUNCH_SPAWN_FAILED;
     s->exit.exit_code = -1;
     s->exit.ended_us = ot_clock_wall_us();
@@ -414,32 +411,68 @@ static void not_started(struct shim *s, const ot_error *err)
     ot_launch_cgroup_remove(s->cgroup.path);
 }
 
-int ot_shim_main(const char *rundir, int lock_fd)
+static int run(ot_shim *s)
 {
-    struct shim *s = ot_calloc(1, sizeof *s);
     ot_error err = {0};
-    if (s == NULL) {
-        ot_err("shim", "%s: no memory", rundir);
+    ot_rc rc = set_up(s, &err);
+    if (rc == OT_EXISTS || rc == OT_UNAVAILABLE || s->lock_fd < 0) {
+        ot_err("shim", "%s: %s", s->rundir, err.msg);
         return 1;
     }
-    *s = (struct shim){.rundir = rundir, .lock_fd = lock_fd, .signal_fd = -1, .output = -1};
-    ot_rc rc = set_up(s, &err);
-    int code = 1;
-    if (rc == OT_EXISTS || rc == OT_UNAVAILABLE || s->lock_fd < 0) {
-        ot_err("shim", "%s: %s", rundir, err.msg);
+    rc = rc == OT_OK ? launch(s, &err) : rc;
+    if (rc == OT_OK) {
+        watch(s);
+        finish(s);
     } else {
-        rc = rc == OT_OK ? launch(s, &err) : rc;
-        if (rc == OT_OK) {
-            watch(s);
-            finish(s);
-        } else {
-            not_started(s, &err);
-        }
-        code = write_record(s);
+        not_started(s, &err);
     }
+    return write_record(s);
+}
+
+static ot_shim *shim_new(const char *rundir, int lock_fd)
+{
+    ot_shim *s = ot_calloc(1, sizeof *s);
+    if (s == NULL) {
+        ot_err("shim", "%s: no memory", rundir);
+        return NULL;
+    }
+    *s = (ot_shim){.rundir = rundir, .lock_fd = lock_fd, .signal_fd = -1, .output = -1};
+    return s;
+}
+
+static void shim_free(ot_shim *s)
+{
     ot_launch_spec_done(&s->doc);
     ot_fd_close(&s->signal_fd);
     ot_fd_close(&s->output);
     ot_free(s); /* the lock goes with the process, after the record */
+}
+
+int ot_shim_main(const char *rundir, int lock_fd)
+{
+    ot_shim *s = shim_new(rundir, lock_fd);
+    if (s == NULL) {
+        return 1;
+    }
+    int code = run(s);
+    shim_free(s);
+    return code;
+}
+
+int ot_shim_spare_main(int channel)
+{
+    char rundir[OT_PATH_MAX];
+    ot_error err = {0};
+    ot_shim *s = shim_new("a spare", -1);
+    if (s == NULL) {
+        return 1;
+    }
+    s->rundir = rundir;
+    int code = 1;
+    if (ot_shim_spare_wait(s, channel, rundir, &err) == OT_OK) {
+        code = run(s);
+    }
+    ot_shim_spare_done(s);
+    shim_free(s);
     return code;
 }

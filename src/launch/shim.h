@@ -9,5 +9,7 @@
 /* Runs spec.json to its end. `lock_fd` is the descriptor of the held `lock` file, or -1 to take the
  * lock here. Returns the shim's exit code: 0 when exit.json was written. */
 int ot_shim_main(const char *rundir, int lock_fd);
+/* A shim whose run comes later, over `channel` (spare.h); ends with the other side until then. */
+int ot_shim_spare_main(int channel);
 
 #endif

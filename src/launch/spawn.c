@@ -143,6 +143,7 @@ struct plan {
     const char *cwd, *exe;
     const char *const *argv, *const *env;
     pid_t parent;
+    int keep_fd;
     int out[2], fail[2], go[2];
 };
 
@@ -173,6 +174,9 @@ static void run_child(const struct plan *p)
     }
     if (null > 2) {
         close(null);
+    }
+    if (p->keep_fd >= 0 && fcntl(p->keep_fd, F_SETFD, 0) != 0) {
+        fail_child(p->fail[1], STAGE_OUTPUT);
     }
     if (chdir(p->cwd) != 0) {
         fail_child(p->fail[1], STAGE_CWD);
@@ -285,7 +289,7 @@ static ot_rc start(struct plan *p, const ot_launch_cgroup *cgroup, pid_t *pid_ou
 }
 
 ot_rc ot_launch_spawn(const ot_launch_spec *spec, const char *rundir, const char *mark,
-                      const ot_launch_cgroup *cgroup, pid_t *pid_out, int *output_out,
+                      const ot_launch_cgroup *cgroup, int keep_fd, pid_t *pid_out, int *output_out,
                       ot_error *err)
 {
     ot_arena a;
@@ -296,6 +300,7 @@ ot_rc ot_launch_spawn(const ot_launch_spec *spec, const char *rundir, const char
                      .exe = exe,
                      .argv = argv_build(spec, &a),
                      .env = env_build(spec, mark, &a),
+                     .keep_fd = keep_fd,
                      .out = {-1, -1},
                      .fail = {-1, -1},
                      .go = {-1, -1}};

@@ -256,6 +256,7 @@ static ot_rc check_app(ot_app *app, ot_conf_ctx *ctx, ot_error *err)
     }
     OT_TRY(check_data(app, ctx, err));
     OT_TRY(ot_app_check_steps(app, ctx, err));
+    OT_TRY(ot_app_check_job(app, ctx, err));
     OT_TRY(check_quality(app, ctx, err));
     OT_TRY(check_expressions(app, err));
     OT_TRY(check_alerts(app, ctx, err));

@@ -15,6 +15,9 @@
 #define OT_APP_SHARES_MAX 8
 #define OT_APP_RESOURCES_MAX 8 /* keys of `resources` */
 #define OT_APP_STAGE_KEYS_MAX 6
+#define OT_APP_TRAIN_KEYS_MAX 16
+#define OT_APP_WARM_MAX 16
+#define OT_APP_MODULE_MAX 127 /* bytes of a name in `warm` */
 
 enum { OT_APP_ROWS, OT_APP_MODEL };
 
@@ -35,14 +38,29 @@ typedef struct ot_app_resources {
     ot_conf_mark marks[OT_APP_RESOURCES_MAX]; /* see ot_conf_mark_of */
 } ot_app_resources;
 
+enum { OT_APP_FROM_SCRATCH, OT_APP_FROM_PARENT };
+
 typedef struct ot_app_train {
     const char *run;
     ot_conf_strs data;
     const char *model;
+    int from; /* what it begins with: OT_APP_FROM_SCRATCH, OT_APP_FROM_PARENT */
     ot_app_resources resources;
     int64_t retries;
+    /* As a job of many ranks: see ot_app_is_job. */
+    int64_t np;         /* 0: not said */
+    ot_conf_strs hosts; /* HOST:RANKS each, or the one path of a host file */
+    int engine, wire;   /* indices in ot_app_engines, ot_app_wires */
+    const char *links;  /* a file in the program's folder, or NULL */
+    int64_t min_np;     /* elastic: it goes on while so many are left; 0: it is not */
+    int64_t max_restarts;
+    int64_t checkpoints; /* of a training that stay in the registry */
+    ot_conf_strs warm;   /* modules that a spare process has imported */
     ot_conf_mark mark;
+    ot_conf_mark marks[OT_APP_TRAIN_KEYS_MAX]; /* see ot_conf_mark_of */
 } ot_app_train;
+
+extern const char *const ot_app_engines[], *const ot_app_wires[]; /* their names */
 
 typedef struct ot_app_evaluate {
     double held_out;
@@ -233,6 +251,10 @@ const ot_app_data *ot_app_data_find(const ot_app *app, const char *name);
 const ot_app_step *ot_app_maker(const ot_app *app, const ot_app_data *d);
 /* The training or a step of it takes the data set. */
 bool ot_app_trains_on(const ot_app *app, const char *name);
+/* The training is a job of ranks (`overtake run`), not one process. */
+bool ot_app_is_job(const ot_app *app);
+/* Its hosts are in this file; NULL: they stand in the app's, or all ranks are here. */
+const char *ot_app_host_file(const ot_app *app);
 /* All steps, each after those whose output it takes; how many. */
 size_t ot_app_steps_order(const ot_app *app, const ot_app_step *out[OT_APP_STEPS_MAX]);
 /* The deployment whose labelled traffic `from` names ("digits.labelled" -> "digits"), into out. */

@@ -2,6 +2,9 @@
  */
 #include "pipeline/app_tables.h"
 
+#include "launch/hosts.h"
+#include "registry/checkpoint.h"
+
 static const char *const kind_choices[] = {"rows", "model", NULL};
 
 static const ot_conf_field data_fields[] = {
@@ -54,6 +57,10 @@ _Static_assert(OT_COUNT(resources_fields) <= OT_APP_RESOURCES_MAX, "a mark for e
 const ot_conf_section ot_conf_resources = SECTION("resources", ot_app_resources, resources_fields,
                                                   NONE, NULL, offsetof(ot_app_resources, marks));
 
+static const char *const from_choices[] = {"scratch", "parent", NULL};
+const char *const ot_app_engines[] = {"overtake", "mpi", NULL};
+const char *const ot_app_wires[] = {"exact", "half", "fp16", "auto", NULL};
+
 static const ot_conf_field train_fields[] = {
     {F(OT_CONF_STR, ot_app_train, run, "run"), .required = true,
      .help = "The program, as a shell would run it in this file's folder",
@@ -62,13 +69,49 @@ static const ot_conf_field train_fields[] = {
      .help = "Data sets it is given, each at `$OVERTAKE_DATA/NAME`", .example = "[base]"},
     {F(OT_CONF_STR, ot_app_train, model, "model"), .required = true,
      .help = "Where it writes the model, relative to its work directory", .example = "out/model"},
+    {F(OT_CONF_ENUM, ot_app_train, from, "from"), .def = "scratch", .choices = from_choices,
+     .help = "What it begins with: `scratch`, or `parent`: the version that serves, at "
+             "`$OVERTAKE_PARENT`; the lineage says which that was"},
     {F(OT_CONF_SECTION, ot_app_train, resources, "resources"), .section = &ot_conf_resources,
-     .help = "Limits of the program"},
+     .help = "Limits of the program, all its ranks on this machine together"},
     {F(OT_CONF_INT, ot_app_train, retries, "retries"), .def = "2", .min = 0, .max = 10,
      .help = "Tries again after a failure of the machine, not of the program"},
+    {F(OT_CONF_INT, ot_app_train, np, "np"), .def = "0", .min = 0, .max = OT_JOB_SLOTS_MAX,
+     .help = "Run it as so many ranks of one job (docs/training.md); 0: all slots of `hosts`, "
+             "without hosts one process"},
+    {F(OT_CONF_STRS, ot_app_train, hosts, "hosts"),
+     .help = "Where the ranks run: `HOST:RANKS` each, or the path of a host file (with a `/`); "
+             "else all here",
+     .example = "[a:2, b:2]"},
+    {F(OT_CONF_ENUM, ot_app_train, engine, "engine"), .def = "overtake", .choices = ot_app_engines,
+     .help = "What moves their data: `overtake`, or `mpi`, of ranks on this machine "
+             "(docs/training.md)"},
+    {F(OT_CONF_ENUM, ot_app_train, wire, "wire"), .def = "exact", .choices = ot_app_wires,
+     .help = "What sums of float32 may lose on the way: `exact`, `half`, `fp16` or `auto`, as of "
+             "`overtake run`"},
+    {F(OT_CONF_STR, ot_app_train, links, "links"),
+     .help = "What `overtake tune` has measured of the links: a file in this file's folder, or an "
+             "absolute path",
+     .example = "links"},
+    {F(OT_CONF_INT, ot_app_train, min_np, "min_np"), .def = "0", .min = 0, .max = OT_JOB_SLOTS_MAX,
+     .help = "Elastic: ranks that are lost are left behind while so many are left, and replaced; "
+             "0: a rank that is lost ends the job"},
+    {F(OT_CONF_INT, ot_app_train, max_restarts, "max_restarts"), .def = "0", .min = 0,
+     .max = 1000000,
+     .help = "Within a run: start the ranks again when one fails, while they make progress"},
+    {F(OT_CONF_INT, ot_app_train, checkpoints, "checkpoints"), .def = "2", .min = 0,
+     .max = OT_CHECKPOINT_KEEP_MAX,
+     .help =
+         "How many of what it keeps on the way (`overtake.checkpoint`, docs/training.md) stay in "
+         "the registry, the newest; 0: none goes there"},
+    {F(OT_CONF_STRS, ot_app_train, warm, "warm"),
+     .help = "Python modules that a process which waits for the next training has imported",
+     .example = "[tensorflow]"},
 };
-static const ot_conf_section train_section =
-    SECTION("train", ot_app_train, train_fields, offsetof(ot_app_train, mark), NULL, NONE);
+_Static_assert(OT_COUNT(train_fields) <= OT_APP_TRAIN_KEYS_MAX, "a mark for each");
+const ot_conf_section ot_conf_train =
+    SECTION("train", ot_app_train, train_fields, offsetof(ot_app_train, mark), NULL,
+            offsetof(ot_app_train, marks));
 
 static const ot_conf_field evaluate_fields[] = {
     {F(OT_CONF_FRACTION, ot_app_evaluate, held_out, "held_out"), .def = "20%", .min = 0.01,
@@ -238,7 +281,7 @@ static const ot_conf_field app_fields[] = {
     {F(OT_CONF_CUSTOM, ot_app, steps, "steps"), .custom = ot_conf_parse_steps,
      .show = ot_conf_show_steps, .section = &ot_conf_step,
      .help = "Programs that run before the training, in the order of their data"},
-    {F(OT_CONF_SECTION, ot_app, train, "train"), .section = &train_section, .required = true,
+    {F(OT_CONF_SECTION, ot_app, train, "train"), .section = &ot_conf_train, .required = true,
      .help = "How a model is made"},
     {F(OT_CONF_SECTION, ot_app, evaluate, "evaluate"), .section = &evaluate_section,
      .help = "How it is judged, by us"},

@@ -25,6 +25,7 @@ extern const ot_conf_section ot_conf_app;
 extern const ot_conf_section ot_conf_data;
 extern const ot_conf_section ot_conf_step;
 extern const ot_conf_section ot_conf_resources;
+extern const ot_conf_section ot_conf_train;
 extern const ot_conf_section ot_conf_stages[OT_STAGE_KINDS]; /* by ot_stage_kind */
 
 /* A list of stages in their order, each by its section of `stages`. */
@@ -42,5 +43,7 @@ ot_rc ot_app_check_data_name(const ot_app *app, ot_conf_ctx *ctx, ot_conf_mark m
 /* app_steps.c: what steps take is made by somebody and is what they take it for; none waits for
  * itself. Errors name both sides. */
 ot_rc ot_app_check_steps(const ot_app *app, ot_conf_ctx *ctx, ot_error *err) OT_CHECKED;
+/* app_job.c: ranks, hosts and slots of a training fit. */
+ot_rc ot_app_check_job(const ot_app *app, ot_conf_ctx *ctx, ot_error *err) OT_CHECKED;
 
 #endif

@@ -150,6 +150,7 @@ static ot_rc put_in_force(ot_pipeline *p, pl_app *a, ot_app *app, const char *ac
         return rc;
     }
     /* In force from here, whatever happens. */
+    pl_spare_drop(a);
     a->refused[0] = 0;
     rc = follow_deployment(p, a, old->serve.deployment, err);
     if (old != app) {

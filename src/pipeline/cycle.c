@@ -79,6 +79,9 @@ static ot_rc insert_run(ot_txn *txn, void *arg, pl_state *next, ot_error *err)
     next->cycle.run_phase = PL_RUN_NEW;
     if (next->cycle.state == PL_TRAINING) {
         next->cycle.train_run = next->cycle.run;
+        next->cycle.first_run = next->cycle.attempt > 0 && next->cycle.first_run != 0
+                                    ? next->cycle.first_run
+                                    : next->cycle.run;
     }
     return OT_OK;
 }
@@ -195,7 +198,7 @@ static void adopt_run(pl_app *a, const char *dir)
 {
     pl_data data[OT_APP_DATA_MAX];
     bool training = a->st.cycle.state == PL_TRAINING;
-    size_t n = training ? pl_job_data(dir, data) : 0;
+    size_t n = training ? pl_given_data(dir, data) : 0;
     pl_cycle_launched(a, OT_EXISTS, NULL, data, n, -1);
 }
 
@@ -212,7 +215,11 @@ static void look_at_run(pl_app *a)
         return;
     }
     if (st.phase == OT_LAUNCH_ABSENT) {
-        pl_job_start(a, step_of(a->st.cycle.state));
+        if (a->st.frozen) {
+            pl_cycle_again(a);
+        } else {
+            pl_job_start(a, step_of(a->st.cycle.state));
+        }
         return;
     }
     if (a->st.cycle.run_phase == PL_RUN_NEW) {
@@ -235,10 +242,18 @@ static bool runs_something(pl_cycle_state s)
     return s == PL_TRAINING || s == PL_PACKAGING || s == PL_EVALUATING;
 }
 
+/* Frozen: what runs may end, which is told and gives its place to others; nothing follows from it.
+ */
+static bool may_end(const pl_cycle *c)
+{
+    return runs_something(c->state) && c->run != 0 && c->run_phase == PL_RUN_STARTED;
+}
+
 bool pl_cycle_stands(const pl_app *a)
 {
     const pl_cycle *c = &a->st.cycle;
-    if (a->busy || a->st.frozen || c->state == PL_IDLE || c->state == PL_RELEASING) {
+    if (a->busy || c->state == PL_IDLE || c->state == PL_RELEASING ||
+        (a->st.frozen && !may_end(c))) {
         return false;
     }
     if (c->state == PL_EVALUATING && c->held_told && pl_budget_holds(a)) {
@@ -250,8 +265,8 @@ bool pl_cycle_stands(const pl_app *a)
 void pl_cycle_go(pl_app *a)
 {
     const pl_cycle *c = &a->st.cycle;
-    if (a->busy || a->st.frozen) {
-        return; /* frozen: what runs may end, nothing follows from it */
+    if (a->busy || (a->st.frozen && !may_end(c))) {
+        return;
     }
     switch (c->state) {
     case PL_IDLE:
@@ -295,15 +310,14 @@ static bool read_exit(pl_app *a, const char *dir, ot_launch_exit *out)
     ot_launch_status st;
     ot_error err = {0};
     ot_rc rc = ot_launch_poll(dir, &st, &err);
-    if (rc == OT_OK && st.phase == OT_LAUNCH_FINISHED) {
-        *out = st.exit;
-        return true;
-    }
+    *out = st.exit;
     if (rc == OT_OK && st.phase == OT_LAUNCH_GONE) {
         rc = ot_launch_settle(dir, out, &err);
-        if (rc == OT_OK) {
-            return true;
-        }
+        st.phase = OT_LAUNCH_FINISHED;
+    }
+    if (rc == OT_OK && st.phase == OT_LAUNCH_FINISHED) {
+        pl_ended_job(dir, out);
+        return true;
     }
     if (rc != OT_OK) {
         ot_err("pipeline", "run %" PRId64 ": %s", a->st.cycle.run, err.msg);
@@ -398,10 +412,13 @@ void pl_cycle_run_ended(pl_app *a)
     ot_launch_exit x;
     a->watching = 0;
     pl_run_dir(a->p, a->st.cycle.run, dir);
-    if (a->busy || a->st.frozen || !runs_something(a->st.cycle.state) || !read_exit(a, dir, &x)) {
+    if (a->busy || !runs_something(a->st.cycle.state) || !read_exit(a, dir, &x)) {
         return;
     }
     if (a->st.cycle.run_phase != PL_RUN_ENDED && !tell_ended(a, &x, dir)) {
+        return;
+    }
+    if (a->st.frozen) {
         return;
     }
     if (x.state == OT_LAUNCH_SUCCEEDED) {

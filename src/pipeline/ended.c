@@ -1,6 +1,8 @@
 /* What is said of a run that ended, for people: how, why, and where the model may be instead. */
 #include "pipeline/internal.h"
 
+#include "launch/job_state.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,10 +91,53 @@ static void add_log_tail(const char *dir, json_t *payload)
     json_object_set_new(payload, "log_tail", pl_json_text(p, (size_t)(log.data + log.len - p)));
 }
 
+/* NULL: it was no job of ranks, or one that did not get so far. The caller's. */
+static json_t *job_result(const char *dir)
+{
+    char path[OT_PATH_MAX];
+    json_t *state =
+        ot_path_join(path, dir, OT_LAUNCH_JOB, NULL) == OT_OK ? ot_job_state_read(path) : NULL;
+    json_t *result = json_incref(json_object_get(state, "result"));
+    json_decref(state);
+    if (!json_is_object(result)) {
+        json_decref(result);
+        return NULL;
+    }
+    return result;
+}
+
+void pl_ended_job(const char *dir, ot_launch_exit *x)
+{
+    if (x->state != OT_LAUNCH_FAILED && x->state != OT_LAUNCH_KILLED) {
+        return; /* the limit that it ran into says it */
+    }
+    json_t *r = job_result(dir);
+    const char *why = json_string_value(json_object_get(r, "why"));
+    const char *host = json_string_value(json_object_get(r, "host"));
+    const char *line = json_string_value(json_object_get(r, "last_line"));
+    if (why != NULL && host != NULL) {
+        snprintf(x->message, sizeof x->message, "rank %" PRId64 " (host %.100s) %.200s%s%.150s",
+                 (int64_t)json_integer_value(json_object_get(r, "rank")), host, why,
+                 line != NULL ? "; its last line: " : "", line != NULL ? line : "");
+        /* The program is not to blame for a host that is gone. */
+        x->state = json_is_true(json_object_get(r, "lost")) ? OT_LAUNCH_LOST : x->state;
+    }
+    json_decref(r);
+}
+
 json_t *pl_ended_json(const pl_app *a, pl_step step, const ot_launch_exit *x, const char *dir)
 {
+    json_t *job = step == PL_STEP_TRAIN ? job_result(dir) : NULL;
+    int64_t lost = json_integer_value(json_object_get(job, "ranks_lost"));
+    const char *who = json_string_value(json_object_get(job, "who_was_lost"));
     json_t *j = pl_text("run %" PRId64 " (%s) %s%s%s", a->st.cycle.run, pl_step_name(step),
                         ot_launch_state_name(x->state), x->message[0] ? ": " : "", x->message);
+    if (x->state == OT_LAUNCH_SUCCEEDED && lost > 0) { /* what went wrong and was borne */
+        json_decref(j);
+        j = pl_text("run %" PRId64 " (%s) %s, without %" PRId64 " rank%s that %s lost: %.400s",
+                    a->st.cycle.run, pl_step_name(step), ot_launch_state_name(x->state), lost,
+                    lost == 1 ? "" : "s", lost == 1 ? "was" : "were", who != NULL ? who : "");
+    }
     json_object_set_new(j, "state", json_string(ot_launch_state_name(x->state)));
     json_object_set_new(j, "step", json_string(pl_step_name(step)));
     json_object_set_new(j, "exit_code", json_integer(x->exit_code));
@@ -100,32 +145,11 @@ json_t *pl_ended_json(const pl_app *a, pl_step step, const ot_launch_exit *x, co
     json_object_set_new(j, "wall_us", json_integer(x->ended_us - x->started_us));
     json_object_set_new(j, "cpu_us", json_integer(x->cpu_us));
     json_object_set_new(j, "max_rss_bytes", json_integer((json_int_t)x->max_rss_bytes));
+    if (job != NULL) {
+        json_object_set_new(j, "job", job);
+    }
     if (x->state != OT_LAUNCH_SUCCEEDED) {
         add_log_tail(dir, j);
     }
     return j;
-}
-
-size_t pl_job_data(const char *dir, pl_data out[OT_APP_DATA_MAX])
-{
-    char path[OT_PATH_MAX];
-    OT_AUTO(ot_str_done) ot_str text = OT_STR_INIT;
-    if (ot_path_join(path, dir, "data.json", NULL) != OT_OK ||
-        ot_disk_read_all(ot_disk_posix(), path, 1u << 20, &text, NULL) != OT_OK) {
-        return 0;
-    }
-    json_t *list = json_loadb(text.data, text.len, 0, NULL);
-    size_t n = 0;
-    for (size_t i = 0; i < json_array_size(list) && n < OT_APP_DATA_MAX; i++) {
-        const json_t *x = json_array_get(list, i);
-        const char *name = json_string_value(json_object_get(x, "name"));
-        const char *hex = json_string_value(json_object_get(x, "sha256"));
-        pl_data d = {.rows = json_integer_value(json_object_get(x, "rows"))};
-        if (name != NULL && hex != NULL && ot_digest_parse(hex, &d.digest)) {
-            snprintf(d.name, sizeof d.name, "%s", name);
-            out[n++] = d;
-        }
-    }
-    json_decref(list);
-    return n;
 }

@@ -4,7 +4,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
-#include "launch/run.h"
+#include "launch/spare.h"
 #include "pipeline/app.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/site.h"
@@ -54,6 +54,7 @@ typedef struct pl_cycle {
     bool by_person;
     char path[1024];   /* pushed: what was brought */
     int64_t train_run; /* whose work directory holds the model; 0 when pushed */
+    int64_t first_run; /* the training's first try: what it kept is for those that follow */
     int64_t run;       /* the run that is on now; 0: none */
     int64_t run_phase; /* PL_RUN_* */
     int64_t attempt;
@@ -167,6 +168,16 @@ typedef struct pl_app {
     char candidate_state[16]; /* as replicas report it */
     int64_t unservable;       /* the champion that a replica could not load, once it was told */
     pl_budget_look looks[PL_OBJECTIVES];
+    ot_launch_spare *spare;     /* for its next training; NULL: there is none */
+    bool spare_background;      /* it is background work, as its run would be */
+    bool spare_starts;          /* an async job starts one */
+    int64_t spare_drops;        /* how often what it was for has changed */
+    int64_t spare_again_us;     /* not before */
+    char spare_why[300];        /* why there is none; "": nothing is known against it */
+    bool keeps;                 /* an async job looks for checkpoints */
+    int64_t keep_us;            /* when the next one looks */
+    int64_t kept_of;            /* the try that has ended and whose checkpoints are registered */
+    char kept_why[300];         /* why one could not be registered; "": none that is known */
     int64_t look_us, forget_us; /* when budgets are looked at, when old counts are deleted next */
 } pl_app;
 
@@ -269,18 +280,40 @@ void pl_run_dir(const ot_pipeline *p, int64_t run, char out[OT_PATH_MAX]);
 
 /* The training run left a model where the app says; else err tells what it left. */
 bool pl_ended_has_model(pl_app *a, ot_error *err);
+/* Of a failed job of ranks: whose fault it was, in the place of its launcher's exit code. */
+void pl_ended_job(const char *dir, ot_launch_exit *x);
 /* Payload of run.finished. */
 json_t *pl_ended_json(const pl_app *a, pl_step step, const ot_launch_exit *x, const char *dir);
-/* The data that the run in `dir` was given, as its directory says; 0 when it says nothing. */
-size_t pl_job_data(const char *dir, pl_data out[OT_APP_DATA_MAX]);
+
+/* --- given.c: what a training was given, as its run's directory says -------------------------- */
+
+typedef struct pl_parent {
+    int64_t version; /* what served when it was laid out; 0: nothing */
+    ot_digest bundle;
+    bool began_from; /* the training begins with it (train.from) */
+} pl_parent;
+
+ot_rc pl_given_save_data(const char *dir, const pl_data *data, size_t n, ot_error *err) OT_CHECKED;
+/* How many; 0 when it says nothing. */
+size_t pl_given_data(const char *dir, pl_data out[OT_APP_DATA_MAX]);
+ot_rc pl_given_save_parent(const char *dir, const pl_parent *p, ot_error *err) OT_CHECKED;
+/* False: it does not say. */
+bool pl_given_parent(const char *dir, pl_parent *out);
+/* lineage.json of what the run made (docs/architecture.md); run 0: a person brought it; code NULL:
+ * not known. */
+json_t *pl_lineage_json(int64_t run, const pl_parent *p, const ot_digest *code, const pl_data *data,
+                        size_t n, const char *command);
 
 /* --- jobs.c: what is laid out for runs, away from the loop -------------------------------------
  */
 
 const char *pl_step_name(pl_step s);
 
-/* steps.c: what the shell does in the run's work directory where an app has steps. */
-ot_rc pl_steps_script(const ot_app *app, const char *dir, ot_str *out, ot_error *err) OT_CHECKED;
+/* steps.c: what the shell does in the run's work directory where an app has steps or ranks. */
+ot_rc pl_steps_script(const ot_app *app, const char *exe, const char *dir, ot_str *out,
+                      ot_error *err) OT_CHECKED;
+/* The words of `overtake` that start the ranks, each with a NUL: of an app that has ranks. */
+void pl_steps_job(const ot_app *app, const char *dir, ot_str *out);
 /* What is run, for the lineage of what comes of it: the training's command, after its steps'. */
 void pl_steps_say(const ot_app *app, char *out, size_t room);
 /* Lays out the directory of the current run for a step and launches it; ends in
@@ -291,6 +324,35 @@ void pl_cycle_launched(pl_app *a, ot_rc rc, const ot_error *err, const pl_data *
 /* Registers the bundle; ends in pl_cycle_registered on the loop. */
 void pl_job_register(pl_app *a);
 void pl_cycle_registered(pl_app *a, ot_rc rc, const ot_error *err, const ot_registered *r);
+
+/* --- spares.c ---------------------------------------------------------------------------------
+ */
+
+#define PL_TRAIN_ENV 8 /* room for those of a run */
+#define PL_SPARE_NOTE 360
+
+/* What every training with these resources has, whichever run it is; `threads` is the text of a
+ * variable. */
+void pl_train_base(const ot_app_resources *res, int64_t np, char threads[24],
+                   ot_launch_env env[PL_TRAIN_ENV], ot_launch_spec *out);
+/* Something serves here, which a run must not slow down. */
+bool pl_something_serves(const ot_pipeline *p);
+void pl_spare_tick(pl_app *a);
+int64_t pl_spare_next_us(const pl_app *a);
+/* The app's spare, for the training that begins; the caller ends it. NULL: there is none, `note`
+ * says why for the run's log, or is "" where the app wants none. */
+ot_launch_spare *pl_spare_take(pl_app *a, char note[PL_SPARE_NOTE]);
+/* The app has changed, or ends: what was started for it is not for it any more. */
+void pl_spare_drop(pl_app *a);
+json_t *pl_spare_json(pl_app *a);
+
+/* --- checkpoints.c ---------------------------------------------------------------------------- */
+
+void pl_checkpoints_dir(const ot_pipeline *p, int64_t training, char out[OT_PATH_MAX]);
+void pl_checkpoints_tick(pl_app *a);
+int64_t pl_checkpoints_next_us(const pl_app *a);
+/* {"run", "step", "checkpoint"}: what a try says that it went on from; NULL: from nothing. */
+json_t *pl_checkpoints_went_on(const ot_pipeline *p, int64_t training, int64_t run);
 
 /* --- code.c: the program's folder as a tree in the content store -------------------------------
  */
@@ -361,7 +423,7 @@ json_t *pl_arms_json(const pl_state *s);
 json_t *pl_labels_json(const pl_state *s);
 ot_rc pl_arms_parse(const json_t *arms, json_t *labels, pl_state *s, ot_error *err) OT_CHECKED;
 
-/* --- loaded.c: what replicas shall not serve for now ------------------------------------------ */
+/* --- loaded.c: what has been unloaded -------------------------------------------------------- */
 
 ot_rc pl_act_load(pl_app *a, const ot_person_act *act, ot_error *err) OT_CHECKED;
 ot_rc pl_act_unload(pl_app *a, const ot_person_act *act, ot_error *err) OT_CHECKED;

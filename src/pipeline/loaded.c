@@ -1,5 +1,5 @@
-/* What replicas shall not serve for now: a person, or a client with an admin's key, has unloaded
- * it. Its versions, evidence and labels stay; nothing is trained or released meanwhile. */
+/* What replicas shall not serve: a person, or a client with an admin's key, has unloaded it. Its
+ * versions, evidence and labels stay; nothing is trained or released meanwhile. */
 #include "pipeline/internal.h"
 
 #include <stdio.h>

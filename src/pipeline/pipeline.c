@@ -85,6 +85,7 @@ ot_quality_config pl_quality_config(pl_app *a)
 static void app_destroy(pl_app *a)
 {
     if (a != NULL) {
+        pl_spare_drop(a);
         ot_quality_destroy(a->quality);
         ot_app_destroy(a->app);
         ot_free(a);
@@ -218,6 +219,8 @@ void ot_pipeline_tick(ot_pipeline *p)
         pl_release_tick(a);
         pl_trigger_tick(a);
         pl_site_tick(a);
+        pl_spare_tick(a);
+        pl_checkpoints_tick(a);
     }
     pl_tidy_tick(p);
     flush_desired(p);
@@ -240,6 +243,7 @@ int64_t ot_pipeline_next_us(const ot_pipeline *p)
             next = OT_MIN(next, now + AWAIT_US); /* a replica that was waited for may be gone */
         }
         next = OT_MIN(next, OT_MIN(a->look_us, pl_trigger_next_us(a)));
+        next = OT_MIN(next, OT_MIN(pl_spare_next_us(a), pl_checkpoints_next_us(a)));
     }
     /* What was due and could not be saved is tried again, but not without a pause. */
     return OT_MAX(next, now + PAUSE_US);

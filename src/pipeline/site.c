@@ -27,6 +27,8 @@ static const ot_conf_field quotas_fields[] = {
      .help = "The most that `train.resources.log` may be"},
     {F(OT_CONF_DURATION, ot_site_quotas, time_us, "time"), .min = 1e6, .max = 3e13,
      .help = "The most that `train.resources.time` may be"},
+    {F(OT_CONF_SIZE, ot_site_quotas, spare_memory, "spare_memory"), .def = "1GiB", .max = 1e15,
+     .help = "What processes that wait for trainings (`train.warm`) may take together; 0: none"},
 };
 _Static_assert(OT_COUNT(quotas_fields) <= OT_SITE_QUOTAS_MAX, "a mark for each");
 const ot_conf_section ot_conf_quotas =

@@ -19,6 +19,7 @@ typedef struct ot_site_quotas {
     int64_t cpu, gpu; /* and below: of one run */
     uint64_t memory, disk, log;
     int64_t time_us;
+    uint64_t spare_memory; /* of all apps together; 0: none */
     ot_conf_mark marks[OT_SITE_QUOTAS_MAX];
 } ot_site_quotas;
 

@@ -32,6 +32,7 @@ void pl_site_hold(pl_app *a)
     }
     ot_app_destroy(a->app);
     a->app = fresh;
+    pl_spare_drop(a);
     a->again_us = a->held_until_us = 0;
 }
 

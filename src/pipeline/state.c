@@ -115,7 +115,7 @@ static const member cycle_members[] = {
     M(pl_cycle, released_us, K_INT),   M(pl_cycle, promoted_us, K_INT),
     M(pl_cycle, train_us, K_INT),      M(pl_cycle, jobs_us, K_INT),
     M(pl_cycle, waits, K_TEXT),        M(pl_cycle, queued_us, K_INT),
-    M(pl_cycle, held_told, K_BOOL),
+    M(pl_cycle, held_told, K_BOOL),    M(pl_cycle, first_run, K_INT),
 };
 static const member budget_members[] = {
     M(pl_budget, rule, K_INT),       M(pl_budget, burning_seq, K_SEQ), M(pl_budget, spent, K_BOOL),

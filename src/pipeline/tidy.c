@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "registry/checkpoint.h"
 #include "registry/promote.h"
 #include "store/kv.h"
 
@@ -25,12 +26,12 @@ typedef struct tidy {
     ot_pipeline *p;
     ot_store *store;
     char runs[OT_PATH_MAX], incoming[OT_PATH_MAX];
-    int64_t open[PL_APPS_MAX * 2]; /* runs of open cycles */
+    int64_t open[PL_APPS_MAX * 3]; /* runs of open cycles */
     size_t n_open;
     int64_t *ids;
     size_t n_ids, cap_ids;
-    int64_t trimmed;
-    size_t given_up; /* versions that were coming in */
+    int64_t trimmed, unkept; /* runs; trainings whose checkpoints are gone */
+    size_t given_up;         /* versions that were coming in */
     ot_blob_report blobs;
 } tidy;
 
@@ -68,8 +69,9 @@ static bool is_open(const tidy *t, int64_t id)
 
 static ot_rc trim_run(tidy *t, int64_t id, ot_error *err)
 {
-    static const char *const heavy[] = {"work", "data",      "parent",   "train",
-                                        "held", "candidate", "champion", "bundle"};
+    static const char *const heavy[] = {"work",     "data",   "parent",
+                                        "train",    "held",   "candidate",
+                                        "champion", "bundle", OT_CHECKPOINTS_DIR};
     char name[24], dir[OT_PATH_MAX], path[OT_PATH_MAX];
     bool any = false;
     snprintf(name, sizeof name, "%" PRId64, id);
@@ -101,12 +103,22 @@ static ot_rc trim_runs(tidy *t, ot_error *err)
     return OT_OK;
 }
 
+/* ---- checkpoints: as long as their runs are whole, and those that a champion comes from */
+
+static ot_rc collect_checkpoints(ot_txn *txn, void *arg, ot_error *err)
+{
+    tidy *t = arg;
+    int64_t before = t->n_ids > RUNS_WHOLE ? t->ids[RUNS_WHOLE - 1] : 0;
+    return ot_checkpoint_collect(txn, before, t->open, t->n_open, &t->unkept, err);
+}
+
 /* ---- blobs */
 
 static ot_rc tidy_work(void *arg, ot_error *err)
 {
     tidy *t = arg;
     OT_TRY(trim_runs(t, err));
+    OT_TRY(ot_store_write(t->store, collect_checkpoints, t, err));
     OT_TRY(ot_incoming_sweep(ot_disk_posix(), t->incoming, ot_clock_wall_us() - OT_INCOMING_KEPT_US,
                              &t->given_up, err));
     return ot_registry_collect(t->store, BLOB_GRACE_US, pl_code_live, NULL, &t->blobs, err);
@@ -118,12 +130,12 @@ static void tidy_done(void *arg, ot_rc rc, const ot_error *err)
     t->p->tidying = false;
     if (rc != OT_OK) {
         ot_warn("pipeline", "tidying up: %s; tried again in an hour", err->msg);
-    } else if (t->trimmed > 0 || t->given_up > 0 || t->blobs.deleted > 0) {
+    } else if (t->trimmed > 0 || t->unkept > 0 || t->given_up > 0 || t->blobs.deleted > 0) {
         char size[32];
         ot_info("pipeline",
-                "tidied up: %" PRId64 " old runs, %zu uploads that were given up, %" PRIu64
-                " blobs (%s)",
-                t->trimmed, t->given_up, t->blobs.deleted,
+                "tidied up: %" PRId64 " old runs, the checkpoints of %" PRId64
+                " trainings, %zu uploads that were given up, %" PRIu64 " blobs (%s)",
+                t->trimmed, t->unkept, t->given_up, t->blobs.deleted,
                 ot_format_size(t->blobs.deleted_bytes, size));
     }
     ot_free(t->ids);
@@ -157,6 +169,7 @@ void pl_tidy_tick(ot_pipeline *p)
         if (c->state != PL_IDLE) {
             t->open[t->n_open++] = c->run;
             t->open[t->n_open++] = c->train_run;
+            t->open[t->n_open++] = c->first_run;
         }
     }
     if (rc == OT_OK) {

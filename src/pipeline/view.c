@@ -204,6 +204,7 @@ static json_t *app_json(pl_app *a, bool deep)
     json_object_set_new(j, "labels_new",
                         json_integer(ot_quality_labels_joined(a->quality) - s->labels_at_training));
     if (deep) {
+        json_object_set_new(j, "spare", pl_spare_json(a));
         json_object_set_new(j, "objectives", objectives_json(a));
         json_object_set_new(j, "quality", quality_json(a));
         json_object_set_new(j, "plan", plan_json(a));

@@ -15,6 +15,7 @@
 typedef struct lineage {
     bool has_parent;
     ot_digest parent;
+    int64_t began_from; /* the version whose weights it began with, where it was made; 0: scratch */
     size_t n_data;
     struct {
         char name[OT_ROW_NAME];
@@ -69,6 +70,8 @@ static ot_rc parse_lineage(const ot_str *text, lineage *l, ot_error *err)
             rc = ot_fail(err, OT_INVALID, "parent: the SHA-256 of a bundle or null is expected");
         }
     }
+    const json_t *began = json_object_get(json_object_get(root, "began_from"), "version");
+    l->began_from = json_integer_value(began);
     if (rc == OT_OK && data != NULL) {
         rc = json_is_object(data) ? parse_data(data, l, err)
                                   : ot_fail(err, OT_INVALID, "data: an object is expected");
@@ -214,6 +217,10 @@ static void write_payload(const work *w, ot_str *out)
     if (w->r->run != 0) {
         ot_str_addf(out, " from run %" PRId64, w->r->run);
     }
+    bool began = w->r->came == NULL && w->from.began_from > 0; /* elsewhere, numbers are others */
+    if (began) {
+        ot_str_addf(out, ", which began from v%" PRId64, w->from.began_from);
+    }
     ot_str_addf(
         out, "\", \"bundle\": \"%s\", \"format\": \"%s\", \"files\": %zu, \"bytes\": %" PRIu64,
         ot_digest_hex(&w->b->digest, hex), w->b->manifest.format, w->n_files, w->b->size_bytes);
@@ -225,6 +232,9 @@ static void write_payload(const work *w, ot_str *out)
     }
     if (w->from.has_parent) {
         ot_str_addf(out, ", \"parent\": \"%s\"", ot_digest_hex(&w->from.parent, hex));
+    }
+    if (began) {
+        ot_str_addf(out, ", \"began_from\": %" PRId64, w->from.began_from);
     }
     if (w->r->origin != NULL) {
         ot_str_addf(out, ", \"origin\": %s", w->r->origin);

@@ -79,6 +79,7 @@ extern const char ot_schema_runs[];                         /* schema_runs.c */
 extern const char ot_schema_windows[];                      /* schema_windows.c */
 extern const char ot_schema_samples[];                      /* schema_samples.c */
 extern const char ot_schema_received[];                     /* schema_received.c */
+extern const char ot_schema_checkpoints[];                  /* schema_checkpoints.c */
 extern const char ot_schema_tally[];                        /* schema_tally.c */
 
 #endif

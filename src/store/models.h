@@ -91,7 +91,7 @@ ot_rc ot_bundle_row_add(ot_txn *txn, const ot_digest *digest, const char *format
 typedef ot_rc ot_bundle_file_fn(void *arg, const ot_bundle_file_row *row, ot_error *err);
 ot_rc ot_bundle_files_each(ot_txn *txn, const ot_digest *digest, ot_bundle_file_fn *fn, void *arg,
                            ot_error *err) OT_CHECKED;
-/* Removes the row when no version has the bundle; *removed_out says so. */
+/* Removes the row when no version and no checkpoint has the bundle; *removed_out says so. */
 ot_rc ot_bundle_row_drop_unused(ot_txn *txn, const ot_digest *digest, bool *removed_out,
                                 ot_error *err) OT_CHECKED;
 

@@ -88,7 +88,8 @@ ot_rc ot_bundle_row_drop_unused(ot_txn *txn, const ot_digest *digest, bool *remo
     OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
     OT_TRY(ot_stmt_get(txn,
                        "DELETE FROM bundle WHERE digest = ?1"
-                       " AND NOT EXISTS (SELECT 1 FROM version WHERE bundle = ?1)",
+                       " AND NOT EXISTS (SELECT 1 FROM version WHERE bundle = ?1)"
+                       " AND NOT EXISTS (SELECT 1 FROM checkpoint WHERE bundle = ?1)",
                        &s, err));
     OT_TRY(ot_bind_digest(s, 1, digest, err));
     OT_TRY(ot_stmt_run(s, "drop bundle", err));

@@ -150,6 +150,26 @@ ot_rc ot_store_run_get(ot_txn *txn, int64_t id, ot_arena *arena, ot_run *run_out
     return OT_OK;
 }
 
+ot_rc ot_store_run_first(ot_txn *txn, int64_t id, int64_t *first_out, ot_error *err)
+{
+    OT_AUTO(ot_stmt_done) sqlite3_stmt *s = NULL;
+    bool row;
+    OT_TRY(ot_stmt_get(txn,
+                       "WITH RECURSIVE line (id, parent) AS ("
+                       " SELECT id, parent FROM run WHERE id = ?1"
+                       " UNION SELECT r.id, r.parent FROM line l JOIN run r ON r.id = l.parent)"
+                       " SELECT coalesce(min(id), 0) FROM line",
+                       &s, err));
+    OT_TRY(ot_bind_i64(s, 1, id, err));
+    OT_TRY(ot_stmt_step(s, "read run", &row, err));
+    int64_t first = row ? ot_col_i64(s, 0) : 0;
+    if (first == 0) {
+        return ot_fail(err, OT_NOT_FOUND, "run %" PRId64 ": not found", id);
+    }
+    *first_out = first;
+    return OT_OK;
+}
+
 /* One text a combination, so that each walks the index that suits it. */
 static const char *list_sql(const ot_run_filter *f)
 {

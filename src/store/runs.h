@@ -47,6 +47,10 @@ ot_rc ot_store_run_update(ot_txn *txn, const ot_run *run, ot_error *err) OT_CHEC
 ot_rc ot_store_run_get(ot_txn *txn, int64_t id, ot_arena *arena, ot_run *run_out,
                        ot_error *err) OT_CHECKED;
 
+/* The first of the runs that tried the training that a run belongs to; a run that belongs to none
+ * is its own. OT_NOT_FOUND. */
+ot_rc ot_store_run_first(ot_txn *txn, int64_t id, int64_t *first_out, ot_error *err) OT_CHECKED;
+
 /* How many there are in each state. */
 ot_rc ot_store_run_counts(ot_txn *txn, int64_t counts_out[OT_RUN_STATE_COUNT_],
                           ot_error *err) OT_CHECKED;

@@ -13,7 +13,7 @@ static const ot_migration migrations[] = {
     {"core", ot_schema_core, false},       {"models", ot_schema_models, false},
     {"runs", ot_schema_runs, false},       {"windows", ot_schema_windows, false},
     {"samples", ot_schema_samples, false}, {"received", ot_schema_received, false},
-    {"tally", ot_schema_tally, false},
+    {"tally", ot_schema_tally, false},     {"checkpoints", ot_schema_checkpoints, false},
 };
 
 static const ot_migration *list = migrations;

@@ -48,8 +48,8 @@ class Browser:
             for m in map(json.loads, whole):
                 if "id" in m:
                     self.waiting.pop(m["id"]).put(m)
-                elif m.get("sessionId") in self.pages:
-                    self.pages[m["sessionId"]].happened(m["method"], m["params"])
+                elif page := self.pages.get(m.get("sessionId")):
+                    page.happened(m["method"], m["params"])
         for q in list(self.waiting.values()):
             q.put({"error": {"message": "the browser has ended"}})
 
@@ -73,11 +73,17 @@ class Browser:
         target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         p = Page(self, session)
+        p.context = context
         self.pages[session] = p
         for domain in ("Page", "Runtime", "Network", "Log", "Performance", "DOM", "Accessibility"):
             p.call(f"{domain}.enable")
         p.look(width, height)
         return p
+
+    def close_page(self, page):
+        """A tab that stays goes on asking its server, also when that has ended."""
+        self.call("Target.disposeBrowserContext", browserContextId=page.context)
+        self.pages.pop(page.session, None)
 
     def close(self):
         self.call("Browser.close")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -13,11 +14,13 @@ from replica import BUILD, OVERTAKE, PATIENCE, ROOT, ControlPlane, Replica, make
 from replica import linear as linear_of
 from up import App, Up
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would all programs
+
 
 @pytest.fixture(scope="session")
-def models():
+def models(tmp_path_factory):
     """The models that tests/golden/make_models.py writes."""
-    folder = BUILD / "models"
+    folder = tmp_path_factory.mktemp("models")
     done = subprocess.run([sys.executable, ROOT / "tests/golden/make_models.py", folder, "onnx", "null"],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -96,6 +99,17 @@ def up(tmp_path):
             u.kill()
 
 
+@pytest.fixture(scope="module")
+def still(tmp_path_factory):
+    """A control plane for the tests of a module that bring nothing into it."""
+    u = Up(tmp_path_factory.mktemp("still") / "data")
+    yield u
+    try:
+        u.stop()
+    finally:
+        u.kill()
+
+
 @pytest.fixture
 def cli(up, tmp_path):
     """cli(WORD...) is a command in tmp_path that finds the control plane by its data directory."""
@@ -141,6 +155,7 @@ def page(chromium):
     """A tab; what it complained of, or asked another machine for, fails the test."""
     p = chromium.page()
     yield p
+    chromium.close_page(p)
     assert not p.complaints(), p.complaints()
     foreign = [u for u in p.requests if not re.match(r"http://127\.0\.0\.1:\d+/|about:", u)]
     assert not foreign, foreign

@@ -45,6 +45,39 @@ assert hvd_tf.process_set_included_op(odd.process_set_id).numpy() == hvd.rank()
 assert hvd_tf.size_op().numpy() == hvd.size() and hvd_tf.rank_op().numpy() == hvd.rank()
 assert hvd_tf.broadcast_object_fn(1)({"of": hvd.rank()}) == {"of": 1}
 assert hvd.allreduce(float(hvd.rank()), name="value", op=hvd.Sum) == 1.0
+
+
+def session():
+    """A graph of TensorFlow 1: all begin with rank 0's variable, and step by the mean over the ranks."""
+    v1 = tf.compat.v1
+    rows = [np.random.default_rng(rank).standard_normal((8, 3)) for rank in range(hvd.size())]
+    with tf.Graph().as_default():
+        begin = np.arange(3.0) + 10 * hvd.rank()
+        w = v1.get_variable("w", initializer=tf.constant(begin))
+        loss = tf.reduce_mean((tf.linalg.matvec(tf.constant(rows[hvd.rank()]), w) - 1.0) ** 2)
+        optimizer = hvd_tf.DistributedOptimizer(v1.train.MomentumOptimizer(0.125, 0.5))
+        step = optimizer.minimize(loss, v1.train.get_or_create_global_step())
+        fresh, of_1 = v1.global_variables_initializer(), hvd_tf.broadcast_global_variables(1)
+        with v1.train.MonitoredTrainingSession(hooks=[hvd_tf.BroadcastGlobalVariablesHook(0)]) as s:
+            for _ in range(5):
+                s.run(step)
+            got = s.run(w)
+            s.run(fresh)
+            np.testing.assert_array_equal(s.run(w), begin)
+            s.run(of_1)
+            np.testing.assert_array_equal(s.run(w), [10.0, 11.0, 12.0])
+    expected, momentum = np.arange(3.0), 0
+    for _ in range(5):
+        momentum = 0.5 * momentum + np.mean([2 / 8 * a.T @ (a @ expected - 1.0) for a in rows], 0)
+        expected = expected - 0.125 * momentum
+    np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
+session()
+try:
+    hvd_tf.broadcast_global_variables(0)
+except RuntimeError as why:
+    assert "hvd.broadcast_variables" in str(why)
 right = tf.reduce_sum(tf.cast(tf.argmax(model(x), 1) == y, tf.float32))
 accuracy = float(hvd_tf.allreduce(right, op=hvd_tf.Sum)) / float(hvd_tf.allreduce(float(len(x)), op=hvd_tf.Sum))
 if hvd.rank() == 0:

@@ -24,13 +24,14 @@ import traceback
 import numpy as np
 
 from replica import PATIENCE, wait_for
-from up import ApiError, App, Up, two_classes
+from up import HELD, ApiError, App, Up, two_classes
 
 APP = "planes"
 TARGETS = {"control": 4, "serve": 3, "shim": 2, "program": 2, "supervisor": 2}  # how often each, as weights
 PHASES = ("run.started", "run.finished", "version.registered", "gate.passed", "stage.entered", "version.promoted",
           "labels.received", "trigger.fired")
-FATES = (r"(control|serve) ended with signal 9", r"the control plane is gone", r"the control plane is ending; tried again soon")
+FATES = (r"(control|serve) ended with signal 9", r"the control plane is gone", r"the control plane is ending; tried again soon",
+         HELD)
 
 # Class means, without an import that takes long: a training is over in well under a second.
 PROGRAM = '''

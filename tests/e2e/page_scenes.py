@@ -231,6 +231,14 @@ def many_events(n):
 
 RUN = {"run": 4, "app": "digits", "step": "train", "state": "failed", "attempt": 1, "created_us": NOW - 90 * S,
        "started_us": NOW - 90 * S, "ended_us": NOW - 80 * S, "parent": None, "trigger_seq": 9, "result": {"text": "exit 1"}}
+JOB = {"state": "running", "updated_us": NOW, "took_us": 80 * S, "restart": 1, "np": 3, "epoch": 2,
+       "epochs": [{"epoch": e, "began_us": NOW - 80 * S, "np": 5 - e, "new": 0, "lost": 2 - e} for e in (1, 2)], "steps": 4812, "operations": 9624,
+       "samples": 307968, "bytes": 3 << 30, "steps_per_s": 61.2, "operations_per_s": 122.4, "samples_per_s": 3917.0,
+       "bytes_per_s": 41 << 20, "slowest": {"rank": 2, "host": "trainer-b.example.org", "waits": 0.31}, "result": None,
+       "ranks": [{"rank": i, "host": f"trainer-{'aab'[i]}.example.org", "pid": 4000 + i, "state": "stopped" if i == 1 else "running",
+                  "steps": 4812, "samples": 102656, "bytes": 1 << 30, "waits_us": (2 - i) * 9 * S} for i in range(3)]}
+FAULT = {"code": 137, "restarts": 1, "why": "was killed by signal 9 (Killed)", "rank": 2, "pid": 4002, "lost": False,
+         "host": "trainer-b.example.org", "last_line": "step 4812 loss 0.0312"}
 LOG = "".join(f"epoch {i}: loss {1 / (i + 1):.4f} accuracy {1 - 0.4 / (i + 1):.4f} rows 4812 {'.' * (i % 90)}\n" for i in range(60))
 
 MINUTE = 60 * S
@@ -309,6 +317,18 @@ SCENES = {
         **RUN, "state": "running", "ended_us": None, "result": None}}, "log": LOG, "running": True}, ""),
     "run-failed": ("/runs/4", {"answers": {"/apps": {"apps": []}, "/events": log_of(STORY), "/runs/4": RUN}, "log": LOG +
                                "Traceback (most recent call last):\nValueError: no rows\n"}, ""),
+    "run-ranks": ("/runs/4", {"answers": {"/apps": {"apps": []}, "/events": log_of(STORY), "/runs/4": {
+        **RUN, "state": "running", "ended_us": None, "result": None, "job": JOB}}, "log": LOG, "running": True},
+        "await new Promise(r => setTimeout(r, 200)); document.querySelectorAll('tbody button.link')[3].click()"),
+    "run-ranks-failed": ("/runs/4", {"answers": {"/apps": {"apps": []}, "/events": log_of(STORY), "/runs/4": {
+        **RUN, "result": {"text": "run 4 (train) killed: rank 2 (host trainer-b.example.org) was killed by signal 9 (Killed); "
+                                  "its last line: step 4812 loss 0.0312", "job": FAULT},
+        "job": {**JOB, "state": "ended", "result": FAULT, "slowest": None}}}, "log": LOG}, ""),
+    "run-checkpoints": ("/runs/4", {"answers": {"/apps": {"apps": []}, "/events": log_of(STORY), "/runs/4": {
+        **RUN, "resumed_from": {"run": 3, "step": 4600, "checkpoint": "ab" * 32}, "result": {"text": "run 4 (train) succeeded: exit 0"}},
+        "/runs/4/checkpoints": {"run": 4, "training": 3, "checkpoints": [
+            {"checkpoint": f"{i:064x}", "run": 4 - i, "step": 4800 - 200 * i, "made_us": NOW - i * 10 * S, "size_bytes": 1 << 30, "files": 3,
+             "metrics": {"loss": 0.0312, "accuracy": 0.9812, "a-metric-with-a-rather-long-name": None}} for i in range(2)]}}, "log": LOG}, ""),
     "run-silent": ("/runs/4", {"answers": {"/apps": {"apps": []}, "/events": log_of(STORY), "/runs/4": RUN}, "log": ""}, ""),
     "run-absent": ("/runs/9", {"answers": {"/apps": {"apps": []}, "/events": log_of(STORY)}, "absent": "run 9 is not here", "log": ""}, ""),
 }

@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("BUILD", "build/release")
 OVERTAKE = BUILD / "overtake"
 # Seconds a state may take to come about; nothing is asserted about how long it takes. A build with sanitizers takes longer.
-PATIENCE = int(os.environ.get("PATIENCE", 60))
+PATIENCE = int(os.environ.get("PATIENCE", 120))
 
 
 def wait_for(what, fn):

@@ -4,7 +4,11 @@ ops, so that a wait that held it up would end nowhere."""
 import numpy as np
 import tensorflow as tf
 
+import keras
 import overtake.tensorflow as ot
+from overtake.adasum import ADASUM
+from overtake.tensorflow._ops import place
+from overtake.tensorflow.batch_norm import SyncBatchNormalization
 from overtake.tensorflow.operations import reduce_gradients
 
 tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -136,6 +140,14 @@ odd = ot.group_create([1, 2])
 if r:
     eq(ot.allreduce(tf.ones([2]) * r, op=ot.Sum, name="odd", group=odd), [3.0, 3.0])
 ot.barrier()
+where = tf.function(lambda: tf.stack(place()))
+assert where().numpy().tolist() == place() == [r, n, r, n, 0, 1]
+even = ot.group_create([0, 2])
+if r != 1:
+    mine = tf.constant([3.0, 4.0]) if r else tf.constant([6.0, 8.0])
+    of = tf.function(lambda v, op=ADASUM: ot.allreduce(v, op, name="adasum", group=even))
+    eq(of(mine), [4.5, 6.0])  # parallel: the average
+    eq(of(tf.constant([[0.0, 2.0]]) if r else tf.constant([[1.0, 1.0]])), [[0.5, 2.0]])  # a.b = 2, a.a = 2, b.b = 4
 print("rest", flush=True)
 
 try:
@@ -153,6 +165,53 @@ except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as why:
 for _ in range(r + 1):
     ot.allreduce(tf.ones([1]), name="uneven")
 print("last", ot.join(), flush=True)
+
+
+@tf.function
+def ends(steps):
+    for _ in tf.range(steps):
+        ot.allreduce(tf.ones([1]), name="uneven in a graph")
+    last = ot.join()
+    ot.barrier()
+    return last
+
+
+assert ends(tf.constant(r + 1)).numpy() == 2
+print("graph ends", flush=True)
+
+
+def batch_norm(axis, rows, shape, masked=False):
+    """The layer and its gradients on this rank's part against Keras' own on all parts; far from zero."""
+    begin, end = sum(rows[:r]), sum(rows[:r + 1])
+    whole, ours = keras.layers.BatchNormalization(axis, momentum=0.5), SyncBatchNormalization(axis, momentum=0.5)
+    x = tf.random.stateless_normal([sum(rows), *shape], (1, 2)) + 50.0
+    weights = tf.random.stateless_normal(x.shape, (3, 4))
+    mask = tf.random.stateless_uniform(x.shape[:-1], (5, 6)) > 0.3 if masked else None
+    found = []
+    for layer, part in ((whole, slice(None)), (ours, slice(begin, end))):
+        own = x[part]
+        layer.build(own.shape)
+
+        @tf.function
+        def pass_over(own):
+            with tf.GradientTape() as tape:
+                tape.watch(own)
+                y = layer(own, training=True, mask=None if mask is None else mask[part])
+                loss = tf.reduce_sum(y * weights[part])
+            return [y, *tape.gradient(loss, [own, layer.gamma, layer.beta])]
+
+        found.append(pass_over(own))
+    (y, dx, dgamma, dbeta), (y_own, dx_own, dgamma_own, dbeta_own) = found
+    for a, b in ((y[begin:end], y_own), (dx[begin:end], dx_own), (dgamma, ot.allreduce(dgamma_own, ot.Sum)),
+                 (dbeta, ot.allreduce(dbeta_own, ot.Sum)), (whole.moving_mean, ours.moving_mean),
+                 (whole.moving_variance, ours.moving_variance)):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-3, atol=2e-4)
+
+
+batch_norm(-1, [2, 4, 3], [5])
+batch_norm(1, [2, 1, 3], [3, 4, 4])
+batch_norm(-1, [1, 2, 2], [6, 4], masked=True)
+print("batch norm", flush=True)
 ot.shutdown()
 ot.init()
 eq(ot.allreduce(tf.ones([1]), op=ot.Sum), [3.0])

@@ -1,12 +1,10 @@
 """The command line and its documents, by what a person types and sees."""
 
 import json
-import os
-import pathlib
 import subprocess
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-OVERTAKE = ROOT / os.environ.get("BUILD", "build/release") / "overtake"
+from replica import OVERTAKE, PATIENCE, ROOT
+
 LEAST = """schema: overtake/1
 app: digits
 data: {base: {path: digits.npz}}
@@ -16,7 +14,7 @@ serve: digits
 
 
 def overtake(*args, **kw):
-    return subprocess.run([OVERTAKE, *args], capture_output=True, text=True, timeout=30, **kw)
+    return subprocess.run([OVERTAKE, *args], capture_output=True, text=True, timeout=PATIENCE, **kw)
 
 
 def test_reference_in_docs_is_what_the_tables_say():

@@ -255,10 +255,16 @@ def test_runs_logs_cancel(fake, run):
     assert fake.asked[-1][2] == {}
     run("logs", "13", "--follow", code=1)
     assert fake.asked[-1][2] == {"follow": "1"}
+    fake.answers["GET", "/api/v1/runs/12/checkpoints"] = (200, {"run": 12, "training": 11, "checkpoints": [
+        {"checkpoint": "ab", "run": 11, "step": 200, "made_us": T0, "size_bytes": 2048, "files": 2, "metrics": {"loss": 0.5}}]})
+    assert run("checkpoints", "12").stdout == (
+        "STEP  RUN  MADE                  SIZE  FILES  CHECKPOINT  METRICS\n"
+        " 200   11  2025-11-24 16:00:00  2 KiB      2  ab          {\"loss\":0.5}\n")
     fake.answers["POST", "/api/v1/runs/12/cancel"] = (200, {"run": 12})
     assert run("cancel", "12").stdout == "run 12 is asked to stop\n"
     for word in ("x", "0", "1/../2"):
         run("logs", word, code=2)
+        run("checkpoints", word, code=2)
 
 
 def test_models(fake, run):

@@ -31,6 +31,7 @@ def test_from_a_program_to_a_version_that_serves(cli, app, tmp_path):
     assert "no setting would change" in cli("apply", file, "--diff")
 
     cli.up.api.wait_event("version.promoted")
+    cli.up.wait_replica()
     assert re.search(r"^planes +v1 +\d+s +running +idle", cli("status"), re.M)
     out = cli("status", "planes")
     assert re.search(r"^  champion +v1 since \d{4}-", out, re.M), out

@@ -58,8 +58,8 @@ def error_of(answer):
     ({"Host": "evil.example", "Authorization": None}, 403, "Host"),
     ({"Origin": "http://evil.example", "Authorization": None}, 403, "Origin"),
 ])
-def test_who_may_ask(plane, change, status, text):
-    api = plane.api
+def test_who_may_ask(still, change, status, text):
+    api = still.api
     headers = api.headers()
     for k, v in change.items():
         headers.pop(k, None)
@@ -74,17 +74,17 @@ def test_who_may_ask(plane, change, status, text):
 
 @pytest.mark.parametrize("change, status", [
     ({"Origin": "http://evil.example"}, 403), ({"Host": "evil.example"}, 403), ({"Authorization": None}, 401)])
-def test_a_foreign_post_changes_nothing(plane, app, change, status):
+def test_a_foreign_post_changes_nothing(still, app, change, status):
     a = app()
-    headers = {k: v for k, v in {**plane.api.headers(), **change}.items() if v is not None}
-    before = plane.api.head()
-    answer = plane.api.raw("POST", "/api/v1/apps", a.yaml(), headers, file="app.yaml", dir=str(a.folder))
+    headers = {k: v for k, v in {**still.api.headers(), **change}.items() if v is not None}
+    before = still.api.head()
+    answer = still.api.raw("POST", "/api/v1/apps", a.yaml(), headers, file="app.yaml", dir=str(a.folder))
     assert answer[0] == status
-    assert plane.api.get("/apps") == {"apps": []} and plane.api.head() == before
+    assert still.api.get("/apps") == {"apps": []} and still.api.happened(before) == []
 
 
-def test_health_needs_no_token_and_nothing_else_is_open(plane):
-    api = plane.api
+def test_health_needs_no_token_and_nothing_else_is_open(still):
+    api = still.api
     assert json.loads(api.raw("GET", "/api/v1/health")[2])["apps"] == 0
     assert error_of(api.raw("GET", "/api/v1/health", None, {"Host": "evil.example"}))[0] == 403
     for path in ("/metrics", "/api/v1/apps", "/api/v1/events/stream", "/api/v1/nothing", "/api/v1/runs/1/log"):
@@ -99,9 +99,9 @@ def test_the_actor_is_what_the_header_says(plane, app):
     assert error_of(answer) == (400, "overtake-actor has 65 bytes; at most 64 are accepted")
 
 
-def test_files_are_private(plane):
+def test_files_are_private(still):
     for name in ("token", "agent.sock", "control.addr"):
-        assert stat.S_IMODE(os.stat(plane.data / name).st_mode) == 0o600, name
+        assert stat.S_IMODE(os.stat(still.data / name).st_mode) == 0o600, name
 
 
 # ---- what is refused
@@ -141,8 +141,8 @@ def test_files_are_private(plane):
     ("POST", "/api/v1/apps?file=app.yaml&dir=/tmp", "", 400, "the app file is empty"),
     ("POST", "/api/v1/apps?file=app.yaml&dir=/tmp", "schema: overtake/1\napp: [", 400, "app.yaml:"),
 ])
-def test_what_is_refused(plane, method, path, body, status, text):
-    answer = plane.api.raw(method, path, body, plane.api.headers())
+def test_what_is_refused(still, method, path, body, status, text):
+    answer = still.api.raw(method, path, body, still.api.headers())
     got, message = error_of(answer)
     assert got == status and text in message, (got, message)
 
@@ -154,13 +154,13 @@ def test_what_is_refused(plane, method, path, body, status, text):
     ("HEAD", "/api/v1/events/stream", "GET"),
     ("BREW", "/api/v1/health", "GET, HEAD"),
 ])
-def test_methods(plane, method, path, allow):
-    status, headers, _ = plane.api.raw(method, path, None, plane.api.headers())
+def test_methods(still, method, path, allow):
+    status, headers, _ = still.api.raw(method, path, None, still.api.headers())
     assert (status, headers["Allow"]) == (405, allow)
 
 
-def test_bodies_have_limits(plane, app):
-    api, a = plane.api, app()
+def test_bodies_have_limits(still, app):
+    api, a = still.api, app()
     at = f"/api/v1/apps?file=app.yaml&dir={a.folder}"
     assert error_of(api.raw("POST", at, b"#" * ((1 << 20) + 1), api.headers()))[0] == 413
     assert error_of(api.raw("POST", "/api/v1/apps/x/act", b" " * 65537, api.headers()))[0] == 413
@@ -170,21 +170,21 @@ def test_bodies_have_limits(plane, app):
     assert status == 400 and "it has 100001" in text
 
 
-def test_an_app_file_that_is_wrong_says_where(plane, app):
+def test_an_app_file_that_is_wrong_says_where(still, app):
     a = app()
     yaml = ("schema: overtake/1\napp: planes\ndata: {base: {path: base.npz}}\ntrain:\n  run: python train.py\n"
             "  resorces: {cpu: 1}\n  data: [base]\n  model: out/model\nserve: planes\n")
     with pytest.raises(ApiError) as e:
-        a.apply(plane.api, yaml)
+        a.apply(still.api, yaml)
     assert (e.value.status, e.value.message) == (
         400, "app.yaml:6:3: 'resorces' is not known in train; did you mean 'resources'?")
-    assert plane.api.get("/apps") == {"apps": []}
+    assert still.api.get("/apps") == {"apps": []}
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "http://", "host/x", "http:///x", "http://h/a b"])
-def test_a_webhook_that_is_none(plane, app, url):
+def test_a_webhook_that_is_none(still, app, url):
     with pytest.raises(ApiError) as e:
-        app().apply(plane.api, alerts={"webhook": url})
+        app().apply(still.api, alerts={"webhook": url})
     assert e.value.status == 400 and "alerts.webhook:" in e.value.message
 
 
@@ -208,6 +208,7 @@ def test_events_by_page_and_filter(plane, app):
     a = app()
     a.apply(plane.api)
     plane.api.wait_event("version.promoted")
+    plane.wait_replica()
     all_ = plane.api.events()
     assert [e["seq"] for e in all_] == list(range(1, len(all_) + 1))
     assert all_[-1]["seq"] == plane.api.head()
@@ -267,6 +268,7 @@ def test_events_stream(plane, app):
     a = app()
     a.apply(plane.api)
     plane.api.wait_event("version.promoted")
+    plane.wait_replica()
     old = plane.api.events(after=3)
     s = Stream(plane.api, "/events/stream?after=3")
     assert [json.loads(x) for x in s.lines(len(old))] == old
@@ -351,6 +353,7 @@ def test_the_log_of_a_run(plane, app):
 def test_metrics(plane, app):
     app().apply(plane.api)
     plane.api.wait_event("version.promoted")
+    plane.wait_replica()
     status, headers, body = plane.api.raw("GET", "/metrics", None, plane.api.headers())
     lines = body.decode().splitlines()
     assert status == 200 and headers["Content-Type"].startswith("text/plain; version=0.0.4")

@@ -12,7 +12,7 @@ import pytest
 
 from replica import OVERTAKE, PATIENCE, wait_for
 from test_listeners import Authority
-
+from up import SLOW
 
 needs_curl = pytest.mark.skipif(ctypes.util.find_library("curl") is None, reason="libcurl is not installed")
 
@@ -40,7 +40,7 @@ def plane(authority, tmp_path):
         p = subprocess.Popen([OVERTAKE, "up", "--data", data, "--listen", "127.0.0.1:0", "--control", "0.0.0.0:0",
                               "--control-tls-cert", tmp_path / "now.pem", "--control-tls-key", tmp_path / "now.key",
                               "--output", "json"], stdout=subprocess.PIPE, stderr=log, text=True)
-        p.log, p.data, p.expected = tmp_path / "up.log", data, []
+        p.log, p.data, p.expected = tmp_path / "up.log", data, [SLOW]
         p.port = int(json.loads(p.stdout.readline())["control"].rsplit(":", 1)[1])
         p.token = (data / "token").read_text().strip()
         started.append(p)
@@ -88,7 +88,7 @@ def test_commands_of_this_machine_and_of_others(plane, authority):
     wait_for("the control plane", lambda: ask(plane, authority, "/api/v1/health")[0] == 200)
     assert (plane.data / "control.addr").read_text() == f"unix:{plane.data}/control.sock"
     assert (plane.data / "control.sock").stat().st_mode & 0o777 == 0o600
-    assert "replica-0" in cli("replicas", "--data", plane.data)
+    wait_for("a replica", lambda: "replica-0" in cli("replicas", "--data", plane.data))
     url = f"https://localhost:{plane.port}"
     far = ("replicas", "--url", url, "--data", "/nonexistent")
     assert "replica-0" in cli(*far, "--ca", authority.folder / "ca.pem", OVERTAKE_TOKEN=plane.token)
@@ -148,7 +148,7 @@ def test_an_upgrade_goes_on_with_it(plane, authority):
     plane.expected.append("the control plane is gone")
     cli("upgrade", "--data", plane.data)
     assert ask(plane, authority, "/api/v1/health")[0] == 200
-    assert "replica-0" in cli("replicas", "--data", plane.data)
+    wait_for("a replica", lambda: "replica-0" in cli("replicas", "--data", plane.data))
 
 
 @pytest.mark.parametrize("given", [["--control-tls-cert", "now.pem"], ["--control-tls-key", "now.key"],

@@ -24,15 +24,21 @@ def wheel(tmp_path_factory):
     done = subprocess.run(["make", "-C", ROOT, "--no-print-directory", "-s", "wheel", f"BUILD={BUILD}", f"DIST={out}"],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = out.glob("*.whl")
+    (path,) = out.glob("overtake-*.whl")
     return path
 
 
 @pytest.fixture(scope="module")
-def venv(wheel, tmp_path_factory):
+def horovod_wheel(wheel):
+    (path,) = wheel.parent.glob("overtake_horovod-*-py3-none-any.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def venv(wheel, horovod_wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("installed") / "venv"
     subprocess.run(["/usr/bin/python3", "-m", "venv", folder], check=True)
-    done = subprocess.run([folder / "bin/pip", "install", "-q", "--no-index", "--no-deps", wheel],
+    done = subprocess.run([folder / "bin/pip", "install", "-q", "--no-index", wheel, horovod_wheel],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
@@ -81,8 +87,9 @@ def test_licences_of_what_is_inside(wheel):
     assert sorted(re.findall(r"^License-File: (.*)$", metadata, re.M)) == sorted(texts)
 
 
-def test_record_matches_every_file(wheel):
-    with zipfile.ZipFile(wheel) as z:
+@pytest.mark.parametrize("which", ["wheel", "horovod_wheel"])
+def test_record_matches_every_file(which, request):
+    with zipfile.ZipFile(request.getfixturevalue(which)) as z:
         (record,) = (n for n in z.namelist() if n.endswith("/RECORD"))
         rows = [line.split(",") for line in z.read(record).decode().splitlines()]
         assert sorted(r[0] for r in rows) == sorted(z.namelist())
@@ -91,6 +98,20 @@ def test_record_matches_every_file(wheel):
                 data = z.read(name)
                 want = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
                 assert (digest, size) == ("sha256=" + want, str(len(data))), name
+
+
+def test_horovodrun_of_the_second_wheel(wheel, horovod_wheel, venv, run, tmp_path):
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(horovod_wheel) as two:
+        assert not any(n.startswith("horovod/") for n in one.namelist())  # only who asks for it gets the name
+        metadata = two.read(next(n for n in two.namelist() if n.endswith("/METADATA"))).decode()
+    assert f"Requires-Dist: overtake=={wheel.name.split('-')[1]}\n" in metadata
+    program = tmp_path / "program.py"
+    program.write_text("import os, horovod, overtake.collective as oc\noc.init()\n"
+                       "print(horovod.__file__, oc.rank(), os.environ['HOROVOD_SIZE'])\n")
+    done = run("horovodrun", "-np", 2, venv / "bin/python", program)
+    assert done.returncode == 0, done.stderr
+    assert sorted(line.split(" ", 1)[1] for line in done.stdout.splitlines()) == [
+        f"{next(venv.glob('lib/*/site-packages/horovod'))}/__init__.py {rank} 2" for rank in (0, 1)]
 
 
 def test_version(wheel, run):

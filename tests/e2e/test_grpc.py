@@ -324,14 +324,14 @@ def test_deadline(tmp_path, serve):
     s = serve(tmp_path / "models", "--workers", 1, "--pool-threads", 1)
     with grpc.insecure_channel(s.address) as channel:
         fn = channel.unary_unary(METHOD)
-        calls = [fn.future(ask().SerializeToString(), timeout=0.5) for _ in range(20)]
+        calls = [fn.future(ask().SerializeToString(), timeout=1.5) for _ in range(40)]
         codes = [c.code().name for c in calls]
         assert "OK" in codes and set(codes) <= {"OK", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
-        assert codes.count("OK") < 5
+        assert codes.count("OK") < 10
         error = refused(channel, body=ask().SerializeToString(), metadata=[("overtake-deadline-ms", "x")])
         assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     stats = s.get("/v2/models/m/stats")["model_stats"][0]
-    assert stats["execution_count"] < 10
+    assert stats["execution_count"] < 15
 
 
 # ---- health and reflection

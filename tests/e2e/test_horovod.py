@@ -1,5 +1,6 @@
 """Horovod's API over Overtake: a program in its style, its launcher, and each of its public names."""
 
+import json
 import os
 import pathlib
 import re
@@ -27,10 +28,12 @@ TORCH_NAMES = """allreduce allreduce_ allreduce_async allreduce_async_ grouped_a
     ddl_built gloo_built gloo_enabled mpi_built mpi_enabled mpi_threads_supported nccl_built rocm_built Average Sum
     Adasum Min Max Product HorovodInternalError Compression SyncBatchNorm DistributedOptimizer elastic""".split()
 
+ELASTIC_NAMES = "run ObjectState State HorovodInternalError HostsUpdatedInterrupt".split()
 
-def horovodrun(*args, check=True, python=PYTHON):
+
+def horovodrun(*args, check=True, python=PYTHON, cwd=None):
     done = subprocess.run([python, "-m", "horovod.runner.launch", *map(str, args)], env=ENV, capture_output=True,
-                          text=True, timeout=4 * PATIENCE)
+                          text=True, timeout=4 * PATIENCE, cwd=cwd)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -55,6 +58,36 @@ def test_run_returns_what_ranks_returned(tmp_path):
     assert "[7, 17]" in said.stdout, said.stdout + said.stderr
 
 
+def test_run_of_an_elastic_job(tmp_path):
+    """Hosts come from a script that prints no slots; a process dies once, and another takes its place."""
+    (tmp_path / "work.py").write_text(textwrap.dedent("""
+        def work():
+            import os, signal
+            import numpy
+            from horovod.common import basics as hvd
+            from horovod.common.elastic import ObjectState, run
+            from overtake import collective
+            hvd.init()
+
+            @run
+            def train(state):
+                while state.step < 4 or hvd.size() < 3:
+                    if os.environ["OVERTAKE_WORKER"] == "1" and state.step == 2:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    collective.allreduce(numpy.ones(1), name="x")
+                    state.step += 1
+                    state.commit()
+
+            train(ObjectState(step=0))
+            return hvd.rank(), os.environ["OVERTAKE_WORKER"]
+    """))
+    call = ("import horovod, work; print(horovod.run(work.work, min_num_proc=1, max_num_proc=3, slots=3, "
+            "host_discovery_script='echo localhost', elastic_timeout=60))")
+    said = subprocess.run([PYTHON, "-c", call], env={**ENV, "PYTHONPATH": f"{tmp_path}:{ENV['PYTHONPATH']}"},
+                          capture_output=True, text=True, timeout=2 * PATIENCE)
+    assert "[(0, '0'), (1, '2'), (2, '3')]" in said.stdout, said.stdout + said.stderr
+
+
 def test_process_sets_and_operations(tmp_path):
     path = tmp_path / "program.py"
     path.write_text(textwrap.dedent("""
@@ -77,8 +110,10 @@ def test_process_sets_and_operations(tmp_path):
             assert hvd.allreduce(torch.ones(2) * r, op=hvd.Sum, name="p", process_set=odd).tolist() == [3.0, 3.0]
             assert hvd.broadcast(torch.tensor([r]), root_rank=2, name="pb", process_set=odd).item() == 2
         assert hvd.remove_process_set(odd) and not hvd.remove_process_set(odd)
-        h = hvd.allreduce_async(torch.ones(3) * r, name="a", op=hvd.Max)
+        hvd.start_timeline("timeline.json")
+        h = hvd.allreduce_async(torch.ones(3) * r, name="layer1/w", op=hvd.Max)
         assert hvd.synchronize(h).tolist() == [2.0] * 3
+        hvd.stop_timeline()
         g = hvd.grouped_allreduce([torch.ones(1), torch.ones(2) * r], name="g", op=hvd.Average)
         assert g[0].item() == 1 and g[1].tolist() == [1.0, 1.0]
         assert hvd.allgather(torch.full((r + 1,), r), name="ag").tolist() == [0, 1, 1, 2, 2, 2]
@@ -102,43 +137,73 @@ def test_process_sets_and_operations(tmp_path):
         assert hvd.allreduce(torch.ones(1), op=hvd.Sum).item() == n
         print("again")
     """))
-    said = horovodrun("-np", 3, "--", PYTHON, path).stdout
+    said = horovodrun("-np", 3, "--", PYTHON, path, cwd=tmp_path).stdout
     assert said.count("last 2") == 3 and said.count("again") == 3, said
+    assert "layer1/w" in tensors(tmp_path / "timeline.json") and "uneven" not in tensors(tmp_path / "timeline.json")
 
 
-def public_names(python, module, names):
-    """Each is there or is refused with what to do, and docs/horovod.md says the same."""
+def tensors(path):
+    """What the events of a timeline are about."""
+    return {e["name"] for e in json.loads(path.read_text())["traceEvents"] if e.get("cat") == "op"}
+
+
+def test_timelines(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text("import numpy, horovod.common.basics as hvd, overtake.collective as oc\nhvd.init()\n"
+                    "oc.allreduce(numpy.ones(1), name='layer1/w')\nhvd.shutdown()\n")
+    horovodrun("-np", 2, "--timeline-filename", tmp_path / "all.json", PYTHON, path)
+    horovodrun("-np", 2, "--", "env", f"HOROVOD_TIMELINE={tmp_path}/first.json", PYTHON, path)
+    horovodrun("-np", 2, "--", "env", "HOROVOD_TIMELINE=DYNAMIC", PYTHON, path, cwd=tmp_path)
+    assert not (tmp_path / "DYNAMIC").exists()
+    for name in ("all", "first"):
+        assert "layer1/w" in tensors(tmp_path / f"{name}.json"), name
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_adasum(n):
+    said = horovodrun("-np", n, PYTHON, HERE / "horovod_adasum.py").stdout
+    assert said.count("] adasum\n" if n != 3 else "] refused: Adasum pairs ranks, and there are 3") == n, said
+
+
+def public_names(python, names_of):
+    """Each is there or is refused with what to do, and docs/horovod.md says the same. names_of: {module: names}."""
     said = subprocess.run([python, "-c", textwrap.dedent(f"""
-        import {module} as hvd
+        import importlib
         from horovod.common.refused import NotBacked
-        for name in {names!r}:
+        for module, names in {names_of!r}.items():
+            hvd = importlib.import_module(module)
+            for name in names:
+                try:
+                    getattr(hvd, name)
+                    print(module, name, "backed")
+                except NotBacked as why:
+                    print(module, name, "refused", str(why).split(": ", 1)[1])
             try:
-                getattr(hvd, name)
-                print(name, "backed")
-            except NotBacked as why:
-                print(name, "refused", str(why).split(": ", 1)[1])
-        try:
-            hvd.no_such_name
-        except NotBacked:
-            print("bad")
-        except AttributeError:
-            pass
+                hvd.no_such_name
+            except NotBacked:
+                print("bad")
+            except AttributeError:
+                pass
     """)], env=ENV, capture_output=True, text=True, timeout=4 * PATIENCE)
     assert said.returncode == 0 and "bad" not in said.stdout.split(), said.stdout + said.stderr
-    table = (ROOT / "docs/horovod.md").read_text().split(f"| `{module}.` | |\n", 1)[1].split("\n\n", 1)[0]
-    rows = dict(re.findall(r"^\| `([A-Za-z_.]+)` \| (backed|refused: .*?) \|$", table, re.M))
-    lines = dict(line.split(" ", 1) for line in said.stdout.splitlines())
-    assert set(lines) == set(names) == set(rows)
-    for name, state in lines.items():
-        assert rows[name] == state.replace("refused ", "refused: ", 1), name
+    found = {}
+    for line in said.stdout.splitlines():
+        module, name, state = line.split(" ", 2)
+        found.setdefault(module, {})[name] = state.replace("refused ", "refused: ", 1)
+    text = (ROOT / "docs/horovod.md").read_text()
+    for module, names in names_of.items():
+        table = text.split(f"| `{module}.` | |\n", 1)[1].split("\n\n", 1)[0]
+        rows = dict(re.findall(r"^\| `([A-Za-z_.]+)` \| (backed|refused: .*?) \|$", table, re.M))
+        assert set(names) == set(rows) and found[module] == rows, module
 
 
 def test_public_names():
-    public_names(PYTHON, "horovod.torch", TORCH_NAMES)
+    public_names(PYTHON, {"horovod.torch": TORCH_NAMES,
+                          "horovod.torch.elastic": ["TorchState", "ElasticSampler", *ELASTIC_NAMES]})
 
 
 def test_launcher_refuses_by_name():
-    for flags, why in ((["--min-np", "2"], "elastic"), (["--mpi"], "mpirun"), (["--timeline-filename", "t"], "timeline")):
+    for flags, why in ((["--mpi"], "mpirun"), (["--jsrun"], "OVERTAKE_RENDEZVOUS")):
         done = horovodrun("-np", 2, *flags, "true", check=False)
         assert done.returncode != 0 and why in done.stderr
     assert "Overtake" in horovodrun("--check-build").stdout

@@ -99,13 +99,14 @@ def test_a_killed_process_comes_back(isolated):
 
 def test_a_run_in_flight_is_answered_with_the_death(tmp_path, serve):
     # The golden and the warm-up runs are quick: the delay is an option of the model's file.
-    r.write_raw(tmp_path / "models" / "m", r.linear(W, delay_us=100_000))
+    r.write_raw(tmp_path / "models" / "m", r.linear(W, delay_us=200_000))
     s = serve(tmp_path / "models", "--isolation", "process", "--workers", 1)
     pid = worker_of(s)
     got = []
     asking = threading.Thread(target=lambda: got.append(s.infer("m", ROWS)))
     asking.start()
-    threading.Event().wait(0.05)
+    r.wait_for("its run", lambda: re.search(r"^overtake_oldest_run_seconds\{.*\} 0\.[0-9]*[1-9]",
+                                            s.request("GET", "/metrics")[2].decode(), re.M))
     os.kill(pid, signal.SIGSEGV)
     asking.join()
     status, _, body = got[0]

@@ -307,7 +307,7 @@ def test_a_spec_that_is_no_json_is_named(tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="no TensorFlow: the small path")
 def test_a_saved_model_of_keras_is_packaged_batched_and_scored(tmp_path):
-    models = ROOT / os.environ.get("BUILD", "build/release") / "models"
+    models = tmp_path / "models"
     made = subprocess.run([sys.executable, ROOT / "tests/golden/make_models.py", models, "saved_model"],
                           capture_output=True, text=True, timeout=300)
     assert made.returncode == 0, made.stderr

@@ -84,8 +84,8 @@ def test_wrong_keys(keyed):
 
 def test_scope_and_expiry(keyed, tmp_path):
     s, add, _ = keyed
-    mine = add("mine", "--for", "m")
     short = add("short", "--expires", "1s")
+    mine = add("mine", "--for", "m")
     r.wait_for("the new keys", lambda: ask(s, mine)[0] == 200)
     status, _, error = ask(s, mine, model="other")
     assert status == 403 and error == "the API key 'mine' is not for model 'other'"
@@ -166,8 +166,8 @@ def test_rates_are_shared_by_all_workers(keyed):
 def test_keys_over_grpc(keyed):
     """The same keys as metadata, on every service of that listener; refusals in gRPC's own codes."""
     s, add, _ = keyed
-    mine = add("mine", "--for", "other")
     slow = add("slow", "--requests", 1)
+    mine = add("mine", "--for", "other")
     q = grpc_one()
     with grpc.insecure_channel(s.address) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

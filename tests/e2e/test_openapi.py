@@ -143,7 +143,7 @@ def test_answers_are_as_documented(up, app, tmp_path):
     assert ask("GET", "/api/v1/deployments/*/accuracy", a.name, version=2)[1]["estimate"] is None
     for pattern, names in (("/api/v1/health", []), ("/api/v1/apps", []), ("/api/v1/apps/*/config", [a.name]),
                            ("/api/v1/apps/*/why", [a.name]), ("/api/v1/events/verify", []), ("/api/v1/runs/*", [1]),
-                           ("/api/v1/runs/*/log", [1]), ("/api/v1/models", []), ("/api/v1/models/*", [a.name]),
+                           ("/api/v1/runs/*/log", [1]), ("/api/v1/runs/*/checkpoints", [1]), ("/api/v1/models", []), ("/api/v1/models/*", [a.name]),
                            ("/api/v1/models/*/versions/*", [a.name, 1]), ("/api/v1/replicas", []), ("/metrics", [])):
         assert ask("GET", pattern, *names)[0] == 200, pattern
     assert ask("GET", "/api/v1/events", limit=1000)[1]["events"] and ask("GET", "/api/v1/runs", app=a.name)[1]["runs"]

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from browser import open_page
-from replica import OVERTAKE, wait_for
+from replica import BUILD, OVERTAKE, ROOT, wait_for
 from up import two_classes
 
 def state_of(p, node):
@@ -47,25 +47,17 @@ def test_files_need_no_token_and_are_guarded(up):
     ("POST", "/", {}, 405), ("GET", "/index.html", {}, 401), ("GET", "/app.j", {}, 401), ("GET", "/app.js/", {}, 401),
     ("GET", "/app.jsx", {}, 401), ("GET", "//", {}, 401), ("GET", "/vendor", {}, 401), ("GET", "/%61pp.js", {}, 401),
     ("GET", "/app.js%00", {}, 401), ("GET", "/../token", {}, 401)])
-def test_what_is_no_file_of_the_page(plane, method, path, change, status):
-    assert plane.api.raw(method, path, None, change)[0] == status
+def test_what_is_no_file_of_the_page(still, method, path, change, status):
+    assert still.api.raw(method, path, None, change)[0] == status
 
 
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory):
-    from up import Up
-    u = Up(tmp_path_factory.mktemp("plane") / "data")
-    yield u
-    u.stop()
-
-
-def test_every_module_that_the_first_paint_needs_is_named_in_the_page(plane):
-    text = plane.api.raw("GET", "/")[2].decode()
+def test_every_module_that_the_first_paint_needs_is_named_in_the_page(still):
+    text = still.api.raw("GET", "/")[2].decode()
     named, todo, seen = set(re.findall(r'modulepreload" href="([^"]+)"', text)), ["/app.js"], set()
     while todo:
         path = todo.pop()
         seen.add(path)
-        source = plane.api.raw("GET", path)[2].decode()
+        source = still.api.raw("GET", path)[2].decode()
         todo += [m for m in re.findall(r"^import .*?from '([^']+)'", source, re.M | re.S) if m not in seen]
     assert seen - {"/app.js"} == named
 
@@ -73,21 +65,21 @@ def test_every_module_that_the_first_paint_needs_is_named_in_the_page(plane):
 # ---- a person at the page
 
 
-def test_login_and_an_empty_control_plane(plane, page):
+def test_login_and_an_empty_control_plane(still, page):
     page.expected += ["401", "404 (Not Found)"]
-    page.goto(f"http://{plane.control}/")
+    page.goto(f"http://{still.control}/")
     page.wait_text("Token of this control plane")
     page.wait("focus", "document.activeElement.id === 'token'")
     page.type("wrong-token-wrong-token")
     page.key("Enter")
     page.wait_text("not this data directory's", "[role=alert]")
     page.js("document.getElementById('token').select()")
-    page.type(plane.api.token)
+    page.type(still.api.token)
     page.key("Enter")
     page.wait_text("No app yet")
     page.wait_text("overtake apply app.yaml")
     # The token stays in the tab: not in the address, not where other tabs would find it.
-    assert plane.api.token not in page.js("location.href + document.cookie + JSON.stringify(localStorage)")
+    assert still.api.token not in page.js("location.href + document.cookie + JSON.stringify(localStorage)")
     page.call("Page.reload")
     page.wait_text("No app yet")
     page.js("location.hash = '#/apps/absent'")
@@ -96,8 +88,8 @@ def test_login_and_an_empty_control_plane(plane, page):
     page.wait_text("Token of this control plane")
 
 
-def test_a_token_in_the_address_is_taken_out_of_it(plane, page):
-    open_page(page, plane)
+def test_a_token_in_the_address_is_taken_out_of_it(still, page):
+    open_page(page, still)
     assert page.js("location.hash") == "#/" and page.js("history.length") <= 2
     page.wait_text("No app yet")
 
@@ -132,16 +124,86 @@ def test_a_run_is_read_while_it_runs(up, app, page, tmp_path):
     page.wait_text("cycle.failed", ".event.bad")
 
 
+def test_the_ranks_of_a_training_are_watched(up, app, page, tmp_path):
+    u, a = up(), app()
+    go = tmp_path / "go"
+    a.program(f"""
+        import os, pathlib, sys, time
+        print("this is", os.environ["OVERTAKE_RANK"], flush=True)
+        while not pathlib.Path({str(go)!r}).exists():
+            time.sleep(0.01)
+        sys.exit("it ends badly" if os.environ["OVERTAKE_RANK"] == "1" else 0)
+    """)
+    yaml = json.loads(a.yaml())
+    yaml["train"].update(np=2, retries=0)
+    a.apply(u.api, json.dumps(yaml))
+    open_page(page, u, "/runs/1")
+    page.wait("the ranks", "document.querySelectorAll('section[aria-labelledby=h-ranks] tbody tr').length === 3")
+    page.wait_text("[0] this is 0", ".log")
+    page.wait_text("[1] this is 1", ".log")
+    page.click_named("button", "rank 1")
+    page.wait("its output alone", "document.querySelector('.log').textContent === 'this is 1\\n'")
+    go.touch()
+    page.wait_text("rank 1 (host ")
+    page.wait_text("ended with exit code 1; its last line: it ends badly")
+    page.wait_text("it ends badly", ".log")
+    page.wait_text("failed", "section[aria-labelledby=h-ranks] .badge.bad")
+
+
+def test_how_a_training_goes_is_watched(up, app, page, tmp_path):
+    """Progress, bytes, the slowest rank and checkpoints while it goes on; then whose failure it was."""
+    u, a = up(), app()
+    go = tmp_path / "go"
+    a.program(f"""
+        import os, pathlib, sys, time
+        sys.path.insert(0, {str(ROOT / "python")!r})
+        os.environ["OVERTAKE_LIB"] = {str((ROOT / BUILD).resolve() / "libovertake.so")!r}
+        import numpy as np
+        import overtake
+        import overtake.collective as ranks
+        ranks.init()
+        step = 0
+        while not pathlib.Path({str(go)!r}).exists() or ranks.rank() == 0:
+            if ranks.rank() == 1:
+                time.sleep(0.02)
+            ranks.allreduce(np.ones(10000, np.float32), name="w")
+            ranks.step(32)
+            step += 1
+            if step % 50 == 0:
+                pathlib.Path("state").write_text(str(step))
+                overtake.checkpoint("state", step, metrics={{"loss": 0.25}})
+        sys.exit("it ends badly")
+    """)
+    yaml = json.loads(a.yaml())
+    yaml["train"].update(np=2, retries=0)
+    a.apply(u.api, json.dumps(yaml))
+    open_page(page, u, "/runs/1")
+    ranks = "section[aria-labelledby=h-ranks] dl"
+    said = f"document.querySelector('{ranks}')?.textContent ?? ''"
+    page.wait("steps and samples a second", rf"/Steps\d[\d,]* \([\d.]+\/s\)Samples\d[\d,]* \([\d.,k]+\/s\)/.test({said})")
+    page.wait("bytes a second", rf"/Sent[\d.]+ [KMG]iB \([\d.]+ [KMG]?i?B\/s\)/.test({said})")
+    page.wait("the slowest", rf"/Slowestrank 1 on .*: the others wait for it \d+% of the time/.test({said})")
+    page.wait_text("this run", "section[aria-labelledby=h-checkpoints]")
+    page.wait_text("loss 0.25", "section[aria-labelledby=h-checkpoints]")
+    go.touch()
+    page.wait_text("ended with exit code 1; its last line: it ends badly")
+    page.wait_text("failed", "section[aria-labelledby=h-ranks] .badge.bad")
+    page.wait_text("this run", "section[aria-labelledby=h-checkpoints]")
+
+
 def test_the_control_plane_goes_and_comes_back(up, page):
     u = up()
     page.expected += ["net::ERR", "Failed to fetch"]
     u.expect_log("the control plane is gone", "control ended with signal 9")
     open_page(page, u)
     last = u.api.head()
-    page.js("window.__same = true")
+    page.js("""window.__same = true; window.__seen = [];
+        new MutationObserver(() => window.__seen.push(['[data-link]', '[role=alert]'].map((s) =>
+            document.querySelector(s)?.innerText ?? ''))).observe(document, { subtree: true, childList: true, characterData: true })""")
     u.kill_child("control")
-    page.wait_text("away", "[data-link]")
-    page.wait_text("What serves goes on serving", "[role=alert]")
+    # What is there for a moment only is looked for in what was there.
+    page.wait("away", "window.__seen.some(([link]) => link.includes('away'))")
+    page.wait("the alert", "window.__seen.some(([, alert]) => alert.includes('What serves goes on serving'))")
     page.wait_text("live", "[data-link]")
     assert not page.js("!!document.querySelector('.away')") and page.js("window.__same")
     page.js("location.hash = '#/events'")

@@ -5,7 +5,6 @@ can be reached by keys, is seen when it has the focus and has a name, and no sta
 import pytest
 
 from page_scenes import SCENES, show
-from up import Up
 
 # Relative luminance and contrast as WCAG 2.2 defines them (1.4.3): 4.5, or 3 for large text. Controls that are off are
 # exempt there. A text's background is what its ancestors paint, one over the other; in the graph the rectangle of its node.
@@ -74,21 +73,14 @@ FOCUSED = """(() => { const e = document.activeElement; if (!e || e === document
 NAMED_ROLES = {"button", "link", "textbox", "searchbox", "combobox", "dialog", "img", "region", "group", "navigation"}
 
 
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory):
-    u = Up(tmp_path_factory.mktemp("plane") / "data")
-    yield u
-    u.stop()
-
-
 def check(p):
     assert p.js(STICKS_OUT) == []
     assert p.js(READABLE) == []
     assert p.js(COLOUR_ALONE) == []
 
 
-def test_a_change_of_many_inputs_is_one_line_that_unfolds(plane, page):
-    show(page, plane.control, "app-alarm-open")
+def test_a_change_of_many_inputs_is_one_line_that_unfolds(still, page):
+    show(page, still.control, "app-alarm-open")
     drift = "[...document.querySelectorAll('.event')].filter(e => e.dataset.type.startsWith('drift.')).map(e => e.innerText)"
     [line] = page.js(drift)
     assert "29 by now" in line and "pixel_3_4" in line
@@ -99,9 +91,9 @@ def test_a_change_of_many_inputs_is_one_line_that_unfolds(plane, page):
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_scene(plane, page, name):
+def test_scene(still, page, name):
     page.look(1440, 900, still=True)
-    show(page, plane.control, name)
+    show(page, still.control, name)
     check(page)
 
     nameless = [n["role"]["value"] for n in page.call("Accessibility.getFullAXTree")["nodes"] if not n["ignored"]

@@ -110,10 +110,10 @@ def test_an_exception_reaches_the_others_with_its_last_line():
 
 def test_the_one_that_lacks_is_named_and_says_where_it_is():
     """Nobody dies: the ranks that wait for it blame it, and it is made to print its stack."""
-    r = run("-np", 3, "--timeout", "1s", "--settle", "500ms", *ranks("linger=1"))
+    r = run("-np", 3, "--timeout", "3s", "--settle", "2s", *ranks("linger=1"))
     text = r.stderr.decode()
     assert r.returncode == 3
-    assert re.search(r"the job failed: rank 1 \(host \S+, process \d+\) is at fault: 'grad' was not done after 1s", text), text
+    assert re.search(r"the job failed: rank 1 \(host \S+, process \d+\) is at fault: 'grad' was not done after 3s", text), text
     assert re.search(r"overtake run: rank 1 \(host \S+\) is sleeping.*, \d+ threads", text)
     assert re.search(r"^\[1\] +File .*collective_rank.py.* in in_no_hurry$", text, re.M)
 
@@ -232,33 +232,73 @@ def told(tmp_path, n):
     return [(tmp_path / f"rank-{i}").read_text() for i in range(n)]
 
 
-def test_ranks_started_by_mpirun(tmp_path):
+def mpirun(tmp_path, n, *words, **env):
     if not shutil.which("mpirun"):
         pytest.skip("mpirun is not installed")
-    r = subprocess.run(["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", "3", sys.executable, str(RANK),
-                        f"out={tmp_path}"], env=bare(tmp_path), capture_output=True, timeout=PATIENCE)
+    return subprocess.run(["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", str(n), sys.executable, str(RANK), *words],
+                          env=bare(tmp_path, **env), capture_output=True, timeout=PATIENCE)
+
+
+def test_ranks_started_by_mpirun(tmp_path):
+    r = mpirun(tmp_path, 3, f"out={tmp_path}")
     assert r.returncode == 0, r.stdout + r.stderr
     assert told(tmp_path, 3) == [f"3.0 of {i} 3 {i} 3 0 1" for i in range(3)]
     assert (tmp_path / ".config/overtake/job.key").stat().st_mode & 0o777 == 0o600
 
 
-def started_with(tmp_path, env_of, n):
-    """n ranks in the environments of another launcher, the last first."""
-    ps = [subprocess.Popen([sys.executable, RANK, f"out={tmp_path}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+def test_settings_of_ranks_started_by_mpirun(tmp_path):
+    r = mpirun(tmp_path, 2, "linger=1", OVERTAKE_SETTINGS="timeout=1s")
+    said = r.stdout.decode()
+    assert r.returncode != 0 and re.search(r"failed: grad: rank 1 .* 1s", said), said + r.stderr.decode()
+
+
+def started(tmp_path, env_of, n, *words):
+    """n ranks in the environments of another launcher, the last first: how each ended, and what it said."""
+    ps = [subprocess.Popen([sys.executable, RANK, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                            env=bare(tmp_path, **env_of(i))) for i in reversed(range(n))]
-    for p in ps:
-        text = p.communicate(timeout=PATIENCE)[0].decode()
-        assert p.returncode == 0, text
+    ends = [(p.communicate(timeout=PATIENCE)[0].decode(), p.returncode) for p in ps]
+    return list(reversed(ends))
+
+
+def started_with(tmp_path, env_of, n):
+    for text, code in started(tmp_path, env_of, n, f"out={tmp_path}"):
+        assert code == 0, text
     assert told(tmp_path, n) == [f"{n}.0 of {i} {n} {i} {n} 0 1" for i in range(n)]
 
 
-def test_ranks_in_the_environment_of_torchrun(tmp_path):
-    with socket.socket() as store:  # torchrun's own store holds its port
+@pytest.fixture
+def torchrun():
+    """The variables that torchrun sets for rank i of two, and a port that is its store's."""
+    with socket.socket() as store:
         store.bind(("127.0.0.1", 0))
         store.listen()
-        port = str(store.getsockname()[1])
-        started_with(tmp_path, lambda i: {"RANK": str(i), "WORLD_SIZE": "2", "LOCAL_RANK": str(i), "LOCAL_WORLD_SIZE": "2",
-                                          "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}, 2)
+        yield lambda i: {"RANK": str(i), "WORLD_SIZE": "2", "LOCAL_RANK": str(i), "LOCAL_WORLD_SIZE": "2",
+                         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.getsockname()[1])}
+
+
+def test_ranks_in_the_environment_of_torchrun(tmp_path, torchrun):
+    started_with(tmp_path, torchrun, 2)
+
+
+@pytest.mark.parametrize("values, culprit, why", [
+    (["wire=half", "wire=fp16"], 1, "OVERTAKE_SETTINGS says 'wire = fp16', and rank 0's says 'wire = half'"),
+    (["", "timeout=5s"], 1, "OVERTAKE_SETTINGS says 'timeout_us = 5000000', and rank 0's says 'timeout_us = 0'"),
+    (["wire=fast", ""], 0, "OVERTAKE_SETTINGS='wire=fast': wire: 'fast' is not exact, half, fp16 or auto"),
+    (["wire=half", "speed=3"], 1, "OVERTAKE_SETTINGS='speed=3': 'speed=3' is not NAME=VALUE with a name out of wire, "),
+    (["wire=half wire-rank=2", ""], None, "")])
+def test_settings_that_do_not_fit_are_named_on_all_ranks(tmp_path, torchrun, values, culprit, why):
+    ends = started(tmp_path, lambda i: {**torchrun(i), "OVERTAKE_SETTINGS": values[i]}, 2)
+    for text, code in ends:
+        if culprit is None:
+            assert code == 0, text
+        else:
+            assert code == 3 and f"rank {culprit} (host " in text and why in text, text
+
+
+def test_settings_are_the_launcher_s_under_a_launcher(monkeypatch):
+    monkeypatch.setenv("OVERTAKE_SETTINGS", "wire=fast")
+    r = run("-np", 2, *ranks())
+    assert r.returncode == 0 and r.stderr.count(b"OVERTAKE_SETTINGS is for other launchers") == 1, r.stderr
 
 
 def test_ranks_in_the_environment_of_srun(tmp_path):

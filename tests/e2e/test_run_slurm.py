@@ -13,6 +13,7 @@ import pytest
 from replica import OVERTAKE, PATIENCE, ROOT, wait_for
 
 RANK = ROOT / "tests" / "e2e" / "collective_rank.py"
+ELASTIC = ROOT / "tests" / "e2e" / "elastic_rank.py"
 CONF = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -114,6 +115,29 @@ def test_a_failure_on_a_node_is_named_and_ends_the_job(slurm):
     assert re.search(r"the job failed: rank 1 \(host n2, process \d+\) ended with exit code 5", err), err
 
 
+def test_an_elastic_job_goes_on_and_fills_the_place_again(slurm, tmp_path):
+    """A rank is killed on the second node: the step there goes on, and starts another."""
+    out, until = tmp_path / "out", tmp_path / "enough"
+    with open(out, "wb") as f:
+        p = subprocess.Popen(["salloc", "-Q", "-N2", "--ntasks-per-node=1", str(OVERTAKE), "run", "--min-np", "1", "--",
+                              sys.executable, str(ELASTIC), f"until={until}"], env=slurm, stdout=f, stderr=subprocess.STDOUT)
+
+    def says(what):
+        return wait_for(f"{what} in {out.read_text()}", lambda: re.search(what, out.read_text(), re.M))
+    try:
+        says(r"^\[1\] epoch 1 rank 1 of 2 .* under way$")
+        os.kill(int(says(r"^\[1\] pid (\d+)$")[1]), signal.SIGKILL)
+        says(r"rank 1 \(host n2, process \d+\) was killed by signal 9")
+        says(r"^\[0\] epoch 2 rank 0 of 1 .* under way$")
+        says(r"^\[2\] epoch 3 rank 1 of 2 was -1 of 0 under way$")
+        until.touch()
+        assert p.wait(PATIENCE) == 0, out.read_text()
+    finally:
+        p.kill()
+        p.wait()
+    assert len(set(re.findall(r"done at (.*)$", out.read_text(), re.M))) == 1
+
+
 def test_a_killed_launcher_leaves_nothing_on_the_nodes(slurm, tmp_path):
     p = subprocess.Popen(["salloc", "-Q", "-N2", "--ntasks-per-node=1", "sh", "-c",
                           f"echo $$ >{tmp_path}/launcher; exec {OVERTAKE} run -- sh -c 'echo $$ >{tmp_path}/$RANK; exec sleep 1000'"],
@@ -132,3 +156,17 @@ def test_ranks_started_by_srun_find_each_other(slurm, tmp_path):
                        env={**slurm, "HOME": str(tmp_path), "OVERTAKE_RENDEZVOUS": where})
     assert r.returncode == 0, r.stdout + r.stderr
     assert [(tmp_path / f"rank-{i}").read_text() for i in range(3)] == [f"3.0 of {i} 3 {i} 3 0 1" for i in range(3)]
+
+
+def test_a_script_for_sbatch_runs_when_it_is_submitted(slurm, tmp_path):
+    script = tmp_path / "job.sh"
+    made = subprocess.run([str(OVERTAKE), "run", "-np", "2", "--sbatch", "--", sys.executable, str(RANK)],
+                          capture_output=True, check=True, timeout=PATIENCE)
+    script.write_bytes(made.stdout)
+    out = tmp_path / "out"
+    r = subprocess.run(["sbatch", "--parsable", "-N2", "--wait", "-o", out, "-e", out, script],
+                       env={**slurm, "PATH": f"{OVERTAKE.parent}:{os.environ['PATH']}"}, capture_output=True,
+                       timeout=PATIENCE)
+    text = out.read_text() if out.exists() else ""
+    assert r.returncode == 0, r.stderr.decode() + text
+    assert re.findall(r"^\[\d\] sum (\S+)$", text, re.M) == ["2.0", "2.0"], text

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import replica as r
-from linear_model import ROWS, W, Load, check_linear, expected, one, raw_request
+from linear_model import ROWS, W, Load, check_linear, expected, one, raw_request, read_answers
 
 # ---- batches
 
@@ -64,9 +64,10 @@ def test_a_run_that_fails_is_tried_once_more(tmp_path, serve):
 
 
 def test_a_run_that_hangs_is_named(tmp_path, serve):
-    r.write_raw(tmp_path / "models" / "slow", r.linear(W, delay_us=1_500_000))
+    # With one golden answer and no batches to prove it is loaded after a few of its runs.
+    r.make_bundle(tmp_path / "models" / "slow", r.linear(W, delay_us=1_500_000), golden=ROWS[:1], batch=0)
     s = serve(tmp_path / "models", "--hang", "200ms")
-    assert s.infer("slow", ROWS)[0] == 200  # a slow answer is an answer
+    assert s.infer("slow", ROWS[:1])[0] == 200  # a slow answer is an answer
     lines = [x for x in open(s.log_path).read().splitlines() if "hangs" in x]
     assert len(lines) == 1 and "model slow version 1 hangs" in lines[0], lines
     assert 'overtake_oldest_run_seconds{deployment="slow"' in s.request("GET", "/metrics")[2].decode()
@@ -197,16 +198,20 @@ def test_nothing_to_serve_is_an_error(tmp_path):
 def test_sigterm_answers_what_is_in_flight(tmp_path, serve):
     r.write_raw(tmp_path / "models" / "m", r.linear(W, delay_us=300_000))
     s = serve(tmp_path / "models", "--pool-threads", 1)
-    got = []
-    threads = [threading.Thread(target=lambda: got.append(s.infer("m", [[1, 2, 3, 4]])[0]))
-               for _ in range(4)]
-    for t in threads:
-        t.start()
-    r.wait_for("requests in flight", lambda: s.process.poll() is None and time.sleep(0.15) is None)
+    sockets = [socket.create_connection((s.host, s.port), timeout=r.PATIENCE) for _ in range(4)]
+    answers = [x.makefile("rb") for x in sockets]
+    for x, f in zip(sockets, answers):  # each is known to the server
+        x.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_answers(f, 1)[0][0] == 200
+    for x in sockets:
+        x.sendall(raw_request(one()))
+    r.wait_for("one that waits for another's run",
+               lambda: s.get("/v2/models/m/stats")["model_stats"][0]["queue_waiting"] >= 1)
     s.stop(expect=0)
-    for t in threads:
-        t.join()
-    assert got == [200] * 4
+    assert [read_answers(f, 1)[0][0] for f in answers] == [200] * 4
+    for x, f in zip(sockets, answers):
+        f.close()
+        x.close()
 
 
 def test_drain_under_load_drops_no_started_request(linear):

@@ -10,11 +10,12 @@ import sys
 import pytest
 
 from replica import OVERTAKE, PATIENCE, ROOT
-from test_horovod import horovodrun, public_names
+from test_horovod import ELASTIC_NAMES, horovodrun, public_names
 from test_torch import digits  # noqa: F401: a fixture
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None,
-                                reason=f"{sys.executable} has no tensorflow")
+PYTHON = os.environ.get("TENSORFLOW_PYTHON", sys.executable)
+pytestmark = pytest.mark.skipif(PYTHON == sys.executable and importlib.util.find_spec("tensorflow") is None,
+                                reason=f"{PYTHON} has no tensorflow")
 COMMON_NAMES = """init shutdown is_initialized is_homogeneous rank size local_rank local_size cross_rank cross_size
     add_process_set remove_process_set global_process_set ProcessSet ccl_built cuda_built ddl_built gloo_built
     gloo_enabled mpi_built mpi_enabled mpi_threads_supported nccl_built rocm_built Average Sum Adasum Min Max Product
@@ -24,13 +25,15 @@ TENSORFLOW_NAMES = COMMON_NAMES + """grouped_allreduce grouped_allgather broadca
     broadcast_object broadcast_object_fn allgather_object alltoall grouped_reducescatter join barrier rank_op size_op
     local_rank_op local_size_op process_set_included_op HorovodInternalError DistributedGradientTape
     PartialDistributedGradientTape SyncBatchNormalization BroadcastGlobalVariablesHook""".split()
+KERAS_ELASTIC_NAMES = """run KerasState CommitStateCallback UpdateBatchStateCallback UpdateEpochStateCallback
+    HorovodInternalError HostsUpdatedInterrupt""".split()
 KERAS_NAMES = COMMON_NAMES + ["PartialDistributedOptimizer", "load_model", "callbacks"]
 HERE = pathlib.Path(__file__).parent
 
 
 def ranks(n, program, *args, **env):
     done = subprocess.run(
-        [str(OVERTAKE), "run", "-np", str(n), "--", sys.executable, str(HERE / program), *map(str, args)],
+        [str(OVERTAKE), "run", "-np", str(n), "--", PYTHON, str(HERE / program), *map(str, args)],
         capture_output=True, text=True, timeout=10 * PATIENCE,
         env={**os.environ, "PYTHONPATH": str(ROOT / "python"), "TF_CPP_MIN_LOG_LEVEL": "2",
              "CUDA_VISIBLE_DEVICES": "", "OVERTAKE_LIB": str(OVERTAKE.parent / "libovertake.so"), **env})
@@ -48,7 +51,7 @@ def test_training_equals_one_process(digits, tmp_path):  # noqa: F811
 
 def test_operations():
     said = ranks(3, "tensorflow_ops.py")
-    for line in ("operations", "order", "rest", "xla: True", "last 2", "again"):
+    for line in ("operations", "order", "rest", "xla: True", "last 2", "graph ends", "batch norm", "again"):
         assert said.count(f"] {line}\n") == 3, said
     assert said.count("refused: layer1/words has type string") == 3
     mismatches = [line for line in said.splitlines() if "mismatch:" in line]
@@ -58,11 +61,13 @@ def test_operations():
 
 
 def test_a_program_in_horovods_style(digits):  # noqa: F811
-    said = horovodrun("-np", 2, sys.executable, HERE / "horovod_tf_train.py", digits, python=sys.executable).stdout
+    said = horovodrun("-np", 2, PYTHON, HERE / "horovod_tf_train.py", digits, python=PYTHON).stdout
     found = re.search(r"accuracy ([\d.]+) on 2 ranks", said)
     assert found and float(found.group(1)) > 0.9, said
 
 
-@pytest.mark.parametrize("module, names", [("horovod.tensorflow", TENSORFLOW_NAMES), ("horovod.keras", KERAS_NAMES)])
-def test_public_names(module, names):
-    public_names(sys.executable, module, names)
+def test_public_names():
+    public_names(sys.executable, {
+        "horovod.tensorflow": TENSORFLOW_NAMES, "horovod.keras": KERAS_NAMES,
+        "horovod.tensorflow.elastic": ["TensorFlowState", "TensorFlowKerasState", *ELASTIC_NAMES],
+        "horovod.keras.elastic": KERAS_ELASTIC_NAMES})

@@ -83,12 +83,33 @@ if backend == "overtake":  # Gloo has not got these, or does not survive nothing
     part = torch.empty(3)
     dist.reduce_scatter_tensor(part, torch.arange(3.0 * size))
     assert part.tolist() == [size * (3.0 * rank + i) for i in range(3)]
+right, left = (rank + 1) % size, (rank - 1) % size
+mine, theirs, wide = make(5000, torch.float32, 50), torch.empty(5000), torch.zeros(2, 3).t()
+wide = wide if backend == "overtake" else wide.contiguous()
+ops = [dist.P2POp(dist.isend, mine, right), dist.P2POp(dist.irecv, theirs, left)]
+for w in dist.batch_isend_irecv(ops[::-1] if rank == 1 else ops):  # who asks in another order doesn't wait for ever
+    w.wait()
+keep("ring", theirs)
+if rank == 0:  # tags in another order than they are taken, and into what isn't contiguous
+    works = [dist.isend(make(6, torch.float32, 60 + tag), 2, tag=tag) for tag in (1, 2)]
+    for w in works:
+        w.wait()
+elif rank == 2:
+    for tag in (2, 1):
+        t = wide if tag == 2 else torch.empty(6)
+        dist.recv(t, 0, tag=tag)
+        keep(f"tag {tag}", t.contiguous())
 first, others = dist.new_group([0, 2]), dist.new_group([1, 2])
 for name, ranks, group in (("first", (0, 2), first), ("others", (1, 2), others)):
     if rank in ranks:
         t = make(30, torch.float32, 40)
         dist.all_reduce(t, group=group)
         keep(name, t)
+        if rank == 2:
+            dist.send(t * 2, ranks[0], group=group)
+        else:
+            dist.recv(t, 2, group=group)
+        keep(f"{name} pair", t)
 dist.barrier()
 np.savez(f"{out}.{rank}.npz", **results)
 dist.destroy_process_group()

@@ -18,6 +18,13 @@ import numpy as np
 from replica import OVERTAKE, PATIENCE, ROOT, wait_for
 
 
+# What a replica says on a machine so busy that the control plane has no time for it in two seconds.
+SLOW = "the control plane does not speak; serving without it"
+# What a killed control plane was about to start, a fork without its program yet, may hold the store a moment longer than
+# itself: the next one ends and is started again.
+HELD = "control ended with exit 1; starting it again"
+
+
 class ApiError(AssertionError):
     def __init__(self, status, message):
         super().__init__(f"{status}: {message}")
@@ -84,6 +91,10 @@ class Api:
                 return out
             after = page[-1]["seq"]
 
+    def happened(self, after):
+        """Events after this one, but for those of replicas, which connect and hand in when they do."""
+        return [e for e in self.events(after=after) if not re.match(r"replica\.|\w+\.received$", e["type"])]
+
     def runs(self, app):
         return self.get("/runs", app=app, limit=1000)["runs"]
 
@@ -113,7 +124,7 @@ class Up:
         self.data, self.within, self.exe = pathlib.Path(data), list(within), exe
         self.data.mkdir(parents=True, exist_ok=True)
         self.log_path = self.data.with_name(self.data.name + ".log")
-        self.expected = []  # regular expressions of WARN and ERROR lines that may be there
+        self.expected = [SLOW]  # regular expressions of WARN and ERROR lines that may be there
         self.start(*args)
 
     def start(self, *args, same_ports=False):
@@ -134,6 +145,10 @@ class Up:
         self.api = Api(self.control, self.seen("token").read_text().strip())
         wait_for("control plane", self.answers)
         return self
+
+    def wait_replica(self):
+        """Until it has connected, which it does by itself: nothing more comes into a log in which nothing is done."""
+        wait_for("the replica", lambda: self.api.events("replica.connected") and self.api.get("/replicas")["replicas"])
 
     def seen(self, name):
         """A file of the data directory as the process sees it."""
@@ -167,6 +182,7 @@ class Up:
     def kill_child(self, name):
         """kill -9; returns the process id that is gone."""
         pid = wait_for(name, lambda: self.child(name))
+        self.expect_log(HELD)
         os.kill(pid, signal.SIGKILL)
         wait_for(f"another {name}", lambda: self.child(name) not in (None, pid))
         return pid

@@ -1,4 +1,4 @@
-/* links: pipeline base */
+/* links: pipeline launch base */
 /* App files: YAML from a stranger is parsed or refused with a message, never more. */
 #include "pipeline/app.h"
 

@@ -20,7 +20,7 @@ static void check(ot_job_hosts *h)
             abort();
         }
     }
-    if (h->n > 0 && ot_job_hosts_deal(h, 0, &np, NULL) == OT_OK) {
+    if (h->n > 0 && ot_job_hosts_deal(h, 0, false, &np, NULL) == OT_OK) {
         for (size_t i = 0; i < h->n; i++) {
             if (h->v[i].first != next || h->v[i].ranks != h->v[i].slots) {
                 abort();

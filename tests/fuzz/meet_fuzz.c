@@ -32,10 +32,16 @@ static void take_one(const ot_meet_frame *f)
     ot_member m, *all;
     ot_event e;
     ot_pulse p;
-    int32_t n;
+    int32_t n, leaving;
+    uint64_t epoch;
     char text[1024], *settings;
-    if (f->type == OT_MEET_MEMBER && ot_meet_get_member(f, &n, &m, NULL) == OT_OK) {
-        ot_meet_put_member(&out, n, &m);
+    ot_meet_time t;
+    bool last;
+    const char *events;
+    size_t n_events;
+    const uint8_t *missed;
+    if (f->type == OT_MEET_MEMBER && ot_meet_get_member(f, &n, &epoch, &m, NULL) == OT_OK) {
+        ot_meet_put_member(&out, n, epoch, &m);
         same(&out, f, true);
     } else if (f->type == OT_MEET_EVENT && ot_meet_get_event(f, &e, NULL) == OT_OK) {
         ot_meet_put_event(&out, &e);
@@ -44,14 +50,28 @@ static void take_one(const ot_meet_frame *f)
         ot_meet_put_pulse(&out, &p);
         same(&out, f, true);
     } else if (f->type == OT_MEET_TABLE &&
-               ot_meet_get_table(f, &all, &n, &settings, NULL) == OT_OK) {
+               ot_meet_get_table(f, &epoch, &all, &n, &settings, NULL) == OT_OK) {
         if (ot_meet_place(all, n) != OT_OK) {
             abort();
         }
-        ot_meet_put_table(&out, all, n, settings);
+        ot_meet_put_table(&out, epoch, all, n, settings);
         same(&out, f, false); /* settings with a NUL end there */
         ot_free(all);
         ot_free(settings);
+    } else if (f->type == OT_MEET_TRIED &&
+               ot_meet_get_tried(f, &epoch, text, &missed, &n_events, NULL) == OT_OK) {
+        ot_meet_put_tried(&out, epoch, text, missed, n_events);
+        same(&out, f, true);
+    } else if (f->type == OT_MEET_COUNTS && ot_meet_get_counts(f, &n, &leaving, NULL) == OT_OK) {
+        ot_meet_put_counts(&out, n, leaving);
+        same(&out, f, true);
+    } else if (f->type == OT_MEET_CLOCK && ot_meet_get_clock(f, &t, NULL) == OT_OK) {
+        ot_meet_put_clock(&out, &t);
+        same(&out, f, true);
+    } else if (f->type == OT_MEET_TIMELINE &&
+               ot_meet_get_timeline(f, &last, &events, &n_events, NULL) == OT_OK) {
+        ot_meet_put_timeline(&out, last, events, n_events);
+        same(&out, f, true);
     } else if (ot_meet_get_text(f, text, sizeof text, NULL) == OT_OK) {
         ot_meet_put_text(&out, f->type, text);
         same(&out, f, true);

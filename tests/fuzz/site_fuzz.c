@@ -1,4 +1,4 @@
-/* links: pipeline base */
+/* links: pipeline launch base */
 /* Site files: YAML from a stranger is parsed or refused with a message; what is accepted can be
  * asked at any time, and an app held to it. */
 #include "pipeline/site.h"

@@ -1,5 +1,7 @@
 """Who this process is, and what is built in: the functions that Horovod has for every framework."""
 
+import os
+
 from overtake import collective
 from overtake.collective import (cross_rank, cross_size, is_initialized, local_rank, local_size, rank,  # noqa: F401
                                  size)
@@ -13,11 +15,24 @@ def init(comm=None, process_sets=None):
         raise ValueError(f"init(comm=...): a {type(comm).__name__} is not taken; give all ranks in order, or nothing")
     if not collective.is_initialized():
         collective.init()
+        if os.environ.get("HOROVOD_TIMELINE", "DYNAMIC") != "DYNAMIC":  # which asks for none as yet
+            start_timeline(os.environ["HOROVOD_TIMELINE"])
     if comm and list(comm) != list(range(size())):
         raise ValueError(f"init(comm={list(comm)}): only all {size()} ranks in order are taken; use process sets "
                          "for parts")
     for p in process_sets or []:
         add_process_set(p)
+
+
+def start_timeline(file_path, mark_cycles=False):
+    """On all ranks; rank 0 records what it does there, as in Horovod. There are no cycles to mark."""
+    if collective.rank() == 0:
+        collective.timeline_start(file_path)
+
+
+def stop_timeline():
+    if collective.rank() == 0:
+        collective.timeline_stop()
 
 
 def shutdown():

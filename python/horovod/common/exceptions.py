@@ -1,3 +1,4 @@
 from overtake.collective import CollectiveError as HorovodInternalError
+from overtake.elastic import HostsUpdatedInterrupt
 
-__all__ = ["HorovodInternalError"]
+__all__ = ["HorovodInternalError", "HostsUpdatedInterrupt"]

@@ -2,6 +2,6 @@
 
 from horovod.common.refused import KERAS, refuse
 from horovod.tensorflow.keras import *  # noqa: F401, F403
-from horovod.tensorflow.keras import callbacks  # noqa: F401
+from horovod.tensorflow.keras import callbacks, elastic  # noqa: F401
 
 __getattr__ = refuse(__name__, KERAS)

@@ -2,14 +2,16 @@
 buckets."""
 
 import keras
+import tensorflow as tf
 
 import overtake.tensorflow as ot
 from overtake.tensorflow import keras as okeras
 
 from horovod.common.process_sets import global_process_set
 
+from . import sessions
 from .compression import Compression
-from .mpi_ops import Average
+from .mpi_ops import Average, Sum
 
 
 def reduction(compression, sparse_as_dense, op, predivide, process_set, local_layers=(), scale_local_gradients=True):
@@ -43,13 +45,16 @@ def PartialDistributedOptimizer(optimizer, name=None, device_dense="", device_sp
                                 backward_passes_per_step=1, average_aggregated_gradients=False, num_groups=0,
                                 groups=None, process_set=global_process_set, local_layers=None,
                                 scale_local_gradients=True):
+    if op not in (Average, Sum):
+        raise ValueError("an optimizer of Keras takes op=Average or op=Sum; Adasum is for allreduce and the tape")
+    options = reduction(compression, sparse_as_dense, op, gradient_predivide_factor, process_set, local_layers,
+                        scale_local_gradients)
+    if isinstance(optimizer, tf.compat.v1.train.Optimizer) and backward_passes_per_step == 1:
+        return sessions.distributed(optimizer, options)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
-        raise NotImplementedError(f"DistributedOptimizer: {type(optimizer).__name__} is no optimizer of Keras 3; those "
-                                  "of TensorFlow 1 and Keras 2 are not backed, use one of keras.optimizers")
-    return okeras.DistributedOptimizer(
-        optimizer, backward_passes_per_step, average_aggregated_gradients,
-        **reduction(compression, sparse_as_dense, op, gradient_predivide_factor, process_set, local_layers,
-                    scale_local_gradients))
+        raise NotImplementedError(f"DistributedOptimizer: {type(optimizer).__name__} is not backed; use one of "
+                                  "keras.optimizers, or one of tf.compat.v1.train with backward_passes_per_step=1")
+    return okeras.DistributedOptimizer(optimizer, backward_passes_per_step, average_aggregated_gradients, **options)
 
 
 def DistributedOptimizer(optimizer, name=None, use_locking=False, device_dense="", device_sparse="",

@@ -4,6 +4,8 @@ import tensorflow as tf
 
 import overtake.tensorflow as ot
 from overtake import collective
+from overtake.adasum import ADASUM as Adasum  # noqa: F401
+from overtake.tensorflow._ops import place
 
 from horovod.common.process_sets import get_process_set_ids_and_ranks, global_process_set
 
@@ -92,23 +94,23 @@ def _no_session(session):
 
 
 def _scalar(value, name):
-    return tf.constant(value, tf.int32, name=name)
+    return tf.identity(tf.convert_to_tensor(value, tf.int32), name=name)
 
 
 def rank_op(name=None):
-    return _scalar(collective.rank(), name)
+    return _scalar(place()[0], name)
 
 
 def size_op(process_set_id=0, name=None):
-    return _scalar(collective.size(process_set_id), name)
+    return _scalar(place(process_set_id)[1], name)
 
 
 def local_rank_op(name=None):
-    return _scalar(collective.local_rank(), name)
+    return _scalar(place()[2], name)
 
 
 def local_size_op(name=None):
-    return _scalar(collective.local_size(), name)
+    return _scalar(place()[3], name)
 
 
 def process_set_included_op(process_set_id=0, name=None):

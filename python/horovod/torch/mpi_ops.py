@@ -6,6 +6,7 @@ import torch
 
 import overtake.torch as ot
 from overtake import collective
+from overtake.adasum import ADASUM as Adasum  # noqa: F401
 from overtake.torch import operations
 
 from horovod.common.process_sets import global_process_set

@@ -6,7 +6,7 @@
     ot.broadcast_variables(model.variables)
     tape = ot.DistributedGradientTape(tape)          # or, for Keras: overtake.tensorflow.keras
 
-Nothing is compiled against TensorFlow: libovertake_tf.so has its two ops, through the C interface that every version
+Nothing is compiled against TensorFlow: libovertake_tf.so has its ops, through the C interface that every version
 from 2.16 on has. XLA takes no ops of other libraries: functions with jit_compile=True are refused.
 """
 

@@ -1,4 +1,4 @@
-"""The two ops of libovertake_tf.so (plugins/tensorflow_ops): start, which does not block, and one wait for all."""
+"""The ops of libovertake_tf.so (plugins/tensorflow_ops): start, which does not block, one wait for all, and where."""
 
 import functools
 import pathlib
@@ -21,7 +21,7 @@ def library():
         ops = tf.load_op_library(path)
     except tf.errors.NotFoundError as why:
         raise _library.OvertakeError(f"{path} was not loaded ({why}); it lies beside libovertake.so") from why
-    if not hasattr(ops, "overtake_start") or not hasattr(ops, "overtake_wait_all"):
+    if not all(hasattr(ops, f"overtake_{op}") for op in ("start", "wait_all", "where")):
         raise _library.OvertakeError(f"{path}: TensorFlow {tf.__version__} took no ops from it; 2.16 or newer is needed")
     return ops
 
@@ -39,6 +39,18 @@ class Item:
         self.splits = tf.zeros([0], tf.int64) if splits is None else tf.cast(splits, tf.int64)
         self.attributes = {"kind": kind, "tensor_name": name or "", "reduction": reduction, "root": root,
                            "group": group, "prescale": _bits(prescale), "postscale": _bits(postscale)}
+
+
+def place(group=WORLD):
+    """rank, size, local_rank, local_size, cross_rank, cross_size. In a graph as of when it runs: an elastic job changes
+    them."""
+    if tf.executing_eagerly():
+        here = collective.where(group)
+        return [getattr(here, field) for field, _ in here._fields_[1:]]
+    with tf.device("/CPU:0"):
+        here = library().overtake_where(group=group)
+    here.set_shape([6])
+    return tf.unstack(here)
 
 
 def _bits(factor):

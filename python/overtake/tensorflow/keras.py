@@ -10,11 +10,13 @@
 import functools
 import inspect
 import numbers
+import os
+import warnings
 
 import keras
 import tensorflow as tf
 
-from .. import collective
+from .. import _residuals, collective
 from ..collective import (AVERAGE as Average, CollectiveError, MAX as Max, MIN as Min, PRODUCT as Product, SUM as Sum,
                           WORLD, cross_rank, cross_size, finalize as shutdown, init, is_initialized, local_rank,
                           local_size, rank, size)
@@ -25,7 +27,7 @@ from .tape import Reduction
 __all__ = [
     "Average", "BroadcastGlobalVariablesCallback", "CollectiveError", "DistributedOptimizer",
     "LearningRateScheduleCallback", "LearningRateWarmupCallback", "Max", "MetricAverageCallback", "Min", "Product",
-    "Sum", "allgather", "allreduce", "barrier", "broadcast", "broadcast_object", "broadcast_variables", "cross_rank",
+    "ResidualsCallback", "Sum", "allgather", "allreduce", "barrier", "broadcast", "broadcast_object", "broadcast_variables", "cross_rank",
     "cross_size", "init", "is_initialized", "load_model", "local_rank", "local_size", "rank", "reducescatter",
     "shutdown", "size"]
 
@@ -136,6 +138,43 @@ class MetricAverageCallback(keras.callbacks.Callback):
             mean = collective.allreduce(numpy.array([float(logs[n]) for n in names]), collective.AVERAGE,
                                         f"metrics.{','.join(names)}"[:collective.NAME_MAX], self.group)
             logs.update(zip(names, mean.tolist()))
+
+
+class ResidualsCallback(keras.callbacks.Callback):
+    """What this rank has not sent yet (--wire auto), in a file of its own: `filepath` has {rank} in it. It is saved at the
+    end of each epoch, as ModelCheckpoint and BackupAndRestore save the model, and the first fit() goes on with it if the
+    model is of that very step."""
+
+    def __init__(self, filepath):
+        super().__init__()
+        if "{rank}" not in os.fspath(filepath):
+            raise ValueError(f"ResidualsCallback('{filepath}'): each rank has a file of its own; put {{rank}} into its name")
+        self.filepath, self._looked = os.fspath(filepath), False
+
+    def on_train_batch_begin(self, batch, logs=None):
+        import numpy
+
+        path = self.filepath.replace("{rank}", str(rank()))
+        if not self._looked and os.path.exists(path):
+            with numpy.load(path) as f:
+                saved, step = {n: f[n].tolist() for n in ("rank", "size")}, int(f["step"])
+                saved["kept"] = f["kept"].tobytes()
+            here = int(self.model.optimizer.iterations)
+            if step == here:
+                _residuals.load(saved)
+            elif saved["kept"]:
+                warnings.warn(f"{path} is of step {step}, and the model of step {here}: rank {rank()} begins without, and "
+                              "what it had not sent yet is lost")
+        self._looked = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        import numpy
+
+        path = self.filepath.replace("{rank}", str(rank()))
+        with open(path + ".part", "wb") as f:
+            numpy.savez(f, rank=rank(), size=size(), step=int(self.model.optimizer.iterations),
+                        kept=numpy.frombuffer(collective.residuals(), numpy.uint8))
+        os.replace(path + ".part", path)
 
 
 class LearningRateScheduleCallback(keras.callbacks.Callback):

@@ -1,15 +1,13 @@
 """Collective operations on tensors, eager and inside tf.function, each with its gradient. Names are optional:
 tensors without one run in the order of asking, which must be the same on all ranks."""
 
-import pickle
-
-import numpy as np
 import tensorflow as tf
 
-from .. import collective
-from ..collective import (ALLGATHER, ALLREDUCE, ALLTOALL, AVERAGE, BROADCAST, CollectiveError, REDUCESCATTER, SUM,
-                          WORLD)
-from ._ops import Item, run
+from .. import adasum, collective
+from ..adasum import ADASUM
+from ..collective import (ALLGATHER, ALLREDUCE, ALLTOALL, AVERAGE, BARRIER, BROADCAST, CollectiveError, JOIN,
+                          REDUCESCATTER, SUM, WORLD, allgather_object, broadcast_object)  # noqa: F401
+from ._ops import Item, place, run
 
 
 def _gradient_name(name):
@@ -24,7 +22,7 @@ def allreduce(tensor, op=AVERAGE, name=None, prescale_factor=1.0, postscale_fact
 def grouped_allreduce(tensors, op=AVERAGE, name=None, prescale_factor=1.0, postscale_factor=1.0, group=WORLD):
     """Of all tensors; they travel together. `name` is one for all or a list."""
     names = _names(name, len(tensors))
-    if any(isinstance(t, tf.IndexedSlices) for t in tensors):
+    if op == ADASUM or any(isinstance(t, tf.IndexedSlices) for t in tensors):
         return reduce_gradients(tensors, names, op, prescale_factor, postscale_factor, group=group)
 
     @tf.custom_gradient
@@ -63,6 +61,8 @@ def reduce_gradients(gradients, names, op=AVERAGE, prescale=1.0, postscale=1.0, 
             made.append(lambda results, g=g: g)
         elif isinstance(g, tf.IndexedSlices):
             made.append(_sparse(items, g, name, op, prescale * postscale, group))
+        elif op == ADASUM:
+            made.append(_adasum(items, g, name, prescale, postscale, group))
         else:
             sent, context = (g, None) if compression is None else compression.compress(g)
             made.append(lambda results, i=len(items), context=context: results[i] if compression is None else
@@ -73,15 +73,32 @@ def reduce_gradients(gradients, names, op=AVERAGE, prescale=1.0, postscale=1.0, 
     return [finish(results) for finish in made]
 
 
+def _adasum(items, tensor, name, prescale, postscale, group):
+    tensor = tf.convert_to_tensor(tensor)
+    if not tensor.dtype.is_floating:
+        raise CollectiveError(f"{name or 'tensor'} has type {tensor.dtype.name}; Adasum is of floating types", -12)
+    size, at = adasum.check(group), len(items)
+    items.append(Item(ALLGATHER, tf.reshape(tensor, [1, -1]) * tf.cast(prescale, tensor.dtype), name, group=group))
+
+    def finish(results):
+        wide = tf.ensure_shape(tf.cast(results[at], tf.float64), [size, None])
+        found = adasum.put_together(wide, lambda a, b: tf.reduce_sum(a * b, 1, keepdims=True),
+                                    lambda a, b: tf.where(a != 0, a, tf.ones_like(a) * b))
+        return tf.reshape(tf.cast(found * postscale, tensor.dtype), tf.shape(tensor))
+
+    return finish
+
+
 def _sparse(items, slices, name, op, factor, group):
     if op not in (SUM, AVERAGE):
         raise CollectiveError(f"{name or 'tensor'}: a sparse tensor is summed or averaged", -12)
-    factor /= collective.size(group) if op == AVERAGE else 1
+    divisor = place(group)[1] if op == AVERAGE else 1
     at = len(items)
     items.append(Item(ALLGATHER, slices.values, name and name + ".values", group=group))
     items.append(Item(ALLGATHER, slices.indices, name and name + ".indices", group=group))
-    return lambda results: tf.IndexedSlices(results[at] * tf.cast(factor, results[at].dtype), results[at + 1],
-                                            slices.dense_shape)
+    return lambda results: tf.IndexedSlices(
+        results[at] * tf.cast(factor / tf.cast(divisor, tf.float64), results[at].dtype), results[at + 1],
+        slices.dense_shape)
 
 
 def allgather(tensor, name=None, group=WORLD):
@@ -98,7 +115,7 @@ def grouped_allgather(tensors, name=None, group=WORLD):
 
         def gradient(*upstream):
             summed = grouped_allreduce(list(upstream), SUM, [_gradient_name(n) for n in names], group=group)
-            rank = collective.rank(group)
+            rank = place(group)[0]
             return [s[tf.reduce_sum(r[:rank]):tf.reduce_sum(r[:rank + 1])] for s, r in zip(summed, rows)]
 
         return results, gradient
@@ -112,7 +129,7 @@ def broadcast(tensor, root_rank=0, name=None, group=WORLD):
     def send(t):
         def gradient(upstream):
             summed = allreduce(upstream, SUM, _gradient_name(name), group=group)
-            return summed if collective.rank(group) == root_rank else tf.zeros_like(summed)
+            return tf.where(place(group)[0] == root_rank, summed, tf.zeros_like(summed))
 
         return run([Item(BROADCAST, t, name, root=root_rank, group=group)])[0], gradient
 
@@ -150,7 +167,8 @@ def grouped_reducescatter(tensors, op=AVERAGE, name=None, prescale_factor=1.0, p
         def gradient(*upstream):
             if op not in (SUM, AVERAGE):
                 raise CollectiveError(f"{names[0] or 'tensor'}: only sum and average have a gradient", -12)
-            factor = prescale_factor * postscale_factor / (collective.size(group) if op == AVERAGE else 1)
+            divisor = place(group)[1] if op == AVERAGE else 1
+            factor = prescale_factor * postscale_factor / tf.cast(divisor, tf.float64)
             gathered = grouped_allgather(list(upstream), [_gradient_name(n) for n in names], group)
             return [g * tf.cast(factor, g.dtype) for g in gathered]
 
@@ -171,33 +189,12 @@ def broadcast_variables(variables, root_rank=0, group=WORLD):
     return [v.assign(value) for v, value in zip(variables, values)]
 
 
-def broadcast_object(obj=None, root_rank=0, name="object", group=WORLD):
-    """Any object that pickle takes; the ranks of a job trust each other."""
-    root = collective.rank(group) == root_rank
-    data = np.frombuffer(pickle.dumps(obj) if root else b"", np.uint8)
-    length = collective.broadcast(np.array([len(data)]), root_rank, f"{name}.length", group)[0]
-    data = data if root else np.zeros(length, np.uint8)
-    return pickle.loads(collective.broadcast(data, root_rank, f"{name}.data", group).tobytes())
-
-
-def allgather_object(obj, name="object", group=WORLD):
-    data = np.frombuffer(pickle.dumps(obj), np.uint8)
-    lengths = collective.allgather(np.array([len(data)]), f"{name}.lengths", group)
-    parts = np.split(collective.allgather(data, f"{name}.parts", group), np.cumsum(lengths)[:-1])
-    return [pickle.loads(p.tobytes()) for p in parts]
-
-
-def _outside(what):
-    if not tf.executing_eagerly():
-        raise CollectiveError(f"{what}() has no place in a graph: call it outside of tf.function", -9)
-
-
 def barrier(group=WORLD):
-    _outside("barrier")
-    collective.barrier(group)
+    """Returns when all ranks are here."""
+    run([Item(BARRIER, tf.zeros([], tf.int32), group=group)])
 
 
 def join():
-    """No data any more from this rank; the last rank that joined."""
-    _outside("join")
-    return collective.join()
+    """No data any more from this rank; the last rank that joined (in a graph a tensor)."""
+    last, = run([Item(JOIN, tf.zeros([], tf.int32), "join")])
+    return int(last) if tf.executing_eagerly() else last

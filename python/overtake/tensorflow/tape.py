@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from ..collective import AVERAGE, WORLD, size
+from ..collective import AVERAGE, WORLD
+from ._ops import place
 from .operations import path_of, reduce_gradients
 
 
@@ -29,8 +30,8 @@ class Reduction:
         if gradient is None or not self.local or not self.scale_local:
             return gradient
         if isinstance(gradient, tf.IndexedSlices):
-            return tf.IndexedSlices(gradient.values / size(self.group), gradient.indices, gradient.dense_shape)
-        return gradient / size(self.group)
+            return tf.IndexedSlices(self._own(gradient.values), gradient.indices, gradient.dense_shape)
+        return gradient / tf.cast(place(self.group)[1], gradient.dtype)
 
 
 class _Tape(tf.GradientTape):

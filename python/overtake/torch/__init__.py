@@ -18,6 +18,7 @@ in the memory of the host; one on another device is refused by name.
 from ..collective import (AVERAGE as Average, CollectiveError, MAX as Max, MIN as Min, PRODUCT as Product,
                           SUM as Sum, barrier, cross_rank, cross_size, finalize as shutdown, group_create,
                           group_free, init, is_initialized, join, local_rank, local_size, rank, size, where)
+from .batch_norm import SyncBatchNorm
 from .operations import (allgather, allgather_async, allgather_object, allreduce, allreduce_,
                          allreduce_async, allreduce_async_, alltoall, alltoall_async, broadcast,
                          broadcast_, broadcast_async, broadcast_async_, broadcast_object,
@@ -29,7 +30,7 @@ from .process_group import OvertakeProcessGroup
 
 __all__ = [
     "Average", "CollectiveError", "DistributedOptimizer", "Max", "Min", "OvertakeProcessGroup", "Product",
-    "Sum", "allgather", "allgather_async", "allgather_object", "allreduce", "allreduce_", "allreduce_async",
+    "Sum", "SyncBatchNorm", "allgather", "allgather_async", "allgather_object", "allreduce", "allreduce_", "allreduce_async",
     "allreduce_async_", "alltoall", "alltoall_async", "barrier", "broadcast", "broadcast_",
     "broadcast_async", "broadcast_async_", "broadcast_object", "broadcast_optimizer_state",
     "broadcast_parameters", "cross_rank", "cross_size", "group_create", "group_free", "grouped_allreduce",

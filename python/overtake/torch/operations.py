@@ -6,7 +6,8 @@ import io
 
 import torch
 
-from .. import collective
+from .. import _residuals, collective
+from ..adasum import ADASUM
 from ..collective import AVERAGE, CollectiveError, Request, SUM, WORLD
 
 _DTYPES = {torch.bool: "bool", torch.uint8: "uint8", torch.int8: "int8", torch.int16: "int16",
@@ -14,11 +15,15 @@ _DTYPES = {torch.bool: "bool", torch.uint8: "uint8", torch.int8: "int8", torch.i
            torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "float64"}
 
 
-def host_tensor(tensor, name):
-    """The tensor itself if its memory can be handed over, else a contiguous copy."""
+def _on_host(tensor, name):
     if tensor.device.type != "cpu":
         raise CollectiveError(f"{name or 'tensor'} is on device {tensor.device}; only tensors in the "
                               "memory of the host are taken: call .cpu() first", -12)
+
+
+def host_tensor(tensor, name):
+    """The tensor itself if its memory can be handed over, else a contiguous copy."""
+    _on_host(tensor, name)
     if tensor.layout != torch.strided:
         raise CollectiveError(f"{name or 'tensor'} has layout {tensor.layout}: use sparse_allreduce, or "
                               "to_dense() first", -12)
@@ -46,6 +51,8 @@ class Pending:
 
 def request(kind, tensor, out=None, name=None, **options):
     t = host_tensor(tensor, name)
+    if out is not None:
+        _on_host(out, name)
     return Request(kind, t.shape, _DTYPES[t.dtype], t.data_ptr(),
                    0 if out is None else out.data_ptr(), name=name, keep=(t, out),
                    out_bytes=0 if out is None else out.numel() * out.element_size(), **options)
@@ -98,6 +105,9 @@ def _grouped(tensors, in_place, average, names, op, prescale, postscale, group):
     names = names or [None] * len(tensors)
     if isinstance(names, str):
         names = [f"{names}.{i}" for i in range(len(tensors))]
+    if op == ADASUM:
+        from .adasum import Adasum
+        return [Adasum(t, n, prescale, postscale, group, in_place) for t, n in zip(tensors, names)]
     made = [_same_shape(collective.ALLREDUCE, t, in_place, n, reduction=collective.reduction_of(average, op),
                         prescale=prescale, postscale=postscale, group=group)
             for t, n in zip(tensors, names)]
@@ -112,6 +122,30 @@ def grouped_allreduce_async(tensors, average=None, name=None, op=None, prescale_
 def grouped_allreduce_async_(tensors, average=None, name=None, op=None, prescale_factor=1.0,
                              postscale_factor=1.0, group=WORLD):
     return _grouped(tensors, True, average, name, op, prescale_factor, postscale_factor, group)
+
+
+class _Again:
+    """A sum in place that comes again and again: what stays the same of its request is made once."""
+
+    def __init__(self, tensor, request):
+        self.like, self.request = (tensor.dtype, tensor.shape), request
+
+    def fits(self, tensor):
+        return (tensor.dtype, tensor.shape) == self.like and tensor.is_cpu and tensor.is_contiguous()
+
+    def start(self, tensor):
+        self.request.raw.input = self.request.raw.output = tensor.data_ptr()
+        return Pending(collective.start([self.request])[0], lambda _: tensor)  # which keeps its memory
+
+
+def again(tensor, name, op, prescale_factor, postscale_factor, group):
+    """For tensors like this one; None: each needs a request of its own."""
+    if op == ADASUM or not (tensor.is_cpu and tensor.layout == torch.strided and tensor.is_contiguous()):
+        return None
+    made = request(collective.ALLREDUCE, tensor, tensor, name, reduction=collective.reduction_of(None, op),
+                   prescale=prescale_factor, postscale=postscale_factor, group=group)
+    made.keep = None
+    return _Again(tensor, made)
 
 
 class _Allreduce(torch.autograd.Function):
@@ -274,7 +308,11 @@ def allgather_object(obj, name="object", group=WORLD):
 
 
 def broadcast_optimizer_state(optimizer, root_rank=0, group=WORLD):
-    """The root's state and hyper-parameters for all."""
-    optimizer.load_state_dict(broadcast_object(
-        optimizer.state_dict() if collective.rank(group) == root_rank else None, root_rank,
-        "optimizer_state", group))
+    """The root's state and hyper-parameters for all; but what it has not sent yet (--wire auto) is its own."""
+    root = collective.rank(group) == root_rank
+    state = optimizer.state_dict() if root else None
+    if root and _residuals.KEY in state:
+        state[_residuals.KEY]["kept"] = torch.empty(0, dtype=torch.uint8)
+    state = broadcast_object(state, root_rank, "optimizer_state", group)
+    if not root:
+        optimizer.load_state_dict(state)

@@ -6,6 +6,8 @@ negotiation. Futures are completed by one thread a group, in order.
 
 import collections
 import datetime
+import inspect
+import itertools
 import os
 import queue
 import secrets
@@ -21,6 +23,7 @@ from . import operations
 
 _REDUCTIONS = {"SUM": collective.SUM, "AVG": collective.AVERAGE, "PRODUCT": collective.PRODUCT,
                "MIN": collective.MIN, "MAX": collective.MAX}
+_worlds = itertools.count()  # sets the pairs of one that is made anew apart
 _Work = getattr(dist, "_Work", None) or dist.Work
 
 
@@ -34,9 +37,9 @@ def _reduction(op):
 class _Done(_Work):
     """Several operations that end as one; `finish` then gives the tensors of the result."""
 
-    def __init__(self, group, pending, finish, timeout):
+    def __init__(self, group, pending, finish, limit_s):
         super().__init__()
-        self.group, self.pending, self.finish, self.timeout = group, pending, finish, timeout
+        self.group, self.pending, self.finish, self.limit_s = group, pending, finish, limit_s
         self.lock = threading.Lock()
         self.value = self.error = self.future = None
 
@@ -46,7 +49,7 @@ class _Done(_Work):
                 seconds = timeout.total_seconds() if timeout else 0
                 try:
                     for p in self.pending:
-                        p.wait(seconds if seconds > 0 else self.timeout)
+                        p.wait(seconds if seconds > 0 else self.limit_s)
                     self.value = self.finish()
                 except CollectiveError as why:
                     if why.code == collective.TIMEOUT:
@@ -81,15 +84,29 @@ class _Done(_Work):
         return self.future
 
 
+class _Devices(list):
+    """PyTorch 2 looks for the CPU here before a monitored barrier. False, because its flight recorder attaches
+    itself to a group that has devices, and then asks for a name that a group in Python has not got."""
+
+    def __bool__(self):
+        return False
+
+
 class OvertakeProcessGroup(dist.ProcessGroup):
-    def __init__(self, rank, size, group, timeout):
+    def __init__(self, rank, size, group, timeout, ranks, tag):
         super().__init__(rank, size)
         self._rank, self._size, self._group = rank, size, group
-        self._timeout = timeout.total_seconds() if timeout else 0.0
+        self._ranks, self._tag, self._pairs = ranks, tag, {}
+        self._limit_s = timeout.total_seconds() if timeout else 0.0
         self._queue = queue.SimpleQueue()
         self._thread = None
         # PyTorch's own code holds a work by its C++ half, which does not keep this half alive.
         self._running, self._ended = set(), collections.deque(maxlen=1024)
+
+    @property
+    def group_name(self):
+        """Which name PyTorch has given to the group: device meshes go by it."""
+        return dist.distributed_c10d._world.pg_names[self]
 
     def getBackendName(self):
         return "overtake"
@@ -102,6 +119,12 @@ class OvertakeProcessGroup(dist.ProcessGroup):
 
     def rank(self):
         return self._rank
+
+    _device_types = _Devices([torch.device("cpu")])
+    supports_coalescing = False  # of several as one: what starts at once travels together anyway
+
+    def _get_backend(self, device):
+        return self
 
     def _complete_later(self, work):
         if self._thread is None:
@@ -120,7 +143,7 @@ class OvertakeProcessGroup(dist.ProcessGroup):
 
     def _run(self, requests, finish, finishes=None):
         pending = operations.start(requests, finishes or [lambda _: None] * len(requests))
-        work = _Done(self, pending, finish, self._timeout)
+        work = _Done(self, pending, finish, self._limit_s)
         self._running.add(work)
         self._ended.append(work)
         return work
@@ -158,17 +181,26 @@ class OvertakeProcessGroup(dist.ProcessGroup):
     def _gather(self, tensor, out):
         return operations.request(collective.ALLGATHER, tensor.reshape(-1), out, group=self._group)
 
-    def _allgather_base(self, output, input, opts=None):
-        out = output if output.is_contiguous() else torch.empty(output.shape, dtype=output.dtype)
+    def _into(self, outputs, request):
+        """Requests, by output, into the outputs themselves where they are whole."""
+        outs = [o if o.is_contiguous() else torch.empty(o.shape, dtype=o.dtype) for o in outputs]
 
         def finish():
-            if out is not output:
-                output.copy_(out)
-            return [output]
+            for output, out in zip(outputs, outs):
+                if out is not output:
+                    output.copy_(out)
+            return list(outputs)
 
-        return self._run([self._gather(input, out)], finish)
+        return self._run([request(i, out) for i, out in enumerate(outs)], finish)
 
-    all_gather_into_tensor = _allgather_base
+    def allgather_into_tensor_coalesced(self, outputs, inputs, opts=None):
+        return self._into(outputs, lambda i, out: self._gather(inputs[i], out))
+
+    def _allgather_base(self, output, input, opts=None):
+        return self.allgather_into_tensor_coalesced([output], [input])
+
+    all_gather_into_tensor = all_gather_single = _allgather_base  # as versions of PyTorch call it
+    all_gather_single_coalesced = allgather_into_tensor_coalesced
 
     def allgather(self, outputs, inputs, opts=None):
         outs = [torch.empty(self._size * t.numel(), dtype=t.dtype) for t in inputs]
@@ -186,19 +218,16 @@ class OvertakeProcessGroup(dist.ProcessGroup):
             [torch.empty_like(t) for _ in range(self._size)] for t in inputs]
         return self.allgather(lists, inputs)
 
+    def reduce_scatter_tensor_coalesced(self, outputs, inputs, opts=None):
+        op = _reduction(dist.ReduceOp.SUM if opts is None else opts.reduceOp)
+        return self._into(outputs, lambda i, out: operations.request(
+            collective.REDUCESCATTER, inputs[i].reshape(-1), out, group=self._group, reduction=op))
+
     def _reduce_scatter_base(self, output, input, opts=None):
-        op = dist.ReduceOp.SUM if opts is None else opts.reduceOp
-        out = output if output.is_contiguous() else torch.empty(output.shape, dtype=output.dtype)
+        return self.reduce_scatter_tensor_coalesced([output], [input], opts)
 
-        def finish():
-            if out is not output:
-                output.copy_(out)
-            return [output]
-
-        return self._run([operations.request(collective.REDUCESCATTER, input.reshape(-1), out,
-                                             group=self._group, reduction=_reduction(op))], finish)
-
-    reduce_scatter_tensor = _reduce_scatter_base
+    reduce_scatter_tensor = reduce_scatter_single = _reduce_scatter_base
+    reduce_scatter_single_coalesced = reduce_scatter_tensor_coalesced
 
     def reduce_scatter(self, outputs, inputs, opts=None):
         op = dist.ReduceOp.SUM if opts is None else opts.reduceOp
@@ -214,6 +243,8 @@ class OvertakeProcessGroup(dist.ProcessGroup):
         rows = list(input_splits) or [input.shape[0] // self._size] * self._size
         return self._run([operations.request(collective.ALLTOALL, input, output, group=self._group,
                                              splits=rows)], lambda: [output])
+
+    all_to_all_single = alltoall_base
 
     def alltoall(self, outputs, inputs, opts=None):
         whole = torch.cat([t.reshape(-1) for t in inputs])
@@ -243,20 +274,35 @@ class OvertakeProcessGroup(dist.ProcessGroup):
 
     def monitored_barrier(self, timeout=None, wait_all_ranks=False):
         """Raises on every rank and names who is missing."""
-        seconds = timeout.total_seconds() if timeout else self._timeout
+        seconds = timeout.total_seconds() if timeout else self._limit_s
         self.barrier().wait(datetime.timedelta(seconds=seconds) if seconds > 0 else None)
 
-    def _refuse(self, what, instead):
-        raise CollectiveError(f"{what} is not backed by the process group 'overtake'; {instead}", -12)
+    def _pair(self, tensors, source, to, tag):
+        """A broadcast in a group of the two, one for each direction and tag: who sends and receives at once may ask in any
+        order."""
+        key = f"{self._tag}.{source}.{to}.{tag}"
+        pair = sorted((source, to))
+        if key not in self._pairs:
+            self._pairs[key] = collective.group_open(key, [self._ranks[r] for r in pair])
+        flat = [operations.host_tensor(t, None).reshape(-1) for t in tensors]
+
+        def finish():
+            for tensor, f in zip(tensors, flat):
+                if self._rank == to and f.data_ptr() != tensor.data_ptr():
+                    tensor.copy_(f.reshape(tensor.shape))
+            return list(tensors)
+
+        return self._run([operations.request(collective.BROADCAST, f, f, group=self._pairs[key],
+                                             root=pair.index(source)) for f in flat], finish)
 
     def send(self, tensors, dst, tag=0):
-        self._refuse("send", "use all_to_all, or a group of Gloo for point to point")
+        return self._pair(tensors, self._rank, dst, tag)
 
     def recv(self, tensors, src, tag=0):
-        self._refuse("recv", "use all_to_all, or a group of Gloo for point to point")
+        return self._pair(tensors, src, self._rank, tag)
 
     def recv_anysource(self, tensors, tag=0):
-        self._refuse("recv from any rank", "use all_to_all, or a group of Gloo for point to point")
+        raise CollectiveError("recv from any rank is not backed by the process group 'overtake'; give its src", -12)
 
 
 def _meet(store, rank, size):
@@ -280,16 +326,18 @@ def _create(store, rank, size, timeout):
             _meet(store, rank, size)
     world = collective.where()
     if (rank, size) == (world.rank, world.size):
-        return OvertakeProcessGroup(rank, size, collective.WORLD, timeout)
+        return OvertakeProcessGroup(rank, size, collective.WORLD, timeout, range(size), f"world.{next(_worlds)}")
     store.set(f"overtake.{rank}", str(world.rank))
     ranks = [int(store.get(f"overtake.{r}")) for r in range(size)]
     if rank == 0:
         store.set("overtake.tag", secrets.token_hex(8))
     if ranks != sorted(ranks):
         raise CollectiveError(f"a group of ranks {ranks}: they must ascend", -3)
-    group = collective.group_open(store.get("overtake.tag").decode(), ranks)
-    return OvertakeProcessGroup(rank, size, group, timeout)
+    tag = store.get("overtake.tag").decode()
+    return OvertakeProcessGroup(rank, size, collective.group_open(tag, ranks), timeout, ranks, tag)
 
 
 if not hasattr(dist.Backend, "OVERTAKE"):
-    dist.Backend.register_backend("overtake", _create)
+    # PyTorch 2 asks for which devices; 1.13 has no such argument.
+    _devices = {"devices": ["cpu"]} if "devices" in inspect.signature(dist.Backend.register_backend).parameters else {}
+    dist.Backend.register_backend("overtake", _create, **_devices)

@@ -54,7 +54,7 @@ static void test_wire(void)
     uint8_t key[32], want[32], text[9 + OT_AUTH_HELLO + OT_AUTH_REPLY];
     crypto_auth_hmacsha256_state st;
     ok(greet(&t, SECRET, NULL) == OT_OK &&
-           memcmp(t.hello, "OvertkCo\1\0\0\0\2\0\0\0\3\0\0\0", 20) == 0,
+           memcmp(t.hello, "OvertkCo\3\0\0\0\2\0\0\0\3\0\0\0", 20) == 0,
        "the hello's head");
     crypto_auth_hmacsha256_init(&st, (const unsigned char *)SECRET, strlen(SECRET));
     crypto_auth_hmacsha256_update(&st, (const unsigned char *)"overtake collective 1", 21);

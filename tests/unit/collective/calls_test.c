@@ -75,6 +75,34 @@ static int groups(const job *j, int32_t rank)
 
 /* --- join, again, fork, bad input ------------------------------------------------------------ */
 
+/* After a sum of all rank 1 leaves, which is in no group; the others' sum takes longer than a link
+ * may be broken without a word. */
+static int outsider_leaves(const job *j, int32_t rank)
+{
+    int32_t members[] = {0, 2}, g, x = rank + 1;
+    char text[256] = "";
+    overtake_request r = {
+        .kind = OVERTAKE_ALLREDUCE, .name = "all", .dtype = OVERTAKE_I32, .in = &x, .out = &x};
+    overtake_result got;
+    (void)j;
+    if (!do_one(&r, &got) || rank == 1) {
+        return failures != 0;
+    }
+    if (overtake_group_open("others", members, 2, &g, text, sizeof text) != 0) {
+        wrong("open: %s", text);
+        return 1;
+    }
+    if (rank == 2) {
+        ot_clock_sleep_us(1500000);
+    }
+    r.group = g;
+    x = rank + 1;
+    if (do_one(&r, &got) && x != 4) {
+        wrong("sum of the others is %d, not 4", x);
+    }
+    return failures != 0;
+}
+
 /* Rank r has r + 1 batches. */
 static int uneven(const job *j, int32_t rank)
 {
@@ -194,6 +222,7 @@ int main(void)
 {
     run("groups", groups, 2, true);
     run("groups", groups, 5, false);
+    run("one that is in no group leaves", outsider_leaves, 3, false);
     run("uneven data", uneven, 2, false);
     run("uneven data", uneven, 5, false);
     run("a forked child", forked, 2, false);

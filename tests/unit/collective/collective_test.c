@@ -1,5 +1,6 @@
-/* Every collective against a naive reference, on 1 to 5 ranks, through shared memory and sockets.
- */
+/* Every collective against a naive reference, on 1 to 5 ranks: through shared memory, sockets and
+ * other engines. What all engines must do alike is here. */
+#include "base/disk.h"
 #include "collective/kernel.h"
 #include "job.h"
 #include "tap.h"
@@ -52,10 +53,11 @@ static double get(overtake_dtype t, const void *p, size_t i)
     }
 }
 
-/* What rank r brings at i: small enough for every type to sum and multiply exactly. */
+/* What rank r brings at i: another number than its neighbours, and so small that every type holds
+ * the sum and the product of JOB_RANKS_MAX of them exactly (three times 3, three times 2: 216). */
 static double brings(overtake_dtype t, int32_t r, size_t i)
 {
-    size_t x = (i * 7 + (size_t)r * 3 + i / 11) % 3;
+    size_t x = (i * 7 + (size_t)r * 5 + i / 11) % 3 + 1;
     return (double)(t == OVERTAKE_BOOL ? x % 2 : x);
 }
 
@@ -405,10 +407,89 @@ static void run(const char *what, int (*part)(const job *, int32_t), int32_t siz
     is_int(job_run(&j), 0, "%s: %d ranks, %s", what, size, no_shm ? "sockets" : "shared memory");
 }
 
+/* --- other engines --------------------------------------------------------------------------- */
+
+/* One rank, which a launcher of MPI has started. */
+static int rank_main(void)
+{
+    char text[OVERTAKE_MESSAGE_SIZE];
+    overtake_place p = {.struct_size = sizeof p};
+    alarm(JOB_LIMIT_S);
+    /* A second job in the same process: MPI does not begin again, the engine does. */
+    for (int again = 0; again < 2; again++) {
+        if (overtake_init(NULL, text, sizeof text) != 0 ||
+            overtake_where(OVERTAKE_WORLD, &p) != 0) {
+            printf("# init: %s\n", text);
+            return 91;
+        }
+        job j = {.size = p.size}, unnamed = {.size = p.size, .arg = &unnamed};
+        int rc = again ? bits(&j, p.rank)
+                       : all(&j, p.rank) || many(&j, p.rank) || many(&unnamed, p.rank);
+        if (overtake_finalize(text, sizeof text) != 0 || rc != 0) {
+            printf("# finalize: %s\n", text);
+            return 92;
+        }
+    }
+    return 0;
+}
+
+/* The folder of the build, from this program's own path. */
+static bool find_engine(char path[OT_PATH_MAX])
+{
+    char self[OT_PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[n > 0 ? n : 0] = 0;
+    char *tests = strstr(self, "/tests/unit/");
+    if (tests != NULL) {
+        *tests = 0;
+    }
+    return tests != NULL && snprintf(path, OT_PATH_MAX, "%s/libovertake_mpi.so", self) > 0 &&
+           access(path, R_OK) == 0;
+}
+
+static void run_mpi(int32_t n)
+{
+    char command[2 * OT_PATH_MAX];
+    char self[OT_PATH_MAX] = "";
+    (void)!readlink("/proc/self/exe", self, sizeof self - 1);
+    snprintf(command, sizeof command,
+             "mpirun --allow-run-as-root --oversubscribe --mca btl tcp,self --mca pml ob1 --mca "
+             "btl_tcp_if_include lo --mca mpi_yield_when_idle 1 -np %d %s rank%s 1>&2",
+             n, self, thorough ? " long" : "");
+    is_int(system(command), 0, "every collective, many tensors, the same bits: %d ranks, mpi", n);
+}
+
+static void other_engines(void)
+{
+    char path[OT_PATH_MAX], key[] = "/tmp/overtake-key-XXXXXX";
+    if (!find_engine(path)) {
+        skip("the engine mpi is not built: there is no mpicc (Debian: libopenmpi-dev)");
+        return;
+    }
+    if (system("mpirun --version 2>/dev/null | grep -q 'Open MPI'") != 0) {
+        skip("there is no mpirun of Open MPI (Debian: openmpi-bin)");
+        return;
+    }
+    int fd = mkstemp(key);
+    is_int(fd >= 0 && write(fd, "the key of this test", 20) == 20, 1, "a key");
+    close(fd);
+    setenv("OVERTAKE_KEY_FILE", key, 1);
+    setenv("OVERTAKE_ENGINE", path, 1);
+    setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* MPI's own */
+    for (int32_t n = 1; n <= 5; n++) {
+        run_mpi(n);
+    }
+    unlink(key);
+}
+
 /* collective_test [long] */
 int main(int argc, char **argv)
 {
-    thorough = argc > 1 && strcmp(argv[1], "long") == 0;
+    bool ranked = argc > 1 && strcmp(argv[1], "rank") == 0;
+    thorough = argc > 1 && strcmp(argv[argc - 1], "long") == 0;
+    if (ranked) {
+        return rank_main();
+    }
     for (int32_t n = 1; n <= (thorough ? JOB_RANKS_MAX : 5); n++) {
         run("every collective", all, n, false);
         run("every collective", all, n, true);
@@ -420,5 +501,6 @@ int main(int argc, char **argv)
         is_int(job_run(&unnamed), 0, "many tensors without names: %d ranks", n);
         run("the same bits", bits, n, n == 5);
     }
+    other_engines();
     return tap_done();
 }

@@ -142,25 +142,46 @@ static void codecs(void)
 {
     ot_cost_model slow = ot_cost_at(1), fast = ot_cost_at(100);
     ot_coll_shape large = allreduce(4, 50 << 20, NULL), small = allreduce(4, 4096, NULL);
+    ot_low_sizes none = {0}, low = {.first = 100000, .second = 60000, .within = 12 << 20};
     char text[256];
-    ok(!ot_cost_codec(&slow, OT_LOSS_ANY, &large).coded, "nothing is lost over links not measured");
+    ok(ot_cost_codec(&slow, OT_LOSS_ANY, &none, &large).way == OT_WAY_EXACT,
+       "nothing is lost over links not measured");
     slow.remote.measured = fast.remote.measured = true;
-    ot_codec_choice c = ot_cost_codec(&slow, OT_LOSS_ANY, &large);
-    ok(c.coded && c.codec == OT_CODEC_INT8, "int8 at 1 Gbit/s");
+    ot_codec_choice c = ot_cost_codec(&slow, OT_LOSS_ANY, &none, &large);
+    ok(c.way == OT_WAY_CODED && c.codec == OT_CODEC_INT8, "int8 at 1 Gbit/s");
     ot_codec_choice_text(&c, &slow, OT_LOSS_ANY, &large, text, sizeof text);
     ok(strncmp(text, "int8: ", 6) == 0 && strstr(text, "50.0 MiB, 4 ranks, 0.94 Gbit/s") != NULL,
        "and why: %s", text);
-    c = ot_cost_codec(&slow, OT_LOSS_HALF, &large);
-    ok(c.coded && c.codec == OT_CODEC_BF16, "bfloat16 where no more may be lost");
-    ok(!ot_cost_codec(&slow, OT_LOSS_NONE, &large).coded, "exact is exact");
-    ok(!ot_cost_codec(&slow, OT_LOSS_ANY, &small).coded, "4 KiB are not worth it");
-    c = ot_cost_codec(&fast, OT_LOSS_ANY, &large);
-    ok(!c.coded, "nor is a wire of 100 Gbit/s");
+    c = ot_cost_codec(&slow, OT_LOSS_ANY, &low, &large);
+    ok(c.way == OT_WAY_LOWRANK, "low rank where there are matrices");
+    ot_codec_choice_text(&c, &slow, OT_LOSS_ANY, &large, text, sizeof text);
+    ok(strncmp(text, "low rank: ", 10) == 0 && strstr(text, ", int8 ") != NULL &&
+           strstr(text, ", exact ") != NULL,
+       "and why: %s", text);
+    is_near(ot_codec_choice_us(&c), c.low_us, 0, "its time");
+    ot_low_sizes wider = low;
+    wider.columns = 64;
+    ok(ot_cost_codec(&slow, OT_LOSS_ANY, &wider, &large).low_us > c.low_us, "columns are work");
+    ot_cost_model busy = slow;
+    busy.codec_bytes_per_us = slow.remote.bytes_per_us * 8;
+    double alone = (3 + 1 / 4.0) * (50 << 20) / busy.codec_bytes_per_us;
+    double both = ot_cost_codec(&busy, OT_LOSS_ANY, &none, &large).coded_us;
+    ok(both < c.coded_us + 0.2 * alone && both > c.coded_us,
+       "work that is hidden behind the wire adds little (%.0f to %.0f us)", alone, c.coded_us);
+    c = ot_cost_codec(&slow, OT_LOSS_HALF, &low, &large);
+    ok(c.way == OT_WAY_CODED && c.codec == OT_CODEC_BF16, "bfloat16 where no more may be lost");
+    ok(ot_cost_codec(&slow, OT_LOSS_F16, &low, &large).codec == OT_CODEC_F16,
+       "float16 if asked for");
+    ok(ot_cost_codec(&slow, OT_LOSS_NONE, &low, &large).way == OT_WAY_EXACT, "exact is exact");
+    ok(ot_cost_codec(&slow, OT_LOSS_ANY, &none, &small).way == OT_WAY_EXACT,
+       "4 KiB are not worth it");
+    c = ot_cost_codec(&fast, OT_LOSS_ANY, &none, &large);
+    ok(c.way == OT_WAY_EXACT, "nor is a wire of 100 Gbit/s");
     ot_codec_choice_text(&c, &fast, OT_LOSS_ANY, &large, text, sizeof text);
     ok(strncmp(text, "exact (", 7) == 0 && strstr(text, "94.00 Gbit/s") != NULL, "and why: %s",
        text);
     large.kind = OVERTAKE_BROADCAST;
-    ok(!ot_cost_codec(&slow, OT_LOSS_ANY, &large).coded, "only sums are coded");
+    ok(ot_cost_codec(&slow, OT_LOSS_ANY, &none, &large).way == OT_WAY_EXACT, "only sums are coded");
 }
 
 static void fits(void)

@@ -10,14 +10,7 @@ enum { LONG_S = 60 }; /* against hanging */
 /* Begins a sum of `count` floats. */
 static overtake_handle ask(const char *name, int64_t count, float *x)
 {
-    overtake_request r = {.struct_size = sizeof r,
-                          .kind = OVERTAKE_ALLREDUCE,
-                          .name = name,
-                          .dtype = OVERTAKE_F32,
-                          .ndim = 1,
-                          .dims = &count,
-                          .in = x,
-                          .out = x};
+    overtake_request r = sum_of(name, &count, x, x);
     overtake_handle h = 0;
     char text[OVERTAKE_MESSAGE_SIZE];
     if (overtake_start(&r, 1, &h, text, sizeof text) != 0) {
@@ -115,12 +108,8 @@ static void stop(bool told)
 {
     int pipes[2], status = 0;
     char seen[2];
-    job j = {.size = 3, .part = stops, .arg = pipes, .rogue = -1, .alone = !told};
-    if (pipe(pipes) != 0) {
-        perror("# pipe");
-        exit(1);
-    }
-    ot_meet_server *s = job_start(&j, NULL);
+    job j = {.size = 3, .part = stops, .rogue = -1, .alone = !told};
+    ot_meet_server *s = job_start_piped(&j, pipes);
     ot_event e = {.kind = OT_EVENT_STOPPED, .rank = 1, .host = "here"};
     ok(waitpid(j.pids[1], &status, WUNTRACED) == j.pids[1] && WIFSTOPPED(status), "rank 1 stops");
     if (told) {
@@ -138,6 +127,32 @@ static void stop(bool told)
     is_int(job_end(&j, s), 0, "a stopped rank is named%s, and nothing ends because of it",
            told ? "" : " by its neighbours");
     close(pipes[0]);
+}
+
+static int stops_first(const job *j, int32_t rank)
+{
+    overtake_failure f;
+    (void)j;
+    if (rank == 1) {
+        kill(getpid(), SIGSTOP);
+    }
+    int rc = sum("w", 1000, &f);
+    if (rc != 0) {
+        printf("# rank %d: %s\n", rank, f.message);
+    }
+    return rc;
+}
+
+/* For longer than its addresses have to answer (mesh.c), before any link is there. */
+static void stop_first(void)
+{
+    int status = 0;
+    job j = {.size = 3, .part = stops_first, .no_shm = true, .rogue = -1};
+    ot_meet_server *s = job_start(&j, NULL);
+    ok(waitpid(j.pids[1], &status, WUNTRACED) == j.pids[1] && WIFSTOPPED(status), "rank 1 stops");
+    ot_clock_sleep_us(10000000);
+    kill(j.pids[1], SIGCONT);
+    is_int(job_end(&j, s), 0, "one that does not answer for 10 s is waited for");
 }
 
 /* Rank 1 asks when the others have given up. */
@@ -291,13 +306,8 @@ static int scanned(const job *j, int32_t rank)
 static void out_of_time(void)
 {
     int pipes[2];
-    job j = {
-        .size = 3, .part = late, .settings = "timeout_us = 2000000\n", .arg = pipes, .rogue = -1};
-    if (pipe(pipes) != 0) {
-        perror("# pipe");
-        exit(1);
-    }
-    ot_meet_server *s = job_start(&j, NULL);
+    job j = {.size = 3, .part = late, .settings = "timeout_us = 2000000\n", .rogue = -1};
+    ot_meet_server *s = job_start_piped(&j, pipes);
     close(pipes[0]);
     close(pipes[1]);
     is_int(job_end(&j, s), 0, "an operation that takes longer than allowed ends on all ranks");
@@ -315,6 +325,7 @@ int main(void)
     death(4, true);
     stop(true);
     stop(false);
+    stop_first();
     out_of_time();
     all_good("another order of unnamed requests", (job){.size = 2, .part = other_order});
     all_good("another shape", (job){.size = 3, .part = other_shape});

@@ -30,6 +30,11 @@ typedef struct job {
     void *arg;
     int64_t timeout_us; /* to arrive; 0: 30 s */
     int32_t rogue;      /* this rank has another key; -1: none */
+    const char *engine; /* of all ranks but the last; NULL: the built-in one */
+    const char *last_engine;
+    int32_t min;   /* elastic: the least number of ranks; 0: it isn't */
+    int32_t later; /* elastic: so many of the last ranks are no members of the first epoch */
+    int64_t reform_us;
     /* After the run. */
     int status[JOB_RANKS_MAX];
     pid_t pids[JOB_RANKS_MAX];
@@ -39,8 +44,11 @@ static inline ot_rc job_join(const job *j, int32_t rank, int port, ot_error *err
 {
     ot_engine_options o = {.timeout_us = j->timeout_us > 0 ? j->timeout_us : 30000000,
                            .no_shm = j->no_shm,
-                           .no_learn = j->no_learn};
+                           .no_learn = j->no_learn,
+                           .engine = rank + 1 == j->size ? j->last_engine : j->engine};
+    o.engine = o.engine != NULL ? o.engine : "overtake";
     o.id = (ot_identity){.rank = rank, .size = j->size, .launched = !j->alone};
+    o.id.worker = j->min > 0 ? rank : -1;
     snprintf(o.id.key, sizeof o.id.key, rank == j->rogue ? "another key" : "the key of this job");
     o.id.key_len = strlen(o.id.key);
     snprintf(o.id.rendezvous, sizeof o.id.rendezvous, "127.0.0.1:%d", port);
@@ -70,6 +78,14 @@ static inline int job_child(const job *j, int32_t rank, int pipe_fd)
     return rc;
 }
 
+static _Atomic int job_epochs;
+
+static inline void job_formed(void *arg, uint64_t epoch, const int32_t *workers, int32_t n)
+{
+    (void)arg, (void)workers, (void)n;
+    job_epochs = (int)epoch;
+}
+
 /* Starts the ranks and the meeting point. */
 static inline ot_meet_server *job_start(job *j, const ot_meet_server_ops *ops)
 {
@@ -90,11 +106,14 @@ static inline ot_meet_server *job_start(job *j, const ot_meet_server_ops *ops)
     }
     static const char key[] = "the key of this job";
     ot_meet_server_options o = {.listen = {.host = "127.0.0.1"},
-                                .size = j->size,
+                                .size = j->size - j->later,
+                                .min = j->min,
+                                .reform_us = j->reform_us,
                                 .key = key,
                                 .key_len = sizeof key - 1,
                                 .settings = j->settings};
-    ot_meet_server_ops none = {0};
+    ot_meet_server_ops none = {.formed = job_formed};
+    job_epochs = 0;
     ot_meet_server *s = NULL;
     ot_error e;
     if (ot_meet_server_create(&o, ops != NULL ? ops : &none, &s, &e) != OT_OK) {
@@ -102,12 +121,26 @@ static inline ot_meet_server *job_start(job *j, const ot_meet_server_ops *ops)
     }
     int port = s != NULL ? ot_meet_server_port(s) : 0;
     for (int32_t r = 0; r < j->size; r++) {
+        for (int i = 0; r >= j->size - j->later && job_epochs == 0 && i < JOB_LIMIT_S * 1000; i++) {
+            ot_clock_sleep_us(1000);
+        }
         if (write(pipes[r][1], &port, sizeof port) != sizeof port) {
             printf("# rank %d ended early\n", r);
         }
         close(pipes[r][1]);
     }
     return s;
+}
+
+/* A job whose ranks have both ends of `pipes`, as `arg`; the test has them too. */
+__attribute__((unused)) static ot_meet_server *job_start_piped(job *j, int pipes[2])
+{
+    if (pipe(pipes) != 0) {
+        perror("# pipe");
+        exit(1);
+    }
+    j->arg = pipes;
+    return job_start(j, NULL);
 }
 
 /* Waits for all; how many did not end with 0. */
@@ -141,6 +174,20 @@ __attribute__((format(printf, 1, 2), unused)) static void wrong(const char *fmt,
         printf("\n");
     }
     va_end(ap);
+}
+
+/* The sum of `count` floats. */
+__attribute__((unused)) static overtake_request sum_of(const char *name, const int64_t *count,
+                                                       const float *in, float *out)
+{
+    return (overtake_request){.struct_size = sizeof(overtake_request),
+                              .kind = OVERTAKE_ALLREDUCE,
+                              .name = name,
+                              .dtype = OVERTAKE_F32,
+                              .ndim = 1,
+                              .dims = count,
+                              .in = in,
+                              .out = out};
 }
 
 /* Asks and waits. */

@@ -74,6 +74,29 @@ static void test_steady(int n)
     sim_destroy(s);
 }
 
+/* Other ranks ask the other way round, so names are complete in another order than rank 0's. */
+static void test_order_of_rank_0(void)
+{
+    sim *s = sim_create(5, 17, true);
+    for (int step = 0; step < 8; step++) {
+        for (int r = 0; r < 5; r++) {
+            for (int i = 0; i < 30; i++) {
+                int name = r == 0 ? i : 29 - i;
+                add_names(s, r, name, name + 1, OVERTAKE_ALLREDUCE, 3);
+            }
+            add_waits(s, r, 0, 30);
+        }
+    }
+    bool ran = sim_run(s), ascends = true;
+    ok(ran && all_done(s, 240) && s->n_ops[OT_LANE_PLANNED] > 0, "ranks ask in different orders");
+    const sim_op *last = &s->ops[OT_LANE_PLANNED][s->n_ops[OT_LANE_PLANNED] - 1];
+    for (size_t i = 1; i < last->n; i++) {
+        ascends &= last->tickets[0][i] > last->tickets[0][i - 1];
+    }
+    ok(last->n > 1 && ascends, "the plan has that of rank 0");
+    sim_destroy(s);
+}
+
 /* A program that asks and waits for one name after the other must not have them fused. */
 static void test_waits_between(void)
 {
@@ -312,6 +335,7 @@ int main(int argc, char **argv)
     for (int n = 1; n <= 10; n += 3) {
         test_steady(n);
     }
+    test_order_of_rank_0();
     test_waits_between();
     test_one_time_names();
     test_mismatch();

@@ -69,12 +69,13 @@ int main(void)
     ok(ot_job_hosts_slurm(&h, "a,b", "x", &err) == OT_OK && is(1, "b", 1), "tasks not told: one");
 
     int32_t np = 0;
-    ok(list("a:2,b:2,c:2") == OT_OK && ot_job_hosts_deal(&h, 3, &np, &err) == OT_OK && np == 3 &&
-           h.n == 2 && h.v[0].ranks == 2 && h.v[1].first == 2 && h.v[1].ranks == 1,
+    ok(list("a:2,b:2,c:2") == OT_OK && ot_job_hosts_deal(&h, 3, false, &np, &err) == OT_OK &&
+           np == 3 && h.n == 2 && h.v[0].ranks == 2 && h.v[1].first == 2 && h.v[1].ranks == 1,
        "3 ranks on the first two");
-    ok(list("a:2,b:2") == OT_OK && ot_job_hosts_deal(&h, 0, &np, &err) == OT_OK && np == 4,
+    ok(list("a:2,b:2") == OT_OK && ot_job_hosts_deal(&h, 0, false, &np, &err) == OT_OK && np == 4,
        "all slots");
-    ok(list("a:2") == OT_OK && ot_job_hosts_deal(&h, 3, &np, &err) == OT_EXHAUSTED, "%s", err.msg);
+    ok(list("a:2") == OT_OK && ot_job_hosts_deal(&h, 3, false, &np, &err) == OT_EXHAUSTED, "%s",
+       err.msg);
     ot_job_hosts_done(&h);
     return tap_done();
 }

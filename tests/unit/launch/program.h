@@ -35,6 +35,9 @@ static void run_as_program(int argc, char **argv)
         return;
     }
     if (strcmp(argv[1], "shim") == 0) {
+        if (argc > 4 && strcmp(argv[3], "--spare-fd") == 0) {
+            exit(ot_shim_spare_main(atoi(argv[4])));
+        }
         exit(ot_shim_main(argv[2], argc > 4 ? atoi(argv[4]) : -1));
     }
     if (strcmp(argv[1], "daemon") == 0) { /* FILE, SECONDS to go on */

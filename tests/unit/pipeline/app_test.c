@@ -34,6 +34,36 @@ static void test_least(void)
     ot_app_destroy(app);
 }
 
+static void test_ranks(void)
+{
+    ot_error err = {0};
+    ot_app *app = parse(HEAD TRAIN, &err);
+    ok(app != NULL && !ot_app_is_job(app), "one process by default");
+    is_int(app != NULL ? app->train.from : -1, OT_APP_FROM_SCRATCH, "that begins from scratch");
+    ot_app_destroy(app);
+    app = parse(HEAD "train: {run: x, data: [base], model: m, np: 3, hosts: [a:2, b:2], "
+                     "engine: overtake, wire: auto, links: l, max_restarts: 4, from: parent}\n",
+                &err);
+    ok(app != NULL, "all that a job may say: %s", err.msg);
+    if (app == NULL) {
+        return;
+    }
+    ok(ot_app_is_job(app) && ot_app_host_file(app) == NULL, "a job with hosts");
+    is_int(app->train.np, 3, "ranks");
+    is_str(ot_app_engines[app->train.engine], "overtake", "engine");
+    is_str(ot_app_wires[app->train.wire], "auto", "wire");
+    is_int(app->train.max_restarts, 4, "restarts");
+    is_int(app->train.from, OT_APP_FROM_PARENT, "from the parent");
+    ot_app_destroy(app);
+    app = parse(HEAD "train: {run: x, data: [base], model: m, np: 2, engine: mpi}\n", &err);
+    is_str(app != NULL ? ot_app_engines[app->train.engine] : err.msg, "mpi", "MPI's");
+    ot_app_destroy(app);
+    app = parse(HEAD "train: {run: x, data: [base], model: m, hosts: ./hosts}\n", &err);
+    ok(app != NULL && ot_app_is_job(app), "hosts alone: all their slots: %s", err.msg);
+    is_str(app != NULL ? ot_app_host_file(app) : NULL, "./hosts", "a host file");
+    ot_app_destroy(app);
+}
+
 static void test_whole(void)
 {
     ot_error err = {0};
@@ -95,6 +125,39 @@ static void test_errors(void)
     refuses(HEAD "train: {run: x, data: [bose], model: m}\n",
             "app.yaml:7:24: train.data: 'bose' is not a data set of this app; did you mean 'base'?",
             "a misspelt data set");
+#define JOB(more) HEAD "train: {run: x, data: [base], model: m, " more "}\n"
+    refuses(JOB("engine: mpich, np: 2"),
+            "app.yaml:7:49: engine: 'mpich' is not one of overtake, mpi",
+            "an engine that is not one");
+    refuses(JOB("engine: mpi"),
+            "app.yaml:7:49: train.engine is for a training of ranks: say how many with np, or "
+            "where with hosts",
+            "the engine of one process");
+    refuses(JOB("engine: mpi, np: 2, min_np: 1"),
+            "app.yaml:7:49: train.engine: mpi is for ranks on this machine that are not replaced: "
+            "leave out hosts, min_np and max_restarts, or take overtake",
+            "an engine that replaces nobody, and ranks that are");
+    refuses(JOB("wire: half"),
+            "app.yaml:7:47: train.wire is for a training of ranks: say how many with np, or where "
+            "with hosts",
+            "the wire of one process");
+    refuses(JOB("np: 2, min_np: 3"),
+            "app.yaml:7:56: train.min_np: 3 ranks at least, and np begins with 2",
+            "more ranks at least than there are");
+    refuses(JOB("max_restarts: 3"),
+            "app.yaml:7:55: train.max_restarts is for a training of ranks: say how many with np, "
+            "or where with hosts",
+            "or its restarts");
+    refuses(JOB("np: 5000"), "app.yaml:7:45: np: 5000 is outside 0 to 4096", "too many ranks");
+    refuses(JOB("np: 5, hosts: [a:2, b:2]"),
+            "app.yaml:7:56: train.hosts: 5 ranks and slots for 4 (at most 4096): write HOST:RANKS "
+            "for hosts that take more",
+            "more ranks than slots");
+    refuses(JOB("hosts: [a:2, b:x]"),
+            "app.yaml:7:54: train.hosts: 'b:x': what follows the colon is not a number of ranks",
+            "ranks of a host");
+    refuses(JOB("from: champion"), "app.yaml:7:47: from: 'champion' is not one of scratch, parent",
+            "what nothing begins with");
     refuses(HEAD "train: {run: x, data: [base]}\n",
             "app.yaml:7:1: train needs 'model': Where it writes the model, relative to its work "
             "directory",
@@ -321,6 +384,7 @@ static void test_hostile(void)
 int main(void)
 {
     test_least();
+    test_ranks();
     test_whole();
     test_errors();
     test_blue_green();

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define DRIVER_JOBS_MAX 16
-#define DRIVER_STEP_MS 30000 /* a run that takes longer is stuck */
+#define DRIVER_STEP_MS 120000 /* a run that takes longer is stuck */
 
 typedef struct driver_job {
     ot_pipeline_work_fn *work;

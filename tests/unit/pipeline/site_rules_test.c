@@ -161,6 +161,44 @@ static void test_at_once(void)
     driver_close(&d);
 }
 
+/* A run of a frozen app ends and gives its place back, also where the process that watched it is
+ * gone; what follows from it waits. */
+static void test_frozen_with_a_run(bool restarts)
+{
+    ot_error err = {0};
+    OT_AUTO(ot_str_done) ot_str out = OT_STR_INIT;
+    driver d;
+    clock_offset_us = 0;
+    driver_open(&d, restarts ? "frozen_again" : "frozen");
+    site_is(&d, SITE "quotas: {runs_at_once: 1}\n");
+    apply_named(&d, "ants");
+    apply_named(&d, "bees");
+    driver_settle(&d);
+    ot_person_act act = {.verb = "train", .app = "ants", .actor = "anna"};
+    ok(ot_pipeline_act(d.p, &act, &out, &err) == OT_OK, "ants train: %s", err.msg);
+    while (state_of(&d, "ants")->cycle.run_phase != PL_RUN_STARTED && driver_step(&d)) {
+    }
+    act.verb = "freeze";
+    ok(ot_pipeline_act(d.p, &act, &out, &err) == OT_OK, "and are frozen");
+    if (restarts) {
+        driver_site = at("site.yaml");
+        driver_again(&d);
+    }
+    act = (ot_person_act){.verb = "train", .app = "bees", .actor = "anna"};
+    ok(ot_pipeline_act(d.p, &act, &out, &err) == OT_OK, "bees train: %s", err.msg);
+    driver_settle(&d);
+    driver_site = NULL;
+    is_int(state_of(&d, "bees")->champion, 2, "bees are through");
+    const pl_cycle *c = &state_of(&d, "ants")->cycle;
+    ok(c->state == PL_TRAINING && c->run_phase == PL_RUN_ENDED, "the end of the ants' is told");
+    is_int(state_of(&d, "ants")->champion, 1, "and nothing follows from it");
+    act = (ot_person_act){.verb = "resume", .app = "ants", .actor = "anna"};
+    ok(ot_pipeline_act(d.p, &act, &out, &err) == OT_OK, "until they go on");
+    driver_settle(&d);
+    is_int(state_of(&d, "ants")->champion, 2, "which they do");
+    driver_close(&d);
+}
+
 static void test_per_day(void)
 {
     ot_error err = {0};
@@ -399,7 +437,7 @@ static void test_tighter(void)
     site_is(&d, SITE "quotas: {time: 10s}\nrelease: [{approval: {}}]\n");
     ok(strchr(driver_said(&d, "site.forbids"), '\n') == NULL, "one reason is enough to forbid");
     is_int(driver_count(&d, "site.forbids"), 1, "an app that asks for more");
-    ok(has(driver_said(&d, "site.forbids"), "train.resources.time 20s is more than site.yaml:2:16 "
+    ok(has(driver_said(&d, "site.forbids"), "train.resources.time 5min is more than site.yaml:2:16 "
                                             "allows (10s)"),
        "says why: %s", driver_said(&d, "site.forbids"));
     ok(has(d.alert, "site.forbids"), "somebody is told");
@@ -426,7 +464,7 @@ static void test_tighter(void)
     driver_site = NULL;
     is_int(driver_count(&d, "site.forbids"), 1, "a restart tells nothing twice");
     ok(driver_act(&d, "train", 0, NULL, &err) == OT_PRECONDITION, "and forgets nothing");
-    site_is(&d, SITE "quotas: {time: 30s}\n");
+    site_is(&d, SITE "quotas: {time: 10min}\n");
     is_int(driver_count(&d, "site.allows"), 1, "allowed again");
     is_str(driver_where(&d), "training", "the trigger fires");
     settle(&d);
@@ -497,6 +535,8 @@ int main(void)
 {
     world_start();
     test_at_once();
+    test_frozen_with_a_run(false);
+    test_frozen_with_a_run(true);
     test_per_day();
     test_window_holds();
     test_window_back();

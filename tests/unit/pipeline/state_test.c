@@ -35,6 +35,7 @@ static pl_state filled(void)
                   .by_person = true,
                   .path = "/srv/model",
                   .train_run = 22,
+                  .first_run = 19,
                   .run = 23,
                   .run_phase = PL_RUN_ENDED,
                   .attempt = 24,

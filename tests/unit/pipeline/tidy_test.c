@@ -8,8 +8,9 @@ static bool there(const char *rel)
 static void old_run(int id)
 {
     char rel[64];
-    static const char *const parts[] = {"work/out/model/null.json", "data/base/x.npy", "log",
-                                        "exit.json"};
+    static const char *const parts[] = {
+        "work/out/model/null.json", "data/base/x.npy", "log", "exit.json",
+        "checkpoints/1-a/files/w",  "ranks/rank-0.log"};
     for (size_t i = 0; i < OT_COUNT(parts); i++) {
         snprintf(rel, sizeof rel, "tidy/runs/%d/%s", id, parts[i]);
         write_file(rel, "x");
@@ -42,10 +43,14 @@ int main(void)
 
     driver_forward(&d, 2 * MIN_US);
     driver_settle(&d);
-    ok(!there("tidy/runs/900/work") && !there("tidy/runs/909/data"),
+    ok(!there("tidy/runs/900/work") && !there("tidy/runs/909/data") &&
+           !there("tidy/runs/909/checkpoints"),
        "what was laid out for old runs is gone");
-    ok(there("tidy/runs/900/log") && there("tidy/runs/900/exit.json"), "their records stay");
-    ok(there("tidy/runs/910/work") && there("tidy/runs/929/data"), "the newest 20 stay whole");
+    ok(there("tidy/runs/900/log") && there("tidy/runs/900/exit.json") &&
+           there("tidy/runs/900/ranks/rank-0.log"),
+       "their records stay");
+    ok(there("tidy/runs/910/work") && there("tidy/runs/929/checkpoints"),
+       "the newest 20 stay whole");
     ok(stored(&d, &stray), "a young blob stays: its owner may be about to name it");
 
     driver_forward(&d, 2 * HOUR);

@@ -53,9 +53,9 @@ static void test_hang(void)
 {
     char yaml[2048];
     driver d;
-    const char *time = strstr(app_yaml, "time: 20s");
+    const char *time = strstr(app_yaml, "time: 5min");
     snprintf(yaml, sizeof yaml, "%.*stime: 1s%s", (int)(time - app_yaml), app_yaml,
-             time + strlen("time: 20s"));
+             time + strlen("time: 5min"));
     driver_open(&d, "hang");
     program_does("hang");
     driver_apply_ok(&d, yaml);
@@ -80,8 +80,8 @@ static void test_retry(void)
     driver_settle(&d);
     write_rows(at("app/base"), 300);
     pl_data first[OT_APP_DATA_MAX], second[OT_APP_DATA_MAX];
-    ok(pl_job_data(at("killed/runs/1"), first) == 1 && first[0].rows == 300 &&
-           pl_job_data(at("killed/runs/2"), second) == 1 &&
+    ok(pl_given_data(at("killed/runs/1"), first) == 1 && first[0].rows == 300 &&
+           pl_given_data(at("killed/runs/2"), second) == 1 &&
            ot_digest_equal(&first[0].digest, &second[0].digest),
        "the second try learns from what the first was given");
     is_str(driver_runs(&d), "train failed, train succeeded, package succeeded, evaluate succeeded",

@@ -103,7 +103,7 @@ __attribute__((unused)) static const char app_yaml[] =
     "  run: sh train.sh\n"
     "  data: [base, recent]\n"
     "  model: out/model\n"
-    "  resources: {time: 20s}\n"
+    "  resources: {time: 5min}\n"
     "serve: {deployment: digits}\n"
     "objectives: {accuracy: {at_least: 0.9, over: 28d}}\n"
     "alerts: {webhook: \"http://127.0.0.1:9/\"}\n"

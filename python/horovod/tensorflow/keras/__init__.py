@@ -5,15 +5,16 @@ import overtake.tensorflow.keras as okeras
 from horovod.common.basics import (add_process_set, ccl_built, cross_rank, cross_size, cuda_built, ddl_built,
                                    gloo_built, gloo_enabled, init, is_homogeneous, is_initialized,
                                    local_rank, local_size, mpi_built, mpi_enabled, mpi_threads_supported,
-                                   nccl_built, rank, remove_process_set, rocm_built, shutdown, size)
+                                   nccl_built, rank, remove_process_set, rocm_built, shutdown, size, start_timeline,
+                                   stop_timeline)
 from horovod.common.process_sets import ProcessSet, global_process_set
 from horovod.common.refused import KERAS, refuse
 
 from .. import mpi_ops
 from ..compression import Compression
 from ..gradients import PartialDistributedOptimizer
-from ..mpi_ops import Average, Max, Min, Product, Sum
-from . import callbacks
+from ..mpi_ops import Adasum, Average, Max, Min, Product, Sum
+from . import callbacks, elastic
 
 
 def DistributedOptimizer(optimizer, name=None, device_dense="", device_sparse="", compression=Compression.none,

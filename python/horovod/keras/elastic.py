@@ -1,0 +1,1 @@
+from horovod.tensorflow.keras.elastic import *  # noqa: F401, F403
