@@ -55,7 +55,8 @@ static void on_event(void *arg, const ot_event *e)
     } else if (e->kind == OT_EVENT_LOST) {
         blame(j, e->rank, "is lost", e->text, true);
     } else if (e->kind == OT_EVENT_FAILED && e->code > 0 && e->code <= j->o->np) {
-        blame(j, e->code - 1, "is at fault", e->text, false);
+        /* A link that has ended is the network's doing or the host's, whoever tells of it first. */
+        blame(j, e->code - 1, e->link ? "is lost" : "is at fault", e->text, e->link);
     } else if (e->kind == OT_EVENT_FAILED || e->kind == OT_EVENT_STUCK) {
         ot_job_print_say(j->print, "rank %" PRId32 " (host %s) %s%s%s", e->rank, e->host,
                          e->kind == OT_EVENT_STUCK ? "is stuck" : "has failed",

@@ -59,7 +59,8 @@ static void log_name(const job *j, int32_t rank, char *out, size_t size)
     }
 }
 
-/* Whom the ranks blame; false: nobody, or somebody who ended before and was named for that. */
+/* Whom the ranks blame; false: nobody, or the one that has ended, whose end says more. One that
+ * was out of reach before it ended is lost either way. */
 static bool blamed(job *j, int32_t *rank, char why[640])
 {
     pthread_mutex_lock(&j->lock);
@@ -68,6 +69,8 @@ static bool blamed(job *j, int32_t *rank, char why[640])
         snprintf(why, 640, "%s", j->blame);
         *rank = j->blamed;
         j->result->lost = j->blamed_lost;
+    } else if (j->blamed == *rank) {
+        j->result->lost |= j->blamed_lost;
     }
     pthread_mutex_unlock(&j->lock);
     return is;

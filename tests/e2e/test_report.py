@@ -96,6 +96,7 @@ def test_the_limit_and_a_control_plane_that_is_gone(up, tmp_path):
     for i in range(1, 31):
         (runs / str(i)).mkdir(parents=True)
         (runs / str(i) / "log").write_text(f"run {i} says\n" + "x" * 99 + "\n" * 5000 + f"the end of {i}\n")
+    u.wait_replica()
     u.stop()
     said, files = report(tmp_path / "a.tar.gz", u.data)
     m = manifest_of(files)

@@ -268,3 +268,24 @@ def test_a_link_of_one_direction_names_who_cant_be_heard(hosts, net, job, tmp_pa
     assert {0, 2} <= set(said) and all("rank 1 (host" in said[r] for r in (0, 2)), said
     assert re.search(r"the job failed: rank 1 \(host b, process \d+\) " + GONE, j.err.read_text())
     j.leaves_nothing()
+
+
+def test_two_ranks_that_only_the_launcher_hears_are_lost_not_at_fault(hosts, net, job, tmp_path):
+    """b and c lose each other, a hears both: what is known comes from them alone."""
+    within, options = hosts
+    state = tmp_path / "state"
+    j = job(*options, "--settle", "1s", "--grace", "1s", "--state-file", state,
+            *ranks(f"until={tmp_path / 'enough'}"), within=within)
+    under_way(j, 3)
+    for h, other in (("b", 3), ("c", 2)):
+        ip("-n", net[h], "route", "add", "blackhole", f"10.99.0.{other}/32")
+    try:
+        assert j.ends() != 0
+    finally:
+        for h, other in (("b", 3), ("c", 2)):
+            ip("-n", net[h], "route", "del", "blackhole", f"10.99.0.{other}/32")
+    said = numbered(j.out.read_text(), r"(failed: .*)")
+    assert all(re.search(r"rank [12] \(host \S+\) can't be heard", said[r]) for r in said) and 0 in said, said
+    assert re.search(r"the job failed: rank [12] \(host [bc], process \d+\) " + GONE, j.err.read_text())
+    assert json.loads(state.read_text())["result"]["lost"] is True  # its app starts it again
+    j.leaves_nothing()

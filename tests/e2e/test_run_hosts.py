@@ -14,9 +14,9 @@ from test_run import job  # noqa: F401: a fixture
 from test_run_ranks import RANK, numbered, ranks
 
 HOSTS = "abc"
-# Either side may be the first to see that it can't hear the other: the launcher, or the rank, whose agent tells of its end
-# by a way that is no wire here.
-GONE = "(is lost: its connection|ended with exit code 3)"
+# Who is first to see that somebody can't be heard: the launcher, another rank, or the rank itself, whose agent tells of its
+# end by a way that is no wire here.
+GONE = "(is lost: its connection|is lost: rank .* can't be heard|ended with exit code 3)"
 
 
 def ip(*words, check=True):
